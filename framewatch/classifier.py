@@ -1,0 +1,75 @@
+"""Fit, save and load the logistic regression on features."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, StructField
+
+from framewatch.errors import InputError
+from framewatch.schema import FEATURES, fields, require_columns
+
+_WEIGHT = "_class_weight"
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Settings of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
+
+    Attributes:
+        max_iter: iterations at most.
+        reg_param: strength of the penalty.
+        elastic_net_param: 0 for an L2 penalty, 1 for L1.
+        standardization: whether to scale each feature to unit deviation before the penalty.
+        class_weights: `balanced` weights frames so that both classes count equally.
+    """
+
+    max_iter: int = 20
+    reg_param: float = 0.05
+    elastic_net_param: float = 0.3
+    standardization: bool = True
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegressionModel:
+    """Fits P(suspicious | features).
+
+    Args:
+        labelled: `features` rows with a `label` of 0.0 or 1.0. Null features are left out.
+        settings: how to fit.
+
+    Raises:
+        InputError: only one class is left.
+    """
+    require_columns(labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled")
+    rows = labelled.where(F.col("features").isNotNull()).select("features", "label")
+    totals = rows.agg(F.count("*").alias("all"), F.sum("label").alias("ones")).first()
+    assert totals is not None
+    num_rows, num_ones = int(totals["all"]), int(totals["ones"] or 0)
+    if num_ones in (0, num_rows):
+        raise InputError(f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes")
+    regression = LogisticRegression(
+        maxIter=settings.max_iter,
+        regParam=settings.reg_param,
+        elasticNetParam=settings.elastic_net_param,
+        standardization=settings.standardization,
+        labelCol="label",
+    )
+    if settings.class_weights == "balanced":
+        # Half of the weight to each class, as scikit-learn's "balanced" has it.
+        ones, zeros = num_rows / (2 * num_ones), num_rows / (2 * (num_rows - num_ones))
+        rows = rows.withColumn(_WEIGHT, F.when(F.col("label") == 1.0, ones).otherwise(zeros))
+        regression = regression.setWeightCol(_WEIGHT)
+    return regression.fit(rows)
+
+
+def save(model: LogisticRegressionModel, path: str) -> None:
+    """Writes the Spark ML model, over an older one."""
+    model.write().overwrite().save(path)
+
+
+def load(path: str) -> LogisticRegressionModel:
+    """Reads what `save` wrote."""
+    return LogisticRegressionModel.load(path)

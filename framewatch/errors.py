@@ -1,0 +1,33 @@
+"""What framewatch says when it cannot go on.
+
+Every message is one line that names the value it got, the rule, and the remedy. The command line
+prints it without a stack trace and exits with 2.
+"""
+
+
+class FramewatchError(Exception):
+    """Something the user can mend; the message says what and how."""
+
+
+class ConfigError(FramewatchError):
+    """A configuration key or value that is not valid."""
+
+
+class InputError(FramewatchError):
+    """Videos, labels, or tables that are missing or do not fit together."""
+
+
+class SchemaError(FramewatchError):
+    """A DataFrame lacks a column, or has one of another type."""
+
+
+class WeightsError(FramewatchError):
+    """Model weights that are missing, damaged, or of another model."""
+
+
+class SetupError(FramewatchError):
+    """The machine lacks something, such as Java or an optional package."""
+
+
+class VideoError(FramewatchError):
+    """A video that cannot be read; becomes its `videos.error`, never a failed job."""

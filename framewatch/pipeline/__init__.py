@@ -1,0 +1,43 @@
+"""The stages in order: what each reads and writes, what it can skip, and what it says at its end."""
+
+from framewatch import labels
+from framewatch.config import Config
+from framewatch.errors import InputError
+from framewatch.pipeline.extract import extract
+from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.rank import rank
+from framewatch.pipeline.run import Run, start
+from framewatch.pipeline.train import train
+
+__all__ = ["Run", "extract", "featurize", "rank", "run_all", "start", "train"]
+
+
+def run_all(run: Run) -> None:
+    """Videos in, ranked suspicious frames out: every stage, each skipping what is done.
+
+    Without `labels.train` but with `classifier.path`, nothing is trained: new videos are ranked by a saved
+    classifier.
+    """
+    config = run.config
+    trains = _trains(config)
+    # A bad label file is told before hours of decoding, not after.
+    for path in filter(None, (config.labels.train, config.labels.test)):
+        labels.read_labels(run.spark, path)
+    extract(run)
+    featurize(run)
+    if trains:
+        train(run)
+    rank(run)
+
+
+def _trains(config: Config) -> bool:
+    if config.labels.train:
+        if not config.videos.train:
+            raise InputError("videos.train is not set: give a file, a directory or a glob, videos.train='a/*.mp4'")
+        return True
+    if config.classifier.path:
+        return False
+    raise InputError(
+        "labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv, or rank by a saved "
+        "classifier, classifier.path=out/older/model"
+    )

@@ -1,0 +1,122 @@
+"""videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again."""
+
+import time
+from typing import Any
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from framewatch import frames, storage
+from framewatch.errors import InputError
+from framewatch.pipeline.run import Run
+from framewatch.progress import task_progress
+from framewatch.schema import JPEG_METADATA, METADATA_KEY
+from framewatch.tables import Tables
+
+
+def list_videos(run: Run) -> DataFrame:
+    """The configured videos, train and test, as `frames.list_videos` has them."""
+    patterns = [*run.config.videos.train, *run.config.videos.test]
+    if not patterns:
+        raise InputError("neither videos.train nor videos.test is set: give a file, a directory or a glob")
+    return frames.list_videos(run.spark, patterns, root=run.config.videos.root)
+
+
+def extract(run: Run) -> None:
+    """videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again.
+
+    Raises:
+        InputError: no videos, frames of other settings are there, or too many videos failed.
+    """
+    config, tables = run.config, run.tables
+    listing = list_videos(run)
+    if config.extract.mode == "overwrite":
+        tables.delete("features", "frames", "videos")
+    sampling = {"fps": config.sampling.fps, "jpeg_quality": config.frames.jpeg_quality}
+    _require_same_sampling(tables, sampling)
+    todo = _new_videos(tables, listing)
+    started = time.monotonic()
+    counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
+    if not todo:
+        run.say("extract", f"nothing new: the ledger has all {listing.count()} videos", **counts)
+        return
+    first_batch = _next_batch(tables)
+    size = config.extract.videos_per_batch
+    for number, begin in enumerate(range(0, len(todo), size)):
+        for key, value in _extract_batch(run, todo[begin : begin + size], first_batch + number, sampling).items():
+            counts[key] += value
+    tables.delete_staging()
+    seconds = time.monotonic() - started
+    run.say(
+        "extract",
+        f"{counts['videos']} videos ({counts['ok']} ok, {counts['partial']} partial, {counts['failed']} failed), "
+        f"{counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s",
+        **counts,
+        seconds=round(seconds, 1),
+    )
+    _require_few_failures(tables, counts, config.extract.max_failed_share)
+
+
+def _require_same_sampling(tables: Tables, sampling: dict[str, Any]) -> None:
+    if not tables.exists("frames"):
+        return
+    made_with = tables.read("frames").schema["content"].metadata.get(METADATA_KEY, sampling)
+    if made_with != sampling:
+        raise InputError(
+            f"the frames in {tables.output} were taken with {_pairs(made_with)}, this run asks for "
+            f"{_pairs(sampling)}: one table holds one sampling; set another output, or extract.mode=overwrite"
+        )
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def _new_videos(tables: Tables, listing: DataFrame) -> list[Row]:
+    """The listed videos that the ledger lacks in this size and modification time, in order of URI."""
+    identity = ["video", "size_bytes", "modified_at"]
+    taken = None
+    if tables.exists("frames"):
+        name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
+        below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
+        taken = tables.current("frames").select("video", below.alias("name")).distinct()
+    named = frames.with_unique_names(listing, taken)
+    return named.join(tables.ledger(), identity, "left_anti").orderBy("video").collect()
+
+
+def _images_root(tables: Tables) -> str:
+    return storage.join(tables.output, "images")
+
+
+def _next_batch(tables: Tables) -> int:
+    last = tables.ledger().agg(F.max("batch")).first()
+    return 0 if last is None or last[0] is None else last[0] + 1
+
+
+def _extract_batch(run: Run, videos: list[Row], batch: int, sampling: dict[str, Any]) -> dict[str, int]:
+    tables = run.tables
+    listed = frames.one_video_per_task(run.spark, videos)
+    extracted = frames.extract_frames(
+        listed, **sampling, images_root=_images_root(tables), write_images=run.config.frames.write_images
+    )
+    with task_progress(run.spark, f"extract, batch {batch}", "videos"):
+        staged = tables.stage(extracted, "extract")
+    ledger = frames.ledger_of(staged, listed)
+    totals = ledger.groupBy("status").agg(F.count("*").alias("videos"), F.sum("num_frames").alias("frames")).collect()
+    counts = {row["status"]: row["videos"] for row in totals}
+    num_frames = sum(row["frames"] for row in totals)
+    pictures = frames.frames_of(staged, num_frames=num_frames)
+    tables.write_batch(pictures.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling}), "frames", batch)
+    tables.write_batch(ledger, "videos", batch)  # last: from here on the batch counts
+    return {"videos": len(videos), "frames": num_frames, **counts}
+
+
+def _require_few_failures(tables: Tables, counts: dict[str, int], max_share: float) -> None:
+    if counts["failed"] <= max_share * counts["videos"]:
+        return
+    row = tables.ledger().where("status = 'failed'").orderBy(F.desc("batch"), "video").first()
+    example = f", such as {row['video']} ({row['error']})" if row else ""
+    raise InputError(
+        f"{counts['failed']} of {counts['videos']} videos failed{example}: the ledger {tables.path('videos')} has each "
+        f"reason; what was read is kept; set extract.max_failed_share above {max_share} to go on without them"
+    )

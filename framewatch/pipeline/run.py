@@ -1,0 +1,84 @@
+"""One call of a stage: its session, its tables, what it says, and its manifest."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyspark
+from pyspark.sql import SparkSession
+
+import framewatch
+from framewatch import storage
+from framewatch.config import Config
+from framewatch.progress import console
+from framewatch.session import get_spark
+from framewatch.tables import Tables
+
+
+@dataclass
+class Run:
+    """One call of a stage or of all: its session, configuration, tables, and what it has to say."""
+
+    spark: SparkSession
+    config: Config
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> Tables:
+        """The tables below the configured output."""
+        return Tables(self.spark, self.config.output)
+
+    @property
+    def model_path(self) -> str:
+        """Directory of the classifier, its metrics and its card."""
+        return self.config.classifier.path or storage.join(self.config.output, "model")
+
+    def say(self, stage: str, text: str, **counts: Any) -> None:
+        """Prints a stage's closing line, and keeps its counts for the manifest."""
+        console.print(f"{stage}: {text}", soft_wrap=True, markup=False)
+        self.report.setdefault(stage, {}).update(counts)
+
+
+@contextlib.contextmanager
+def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
+    """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
+    storage.require_writable(config.output)
+    run = Run(_session(config, debug), config)
+    started = datetime.now(UTC)
+    status = "failed"
+    try:
+        yield run
+        status = "ok"
+    finally:
+        manifest = {
+            "stage": stage,
+            "status": status,
+            "started_at": started.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+            "framewatch": framewatch.__version__,
+            "spark": pyspark.__version__,
+            "config_sha256": config.sha256(),
+            "config": config.to_dict(),
+            "report": run.report,
+        }
+        name = f"{started:%Y%m%dT%H%M%S.%f}-{stage}.json"
+        storage.write_json(storage.join(config.output, "runs", name), manifest)
+
+
+def _session(config: Config, debug: bool) -> SparkSession:
+    return get_spark(
+        master=config.spark.master,
+        app_name=config.spark.app_name,
+        conf=config.spark.conf,
+        metastore=metastore_directory(config),
+        debug=debug,
+    )
+
+
+def metastore_directory(config: Config) -> str | None:
+    """Directory of the embedded metastore; a named catalog or a remote output has one of its own."""
+    local = storage.local_path(config.output)
+    wanted = config.catalog.enabled and config.catalog.name is None and local is not None
+    return storage.join(local, "catalog") if wanted and local else None

@@ -1,0 +1,59 @@
+"""Frames to video files, with PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from framewatch.errors import SetupError
+from framewatch.samples.camera import FPS, HEIGHT, WIDTH
+
+# Container, codec and its options for each file extension: an old recorder and a new one.
+_FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
+    ".mpg": ("mpeg", "mpeg2video", {"qmin": "3", "qmax": "6", "g": "15"}),
+    ".mp4": ("mp4", "libx264", {"preset": "veryfast", "crf": "23", "g": "50"}),
+}
+
+
+def require_av() -> ModuleType:
+    """PyAV, or a message that says how to get it.
+
+    Raises:
+        SetupError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise SetupError("samples need PyAV: pip install 'framewatch[samples]'") from error
+    return av
+
+
+def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
+    """Encode frames at FPS; the file appears at `path` only when it is whole.
+
+    Args:
+        frames: uint8 BGR, shape (HEIGHT, WIDTH, 3).
+        path: its extension chooses the format: .mpg is MPEG-2, .mp4 is H.264.
+    """
+    av = require_av()
+    container_format, codec, options = _FORMATS[path.suffix]
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with av.open(str(partial), "w", format=container_format) as container:
+            stream: Any = container.add_stream(codec, rate=FPS, options=options)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            stream.bit_rate = 2_000_000
+            # Clips are encoded side by side, so one thread each is fastest.
+            stream.thread_count = 1
+            for frame in frames:
+                planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+            container.mux(stream.encode())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

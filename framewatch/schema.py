@@ -1,0 +1,114 @@
+"""The tables: column names and types. Stages meet only here."""
+
+from collections.abc import Sequence
+
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import DataFrame
+from pyspark.sql.types import (
+    BinaryType,
+    DataType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from framewatch.errors import SchemaError
+
+# Databricks shows a column with this annotation as pictures.
+JPEG_METADATA = {"spark.contentAnnotation": {"mimeType": "image/jpeg"}}
+
+# The key of framewatch's own metadata of a column: how frames were sampled, what made features.
+METADATA_KEY = "framewatch"
+
+_ORIGIN = StructField("origin", StringType())
+_VIDEO = StructField("video", StringType())
+_FRAME_INDEX = StructField("frame_index", IntegerType())
+_TIMESTAMP_S = StructField("timestamp_s", DoubleType())
+_BATCH = StructField("batch", IntegerType())
+
+LISTING = StructType(
+    [
+        _VIDEO,
+        StructField("size_bytes", LongType()),
+        StructField("modified_at", TimestampType()),
+        StructField("name", StringType()),
+    ]
+)
+
+VIDEOS = StructType(
+    [
+        _VIDEO,
+        StructField("status", StringType()),
+        StructField("error", StringType()),
+        StructField("duration_s", DoubleType()),
+        StructField("fps", DoubleType()),
+        StructField("width", IntegerType()),
+        StructField("height", IntegerType()),
+        StructField("codec", StringType()),
+        StructField("num_frames", IntegerType()),
+        StructField("size_bytes", LongType()),
+        StructField("modified_at", TimestampType()),
+        _BATCH,
+    ]
+)
+
+FRAMES = StructType(
+    [
+        _ORIGIN,
+        _VIDEO,
+        _FRAME_INDEX,
+        _TIMESTAMP_S,
+        StructField("width", IntegerType()),
+        StructField("height", IntegerType()),
+        StructField("content", BinaryType(), True, JPEG_METADATA),
+        _BATCH,
+    ]
+)
+
+FEATURES = StructType(
+    [_ORIGIN, _VIDEO, _FRAME_INDEX, _TIMESTAMP_S, StructField("features", VectorUDT()), _BATCH]
+)
+
+PREDICTIONS = StructType(
+    [
+        _ORIGIN,
+        _VIDEO,
+        _FRAME_INDEX,
+        _TIMESTAMP_S,
+        StructField("probability", VectorUDT()),
+        StructField("prob2", DoubleType()),
+        StructField("prediction", DoubleType()),
+        StructField("rank", IntegerType()),
+    ]
+)
+
+
+def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:
+    """Checks that `df` has each column with its type; other columns are welcome.
+
+    Raises:
+        SchemaError: names the table, each missing or mistyped column, and what there is.
+    """
+    have: dict[str, DataType] = {field.name: field.dataType for field in df.schema.fields}
+    missing = [field.name for field in columns if field.name not in have]
+    if missing:
+        raise SchemaError(
+            f"{table} lacks the column(s) {', '.join(missing)}: it has {', '.join(have) or 'none'}; "
+            f"pass a DataFrame of the {table} table"
+        )
+    wrong = [
+        f"{field.name} is {have[field.name].simpleString()}, not {field.dataType.simpleString()}"
+        for field in columns
+        if have[field.name] != field.dataType
+    ]
+    if wrong:
+        raise SchemaError(f"{table}: {'; '.join(wrong)}; cast the column or pass the {table} table")
+
+
+def fields(schema: StructType, *names: str) -> list[StructField]:
+    """The fields of `schema` called `names`, in that order."""
+    return [schema[name] for name in names]

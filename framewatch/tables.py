@@ -1,0 +1,89 @@
+"""Where a run's tables lie, and how they are read and written. Parquet, zstd.
+
+`videos`, `frames` and `features` grow batch by batch, one directory each: `frames/batch=3`. A batch counts
+once the ledger `videos` has its rows; what a killed run left of one is written over by the next.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from framewatch import storage
+from framewatch.errors import InputError
+from framewatch.schema import FEATURES, FRAMES, PREDICTIONS, VIDEOS
+
+TABLES: dict[str, StructType] = {
+    "videos": VIDEOS,
+    "frames": FRAMES,
+    "features": FEATURES,
+    "predictions": PREDICTIONS,
+}
+BATCHED = ("videos", "frames", "features")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables below one output directory."""
+
+    spark: SparkSession
+    output: str
+
+    def path(self, table: str) -> str:
+        """Where a table lies."""
+        return storage.join(self.output, table)
+
+    def exists(self, table: str) -> bool:
+        """Whether a table has been written."""
+        return storage.exists(self.path(table))
+
+    def read(self, table: str) -> DataFrame:
+        """All rows of a table, with its column metadata.
+
+        Raises:
+            InputError: it has not been written yet; says which stage writes it.
+        """
+        if not self.exists(table):
+            stage = {"videos": "extract", "frames": "extract", "features": "featurize", "predictions": "rank"}[table]
+            raise InputError(f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first")
+        rows = self.spark.read.parquet(self.path(table))
+        return rows.select(*TABLES[table].names)
+
+    def ledger(self) -> DataFrame:
+        """The `videos` table with each video's latest row only: a changed file is read anew in a later batch."""
+        if not self.exists("videos"):
+            return self.spark.createDataFrame([], VIDEOS)
+        videos = self.read("videos")
+        latest = videos.groupBy("video").agg(F.max("batch").alias("batch"))
+        return videos.join(latest, ["video", "batch"], "left_semi").select(*VIDEOS.names)
+
+    def current(self, table: str) -> DataFrame:
+        """The rows of `frames` or `features` that the ledger vouches for."""
+        return self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
+
+    def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
+        """Writes one batch of a table, over what may be there of it."""
+        self._write(df.drop("batch"), storage.join(self.path(table), f"batch={batch}"))
+
+    def replace(self, df: DataFrame, table: str) -> None:
+        """Writes a whole table anew."""
+        self._write(df, self.path(table))
+
+    def stage(self, df: DataFrame, name: str) -> DataFrame:
+        """Writes rows that several tables are made from, and reads them back: the work behind them runs once."""
+        path = storage.join(self.output, "_staging", name)
+        self._write(df, path)
+        return self.spark.read.schema(df.schema).parquet(path)
+
+    def delete(self, *tables: str) -> None:
+        """Removes whole tables."""
+        for table in tables:
+            storage.delete(self.path(table))
+
+    def delete_staging(self) -> None:
+        """Removes what `stage` wrote."""
+        storage.delete(storage.join(self.output, "_staging"))
+
+    def _write(self, df: DataFrame, path: str) -> None:
+        df.write.mode("overwrite").option("compression", "zstd").parquet(path)

@@ -1,0 +1,1 @@
+"""Reading video files: probe, choose times, decode. No Spark in here."""

