@@ -43,13 +43,17 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
     Raises:
         InputError: only one class is left.
     """
-    require_columns(labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled")
+    require_columns(
+        labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
+    )
     rows = labelled.where(F.col("features").isNotNull()).select("features", "label")
     totals = rows.agg(F.count("*").alias("all"), F.sum("label").alias("ones")).first()
     assert totals is not None
     num_rows, num_ones = int(totals["all"]), int(totals["ones"] or 0)
     if num_ones in (0, num_rows):
-        raise InputError(f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes")
+        raise InputError(
+            f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes"
+        )
     regression = LogisticRegression(
         maxIter=settings.max_iter,
         regParam=settings.reg_param,

@@ -1,24 +1,23 @@
 """`framewatch VERB`: the same verbs as the jobs."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import framewatch
-from framewatch.errors import ConfigError, FramewatchError
+from framewatch.errors import FramewatchError
 
 _STAGES = {
-    "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, with its JPEG) "
-    "and `videos` (one row a file, with its status and, where it failed, the reason). Files that the ledger has are "
-    "not read again.",
-    "featurize": "Reads `frames`. Writes `features`, one vector a frame. Frames that have features are left alone.",
+    "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
+    "with its JPEG) and `videos` (one row a file, with its status and, where it failed, the reason). Files "
+    "that the ledger has are not read again.",
+    "featurize": "Reads `frames`. Writes `features`, one vector a frame. What has features is left alone.",
     "train": "Reads `features` and labels.train. Writes model/: the Spark ML classifier, metrics.json and "
     "model_card.md, evaluated on left-out videos.",
-    "rank": "Reads `features` of videos.test (of all videos where it is not set) and model/ (or classifier.path). "
-    "Writes `predictions`, ranked, and registers the tables for SQL. With labels.test, tells what the ranking is worth.",
+    "rank": "Reads `features` of videos.test (of all videos where it is not set) and model/ (or "
+    "classifier.path). Writes `predictions`, ranked, and registers the tables for SQL. With labels.test, "
+    "tells what the ranking is worth.",
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
 }
@@ -33,7 +32,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="framewatch", description="Finds the suspicious moments in a mountain of video, on Spark.")
+    parser = _Parser(
+        prog="framewatch", description="Finds the suspicious moments in a mountain of video, on Spark."
+    )
     parser.add_argument("--version", action="version", version=f"framewatch {framewatch.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for verb, text in _STAGES.items():
@@ -46,8 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument("--seed", type=int, help="another number draws other clips")
     _add_debug(samples)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
-    weights.add_argument("name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check")
-    weights.add_argument("--model", default="InceptionV3", help="the model they are for (default: %(default)s)")
+    weights.add_argument(
+        "name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check"
+    )
+    weights.add_argument(
+        "--model", default="InceptionV3", help="the model they are for (default: %(default)s)"
+    )
     _add_debug(weights)
     return parser
 
@@ -59,7 +64,9 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
     args = _parser().parse_args(arguments)
-    verb: Callable[[argparse.Namespace], None] = {"samples": _samples, "weights": _weights}.get(args.verb, _stage)
+    verb: Callable[[argparse.Namespace], None] = {"samples": _samples, "weights": _weights}.get(
+        args.verb, _stage
+    )
     try:
         verb(args)
     except KeyboardInterrupt:
@@ -77,7 +84,7 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, FramewatchError):
         return " ".join(lines)
-    # Spark wraps a worker's exception in traces of both languages; its own words stand on a line of their own.
+    # Spark wraps a worker's exception in traces of both languages; its own words stand on their own line.
     own = [line.split(": ", 1)[1] for line in lines if line.startswith("framewatch.errors.") and ": " in line]
     told = own[-1] if own else (lines[0] if lines else "")
     return f"{type(error).__name__}: {told[:500]} (--debug shows where)"
@@ -101,7 +108,9 @@ def _samples(args: argparse.Namespace) -> None:
     clips = draw_samples(
         args.directory,
         **options,
-        on_clip=lambda clip, done, total: console.print(f"samples: {done} of {total} clips drawn, {clip.file_name}"),
+        on_clip=lambda clip, done, total: console.print(
+            f"samples: {done} of {total} clips drawn, {clip.file_name}"
+        ),
     )
     seconds = sum(clip.duration_s for clip in clips)
     console.print(f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}")

@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framewatch.errors import ConfigError
 
-
 _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -63,7 +62,9 @@ class SamplingConfig:
     fps: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(0 < self.fps <= 240, "sampling.fps", self.fps, "give frames per second, above 0 and up to 240")
+        _require(
+            0 < self.fps <= 240, "sampling.fps", self.fps, "give frames per second, above 0 and up to 240"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,14 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         _require_choice("extract.mode", self.mode, ("resume", "overwrite"))
-        _require(self.videos_per_batch >= 1, "extract.videos_per_batch", self.videos_per_batch, "give 1 or more")
         _require(
-            0 <= self.max_failed_share <= 1, "extract.max_failed_share", self.max_failed_share, "give a share, 0 to 1"
+            self.videos_per_batch >= 1, "extract.videos_per_batch", self.videos_per_batch, "give 1 or more"
+        )
+        _require(
+            0 <= self.max_failed_share <= 1,
+            "extract.max_failed_share",
+            self.max_failed_share,
+            "give a share, 0 to 1",
         )
 
 
@@ -108,7 +114,9 @@ class FeaturizerConfig:
         _require_choice("featurizer.pooling", self.pooling, ("avg", "max", "none"))
         _require_choice("featurizer.mode", self.mode, ("resume", "overwrite"))
         _require(self.batch_size >= 1, "featurizer.batch_size", self.batch_size, "give 1 or more")
-        _require(self.frames_per_task >= 1, "featurizer.frames_per_task", self.frames_per_task, "give 1 or more")
+        _require(
+            self.frames_per_task >= 1, "featurizer.frames_per_task", self.frames_per_task, "give 1 or more"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,10 @@ class ClassifierConfig:
         _require(self.max_iter >= 1, "classifier.max_iter", self.max_iter, "give 1 or more")
         _require(self.reg_param >= 0, "classifier.reg_param", self.reg_param, "give 0 or more")
         _require(
-            0 <= self.elastic_net_param <= 1, "classifier.elastic_net_param", self.elastic_net_param, "give 0 to 1"
+            0 <= self.elastic_net_param <= 1,
+            "classifier.elastic_net_param",
+            self.elastic_net_param,
+            "give 0 to 1",
         )
         _require_choice("classifier.class_weights", self.class_weights, ("none", "balanced"))
 
@@ -139,9 +150,17 @@ class EvaluationConfig:
     precision_at: list[int] = field(default_factory=lambda: [3, 10, 20])
 
     def __post_init__(self) -> None:
-        _require(self.folds == 0 or self.folds >= 2, "evaluation.folds", self.folds, "give 2 or more, or 0 for none")
         _require(
-            all(k >= 1 for k in self.precision_at), "evaluation.precision_at", self.precision_at, "give numbers from 1"
+            self.folds == 0 or self.folds >= 2,
+            "evaluation.folds",
+            self.folds,
+            "give 2 or more, or 0 for none",
+        )
+        _require(
+            all(k >= 1 for k in self.precision_at),
+            "evaluation.precision_at",
+            self.precision_at,
+            "give numbers from 1",
         )
 
 
@@ -223,7 +242,7 @@ def load_config(file: str | Path | None = None, overrides: Sequence[str] = ()) -
         overrides: `key=value`, values in YAML; the last one wins.
 
     Raises:
-        ConfigError: no such file, an unknown key (with the nearest valid one), a wrong type, or a value out of range.
+        ConfigError: no such file, an unknown key (names the nearest valid one), a wrong type or value.
     """
     config = _editable(OmegaConf.structured(Config))
     layers = [_read_yaml(Path(file))] if file is not None else []
@@ -312,5 +331,7 @@ def _type_message(key: str, value: object) -> str:
         default = getattr(default, name)
     wanted = _TYPE_NAMES[type(default)]
     example = default if default not in (None, [], {}) else None
-    remedy = f", such as {key}={str(example).lower() if isinstance(example, bool) else example}" if example else ""
+    remedy = (
+        f", such as {key}={str(example).lower() if isinstance(example, bool) else example}" if example else ""
+    )
     return f"{key}={value} has the wrong type: it must be {wanted}{remedy}"

@@ -37,7 +37,9 @@ class RankedLabels:
         scores, truth = np.asarray(probabilities, float), np.asarray(labels, np.int64)
         order = np.argsort(-scores, kind="stable")
         scores, truth = scores[order], truth[order]
-        last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.array([], np.int64)
+        last = (
+            np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.array([], np.int64)
+        )
         positives = np.cumsum(truth)[last] if len(scores) else np.array([], np.int64)
         return cls(scores[last], positives, last + 1 - positives, truth)
 
@@ -89,7 +91,9 @@ class RankedLabels:
         return [
             {
                 "threshold": float(self.thresholds[i]),
-                "precision": float(self.true_positives[i] / (self.true_positives[i] + self.false_positives[i])),
+                "precision": float(
+                    self.true_positives[i] / (self.true_positives[i] + self.false_positives[i])
+                ),
                 "recall": float(self.true_positives[i] / self.positives),
             }
             for i in keep
@@ -177,7 +181,7 @@ def evaluate(scored: DataFrame, *, precision_at: Sequence[int] = (3, 10, 20)) ->
         The summary of `RankedLabels`, its curve, and a summary for each video.
     """
     require_columns(scored, fields(PREDICTIONS, "origin", "video", "prob2"), table="scored frames")
-    rows = scored.select("video", "prob2", "label", "origin").toPandas()
+    rows: Any = scored.select("video", "prob2", "label", "origin").toPandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {

@@ -6,10 +6,11 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import IntegerType, StructField, StructType
@@ -21,7 +22,22 @@ from framewatch.schema import FRAMES, LISTING, VIDEOS, fields, require_columns
 from framewatch.video.decoder import DecodedFrame, Decoding
 
 VIDEO_SUFFIXES = (
-    *("3gp", "asf", "avi", "dav", "divx", "flv", "h264", "h265", "hevc", "m2ts", "m2v", "m4v", "mjpeg", "mjpg"),
+    *(
+        "3gp",
+        "asf",
+        "avi",
+        "dav",
+        "divx",
+        "flv",
+        "h264",
+        "h265",
+        "hevc",
+        "m2ts",
+        "m2v",
+        "m4v",
+        "mjpeg",
+        "mjpg",
+    ),
     *("mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
 )
 _OUTCOME = StructType(
@@ -58,9 +74,10 @@ def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | Non
 
 
 def _list_pattern(spark: SparkSession, pattern: str, root: str | None) -> DataFrame:
-    nothing = f"no video matches '{pattern}': check the path, and quote wildcards so that the shell leaves them alone"
+    remedy = "check the path, and quote wildcards so that the shell leaves them alone"
+    nothing = f"no video matches '{pattern}': {remedy}"
     try:
-        files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
+        files = _list_files(spark, pattern)
     except AnalysisException as error:
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(nothing) from error
@@ -75,6 +92,15 @@ def _list_pattern(spark: SparkSession, pattern: str, root: str | None) -> DataFr
         F.col("modificationTime").alias("modified_at"),
         _name(F.col("path"), root or _fixed_part(pattern)).alias("name"),
     )
+
+
+def _list_files(spark: SparkSession, pattern: str) -> DataFrame:
+    """`path`, `length` and `modificationTime` of each file, the empty ones too, which a scan leaves out."""
+    scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
+    paths = [(re.sub("^file:/+", "file:/", unquote(uri)),) for uri in scan.inputFiles()]
+    listed = spark.createDataFrame(paths, "path string")
+    scanned = scan.select("path", "length", "modificationTime")
+    return listed.join(scanned, "path", "left").fillna(0, subset=["length"])
 
 
 def _fixed_part(pattern: str) -> str:
@@ -141,7 +167,11 @@ def extract_frames(
     """
     require_columns(videos, LISTING.fields, table="listing")
     work = functools.partial(
-        _extract_batches, fps=fps, jpeg_quality=jpeg_quality, images_root=images_root, write_images=write_images
+        _extract_batches,
+        fps=fps,
+        jpeg_quality=jpeg_quality,
+        images_root=images_root,
+        write_images=write_images,
     )
     return videos.select("video", "name").mapInArrow(work, EXTRACTED)
 
@@ -152,7 +182,9 @@ def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
     columns = [name for name in FRAMES.names if name != "batch"]
     frames = extracted.where(F.col("outcome").isNull()).select(*columns)
     frames = frames.withMetadata("content", FRAMES["content"].metadata)
-    return frames.repartitionByRange(num_files, "video", "frame_index").sortWithinPartitions("video", "frame_index")
+    return frames.repartitionByRange(num_files, "video", "frame_index").sortWithinPartitions(
+        "video", "frame_index"
+    )
 
 
 def ledger_of(extracted: DataFrame, videos: DataFrame) -> DataFrame:
@@ -198,7 +230,9 @@ def _extract_video(video: str, prefix: str, fps: float, jpeg_quality: int) -> It
 def _readable_path(video: str) -> str:
     path = storage.local_path(video)
     if path is None:
-        raise VideoError("remote storage is not read yet: mount it, or copy the video to a path that workers see")
+        raise VideoError(
+            "remote storage is not read yet: mount it, or copy the video to a path that workers see"
+        )
     return path
 
 

@@ -6,7 +6,7 @@ from framewatch import storage
 
 _LIMITS = """\
 - It ranks frames for a person to look at; it does not decide. A high probability is a reason to look.
-- It knows scenes, cameras and behaviour like those of its labels. Elsewhere, label some footage and train again.
+- It knows scenes, cameras and behaviour like those of its labels. Elsewhere, label footage and train again.
 - It looks at single frames: what only movement tells, it does not see.
 - Metrics come from videos that the classifier had not seen. Few videos make them uncertain."""
 
@@ -37,7 +37,9 @@ def quality(metrics: dict[str, Any]) -> str:
     parts = [f"AP {metrics['average_precision']:.3f} (random order {metrics['base_rate']:.3f})"]
     if metrics["roc_auc"] is not None:
         parts.append(f"ROC AUC {metrics['roc_auc']:.3f}")
-    parts += [f"precision@{k} {value:.2f}" for k, value in metrics["precision_at"].items() if value is not None]
+    parts += [
+        f"precision@{k} {value:.2f}" for k, value in metrics["precision_at"].items() if value is not None
+    ]
     return ", ".join(parts)
 
 
@@ -49,15 +51,18 @@ def render(notes: dict[str, Any]) -> str:
         "A logistic regression on deep features of single CCTV frames, made by framewatch. `prob2` is the "
         "probability that a frame is suspicious.",
         "## Data",
-        f"- Labels: `{labels['file']}`, {labels['labelled_frames']} labelled frames, {labels['suspicious_frames']} "
-        f"suspicious; {labels['unlabelled_frames']} frames without a label and {labels['unmatched']} labels without "
-        "a frame were left out.",
+        f"- Labels: `{labels['file']}`, {labels['labelled_frames']} labelled frames, "
+        f"{labels['suspicious_frames']} suspicious; {labels['unlabelled_frames']} frames without a label and "
+        f"{labels['unmatched']} labels without a frame were left out.",
         "## Features and weights",
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
         "## Metrics",
-        _metrics("Left-out videos (each video scored by a classifier that had not seen it)", notes["cross_validation"]),
+        _metrics(
+            "Left-out videos (each video scored by a classifier that had not seen it)",
+            notes["cross_validation"],
+        ),
         _metrics("Test labels", notes.get("test")),
         "## Limits",
         _LIMITS,
@@ -68,11 +73,15 @@ def render(notes: dict[str, Any]) -> str:
 def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return ""
-    rows = [("all", metrics)] + [(video.rsplit("/", 1)[-1], of) for video, of in sorted(metrics["videos"].items())]
+    rows = [("all", metrics)] + [
+        (video.rsplit("/", 1)[-1], of) for video, of in sorted(metrics["videos"].items())
+    ]
     lines = [f"### {title}", "", f"{quality(metrics)}.", ""]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, of in rows:
         precision = "" if of["average_precision"] is None else f"{of['average_precision']:.3f}"
         cell = name.replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {cell} | {of['frames']} | {of['suspicious']} | {precision} | {of['base_rate']:.3f} |")
+        lines.append(
+            f"| {cell} | {of['frames']} | {of['suspicious']} | {precision} | {of['base_rate']:.3f} |"
+        )
     return "\n".join(lines)

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 from pyspark.sql import SparkSession
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(stderr=True, highlight=False)
 
@@ -17,7 +24,7 @@ _LINE_EVERY_S = 15.0
 
 @contextlib.contextmanager
 def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Iterator[None]:
-    """Shows how many tasks of the running Spark stage are done: a bar on a terminal, else a line now and then."""
+    """Shows how many tasks of the running Spark stage are done: a bar on a terminal, lines elsewhere."""
     tracker = _status_tracker(spark)
     if tracker is None:
         yield

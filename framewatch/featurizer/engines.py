@@ -67,7 +67,10 @@ def build_model(model: ModelSpec, *, pooling: Pooling) -> Any:
 
     size = model.input_size
     return getattr(keras.applications, model.name)(
-        include_top=False, weights=None, input_shape=(size, size, 3), pooling=None if pooling == "none" else pooling
+        include_top=False,
+        weights=None,
+        input_shape=(size, size, 3),
+        pooling=None if pooling == "none" else pooling,
     )
 
 
@@ -94,7 +97,9 @@ def make_predict_fn(spec: FeatureSpec, *, find: Callable[[str], str] | None = No
     model = build_model(spec.model, pooling=spec.pooling)
     _load_weights(model, path, spec)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, spec.model.input_size, spec.model.input_size, 3), tf.uint8)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, spec.model.input_size, spec.model.input_size, 3), tf.uint8)]
+    )
     def predict(bgr: Any) -> Any:
         # Channel order and scale run in the graph: in NumPy they cost 4.6 ms a frame.
         rgb = tf.cast(tf.reverse(bgr, axis=[-1]), tf.float32)
@@ -107,12 +112,14 @@ def make_predict_fn(spec: FeatureSpec, *, find: Callable[[str], str] | None = No
 def _check_file(path: str, weights: Weights) -> None:
     if not os.path.isfile(path):
         raise WeightsError(
-            f"weights {path} are not on this worker: put them on storage that every worker sees, or add them with "
-            "spark-submit --files"
+            f"weights {path} are not on this worker: put them on storage that every worker sees, or add them "
+            "with spark-submit --files"
         )
     digest = file_digest(path)
     if digest != weights.sha256:
-        raise WeightsError(f"weights {path} have SHA-256 {digest} here and {weights.sha256} on the driver: copy them anew")
+        raise WeightsError(
+            f"weights {path} have SHA-256 {digest} here and {weights.sha256} on the driver: copy them anew"
+        )
 
 
 def _limit_threads(tf: Any) -> None:
@@ -129,6 +136,6 @@ def _load_weights(model: Any, path: str, spec: FeatureSpec) -> None:
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path} does not hold weights of {spec.model_name} without its top ({reason}): give a file saved from "
-            f"keras.applications.{spec.model_name}(include_top=False)"
+            f"{path} does not hold weights of {spec.model_name} without its top ({reason}): give a file "
+            f"saved from keras.applications.{spec.model_name}(include_top=False)"
         ) from error

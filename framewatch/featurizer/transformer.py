@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import keyword_only
-from pyspark.files import SparkFiles
+from pyspark import SparkFiles, keyword_only
 from pyspark.ml import Transformer
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -68,7 +67,7 @@ class DeepImageFeaturizer(
     ) -> None:
         super().__init__()
         self._setDefault(modelName="InceptionV3", weights="imagenet", pooling="avg", batchSize=32)
-        self.setParams(**self._input_kwargs)
+        self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
     @keyword_only
     def setParams(self, **kwargs: Any) -> "DeepImageFeaturizer":
@@ -163,7 +162,8 @@ def _check_columns(dataset: DataFrame, input_col: str, output_col: str) -> DataT
     is_image = isinstance(input_type, StructType) and set(_IMAGE_FIELDS) <= set(input_type.names)
     if not is_image and not isinstance(input_type, BinaryType):
         raise SchemaError(
-            f"inputCol '{input_col}' is {input_type.simpleString()[:100]}: it must hold image structs or JPEG bytes"
+            f"inputCol '{input_col}' is {input_type.simpleString()[:100]}: it must hold image structs or "
+            "JPEG bytes"
         )
     return input_type
 
@@ -181,7 +181,9 @@ def _featurize_batches(
         for start in range(0, batch.num_rows, batch_size):
             rows = batch.slice(start, batch_size)
             features = _features(rows.column(column), is_struct, spec)
-            yield pa.RecordBatch.from_arrays([*rows.columns, features], names=[*rows.schema.names, "features"])
+            yield pa.RecordBatch.from_arrays(
+                [*rows.columns, features], names=[*rows.schema.names, "features"]
+            )
 
 
 def _features(pictures: pa.Array, is_struct: bool, spec: FeatureSpec) -> pa.Array:

@@ -51,13 +51,13 @@ def resolve_weights(name: str, model_name: str, *, say: Callable[[str], None] = 
     """Finds the weights called `name`, fetching them once where they are to be had.
 
     Args:
-        name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to a
-            `.h5`, `.weights.h5` or `.keras` file.
+        name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to
+            a `.h5`, `.weights.h5` or `.keras` file.
         model_name: the model they are for.
         say: is told, in one line, when a download begins.
 
     Raises:
-        WeightsError: there is no such file, or it cannot be fetched; says how to get one. Never random weights.
+        WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
     """
     model = get_model(model_name)
     if name == "imagenet":
@@ -73,8 +73,8 @@ def _weights_file(name: str, model: ModelSpec) -> Weights:
     path = Path(name).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"weights '{name}' were not found: give 'imagenet', 'nsfwjs', 'auto', or the path of a .h5, .weights.h5 "
-            f"or .keras file of {model.name} weights"
+            f"weights '{name}' were not found: give 'imagenet', 'nsfwjs', 'auto', or the path of a .h5, "
+            f".weights.h5 or .keras file of {model.name} weights"
         )
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"weights '{name}' are no Keras file: give a .h5, .weights.h5 or .keras file")
@@ -106,7 +106,9 @@ def _download(url: str, path: Path, *, md5: str) -> None:
             reason = getattr(error, "reason", error)
             raise WeightsError(f"{url} could not be fetched ({reason}): {_FETCH_REMEDY}: {path}") from error
         if file_digest(part, "md5") != md5:
-            raise WeightsError(f"{url} came out damaged, its MD5 is not {md5}: run again, or {_FETCH_REMEDY}: {path}")
+            raise WeightsError(
+                f"{url} came out damaged, its MD5 is not {md5}: run again, or {_FETCH_REMEDY}: {path}"
+            )
         os.replace(part, path)
 
 
@@ -133,7 +135,9 @@ def _nsfwjs(model: ModelSpec, say: Callable[[str], None]) -> Weights:
     from framewatch.featurizer import nsfwjs
 
     if model.name != nsfwjs.MODEL_NAME:
-        raise WeightsError(f"weights 'nsfwjs' are for {nsfwjs.MODEL_NAME}, not {model.name}: choose other weights")
+        raise WeightsError(
+            f"weights 'nsfwjs' are for {nsfwjs.MODEL_NAME}, not {model.name}: choose other weights"
+        )
     path = nsfwjs.converted_path(cache_directory())
     if not path.is_file():
         say(f"fetching {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")

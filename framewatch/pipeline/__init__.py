@@ -33,11 +33,13 @@ def run_all(run: Run) -> None:
 def _trains(config: Config) -> bool:
     if config.labels.train:
         if not config.videos.train:
-            raise InputError("videos.train is not set: give a file, a directory or a glob, videos.train='a/*.mp4'")
+            raise InputError(
+                "videos.train is not set: give a file, a directory or a glob, videos.train='a/*.mp4'"
+            )
         return True
     if config.classifier.path:
         return False
     raise InputError(
-        "labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv, or rank by a saved "
-        "classifier, classifier.path=out/older/model"
+        "labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv, or rank by a "
+        "saved classifier, classifier.path=out/older/model"
     )

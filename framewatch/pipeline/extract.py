@@ -13,6 +13,9 @@ from framewatch.progress import task_progress
 from framewatch.schema import JPEG_METADATA, METADATA_KEY
 from framewatch.tables import Tables
 
+# A file of another size or time is another video. Empty files have no time here.
+_IDENTITY = ("video", "size_bytes", "modified_at")
+
 
 def list_videos(run: Run) -> DataFrame:
     """The configured videos, train and test, as `frames.list_videos` has them."""
@@ -43,14 +46,16 @@ def extract(run: Run) -> None:
     first_batch = _next_batch(tables)
     size = config.extract.videos_per_batch
     for number, begin in enumerate(range(0, len(todo), size)):
-        for key, value in _extract_batch(run, todo[begin : begin + size], first_batch + number, sampling).items():
+        for key, value in _extract_batch(
+            run, todo[begin : begin + size], first_batch + number, sampling
+        ).items():
             counts[key] += value
     tables.delete_staging()
     seconds = time.monotonic() - started
     run.say(
         "extract",
-        f"{counts['videos']} videos ({counts['ok']} ok, {counts['partial']} partial, {counts['failed']} failed), "
-        f"{counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s",
+        f"{counts['videos']} videos ({counts['ok']} ok, {counts['partial']} partial, {counts['failed']} "
+        f"failed), {counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s",
         **counts,
         seconds=round(seconds, 1),
     )
@@ -74,14 +79,15 @@ def _pairs(values: dict[str, Any]) -> str:
 
 def _new_videos(tables: Tables, listing: DataFrame) -> list[Row]:
     """The listed videos that the ledger lacks in this size and modification time, in order of URI."""
-    identity = ["video", "size_bytes", "modified_at"]
     taken = None
     if tables.exists("frames"):
         name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
     named = frames.with_unique_names(listing, taken)
-    return named.join(tables.ledger(), identity, "left_anti").orderBy("video").collect()
+    done = tables.ledger().select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
+    same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
+    return named.join(done, same, "left_anti").orderBy("video").collect()
 
 
 def _images_root(tables: Tables) -> str:
@@ -102,11 +108,17 @@ def _extract_batch(run: Run, videos: list[Row], batch: int, sampling: dict[str, 
     with task_progress(run.spark, f"extract, batch {batch}", "videos"):
         staged = tables.stage(extracted, "extract")
     ledger = frames.ledger_of(staged, listed)
-    totals = ledger.groupBy("status").agg(F.count("*").alias("videos"), F.sum("num_frames").alias("frames")).collect()
+    totals = (
+        ledger.groupBy("status")
+        .agg(F.count("*").alias("videos"), F.sum("num_frames").alias("frames"))
+        .collect()
+    )
     counts = {row["status"]: row["videos"] for row in totals}
     num_frames = sum(row["frames"] for row in totals)
     pictures = frames.frames_of(staged, num_frames=num_frames)
-    tables.write_batch(pictures.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling}), "frames", batch)
+    tables.write_batch(
+        pictures.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling}), "frames", batch
+    )
     tables.write_batch(ledger, "videos", batch)  # last: from here on the batch counts
     return {"videos": len(videos), "frames": num_frames, **counts}
 
@@ -117,6 +129,7 @@ def _require_few_failures(tables: Tables, counts: dict[str, int], max_share: flo
     row = tables.ledger().where("status = 'failed'").orderBy(F.desc("batch"), "video").first()
     example = f", such as {row['video']} ({row['error']})" if row else ""
     raise InputError(
-        f"{counts['failed']} of {counts['videos']} videos failed{example}: the ledger {tables.path('videos')} has each "
-        f"reason; what was read is kept; set extract.max_failed_share above {max_share} to go on without them"
+        f"{counts['failed']} of {counts['videos']} videos failed{example}: {tables.path('videos')} has each "
+        "reason, and what was read is kept; to go on without the failed ones, set extract.max_failed_share "
+        f"above {max_share}"
     )

@@ -70,7 +70,9 @@ def features_identity(tables: Tables) -> dict[str, str]:
     return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
 
 
-def require_same_features(have: dict[str, str], want: dict[str, str], one: str, other: str, remedy: str) -> None:
+def require_same_features(
+    have: dict[str, str], want: dict[str, str], one: str, other: str, remedy: str
+) -> None:
     """Checks that two sets of features can be compared.
 
     Raises:
@@ -78,7 +80,9 @@ def require_same_features(have: dict[str, str], want: dict[str, str], one: str, 
     """
     differ = [key for key in _IDENTITY if have.get(key) != want.get(key)]
     if differ:
-        details = "; ".join(f"{key} is {have.get(key)} in {one} and {want.get(key)} in {other}" for key in differ)
+        details = "; ".join(
+            f"{key} is {have.get(key)} in {one} and {want.get(key)} in {other}" for key in differ
+        )
         raise InputError(f"features that differ cannot be compared: {details}: {remedy}")
 
 
@@ -98,6 +102,11 @@ def _featurize_batch(run: Run, featurizer: DeepImageFeaturizer, batch: int, num_
     rows = rows.select("origin", "video", "frame_index", "timestamp_s", "content")
     # Small tasks keep every core busy to the end; the model stays in its worker from task to task.
     num_tasks = max(1, -(-num_frames // run.config.featurizer.frames_per_task))
-    features = featurizer.transform(rows.repartition(num_tasks)).drop("content")
-    with task_progress(run.spark, f"featurize, batch {batch}", f"tasks of {-(-num_frames // num_tasks)} frames"):
+    # In order, so that a batch of the network holds the same frames in every run, and gives the same numbers.
+    order = ["video", "frame_index"]
+    rows = rows.repartitionByRange(num_tasks, *order).sortWithinPartitions(*order)
+    features = featurizer.transform(rows).drop("content")
+    with task_progress(
+        run.spark, f"featurize, batch {batch}", f"tasks of {-(-num_frames // num_tasks)} frames"
+    ):
         run.tables.write_batch(features, "features", batch)

@@ -38,10 +38,14 @@ def rank(run: Run) -> None:
     predictions = tables.read("predictions")
     counts = {"frames": predictions.count(), "suspicious": predictions.where("prediction = 1").count()}
     if counts["frames"] == 0:
-        raise InputError("no frame to rank: the videos of videos.test have no features; extract and featurize them")
+        raise InputError(
+            "no frame to rank: the videos of videos.test have no features; extract and featurize them"
+        )
     metrics = _test_metrics(run, predictions)
     if metrics:
-        model_card.write(run.model_path, {**notes, "test": metrics})
+        storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
+        if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
+            model_card.write(run.model_path, {**notes, "test": metrics})
     registered = _register(run)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious, in {seconds:.1f} s"
@@ -61,7 +65,9 @@ def _features_to_rank(run: Run) -> DataFrame:
 def _model_notes(run: Run) -> dict[str, Any]:
     notes = model_card.read(run.model_path)
     if notes is None:
-        raise InputError(f"there is no classifier in {run.model_path}: run `framewatch train`, or set classifier.path")
+        raise InputError(
+            f"there is no classifier in {run.model_path}: run `framewatch train`, or set classifier.path"
+        )
     return notes
 
 
@@ -94,6 +100,9 @@ def _show_top(predictions: DataFrame, number: int) -> None:
         table.add_column(column, justify="left" if column == "video" else "right")
     for row in predictions.where(predictions["rank"] <= number).orderBy("rank").collect():
         table.add_row(
-            str(row["rank"]), row["video"].rsplit("/", 1)[-1], f"{row['timestamp_s']:.1f}", f"{row['prob2']:.3f}"
+            str(row["rank"]),
+            row["video"].rsplit("/", 1)[-1],
+            f"{row['timestamp_s']:.1f}",
+            f"{row['prob2']:.3f}",
         )
     console.print(table)

@@ -14,6 +14,9 @@ from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
 
+# 2048 features of 10,000 frames are 160 MB: one task goes through them faster than many tasks are started.
+_FRAMES_PER_PART = 10_000
+
 
 def train(run: Run) -> None:
     """Fits the classifier on all labelled frames, and evaluates it on videos left out.
@@ -28,7 +31,10 @@ def train(run: Run) -> None:
     features = run.tables.current("features")
     labelled, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
     labels.require_both_classes(counts)
-    labelled = labelled.where("features is not null").cache()
+    # Sums of floats depend on their order: with rows in order, the same labels give the same classifier.
+    num_parts = 1 + counts.labelled_frames // _FRAMES_PER_PART
+    labelled = labelled.where("features is not null").repartition(num_parts, "origin")
+    labelled = labelled.sortWithinPartitions("origin").cache()
     settings = _settings(config.classifier)
     fit = functools.partial(classifier.fit, settings=settings)
     try:
@@ -45,9 +51,16 @@ def train(run: Run) -> None:
         "cross_validation": metrics,
     }
     model_card.write(run.model_path, notes)
-    quality = model_card.quality(metrics) if metrics else "none, as it takes two videos with suspicious frames"
+    quality = (
+        model_card.quality(metrics) if metrics else "none, as it takes two videos with suspicious frames"
+    )
     seconds = time.monotonic() - started
-    run.say("train", f"{counts}; on left-out videos: {quality}; {seconds:.1f} s", **notes, seconds=round(seconds, 1))
+    run.say(
+        "train",
+        f"{counts}; on left-out videos: {quality}; {seconds:.1f} s",
+        **notes,
+        seconds=round(seconds, 1),
+    )
 
 
 def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:

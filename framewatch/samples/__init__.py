@@ -4,8 +4,9 @@
 
     clips = draw_samples("build/samples")
 
-draws a small set of videos in which people walk, browse, meet and wait, and in some of which one collapses, one
-leaves a bag behind, or two fight. The labels come from the script of the clips, so they are exact.
+draws a small set of videos in which people walk, browse, meet and wait, and in some of which one
+collapses, one leaves a bag behind, or two fight. The labels come from the script of the clips, so they are
+exact.
 """
 
 from framewatch.samples.render import frames

@@ -20,7 +20,7 @@ class Camera:
 
     height_m: float = 3.4
     pitch_rad: float = 0.40
-    focal_px: float = 415.0
+    focal_px: float = 435.0
 
     def __post_init__(self) -> None:
         if self.height_m <= 0 or self.focal_px <= 0:

@@ -15,7 +15,7 @@ from framewatch.samples.camera import FPS, HEIGHT, WIDTH
 
 # Container, codec and its options for each file extension: an old recorder and a new one.
 _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
-    ".mpg": ("mpeg", "mpeg2video", {"qmin": "3", "qmax": "6", "g": "15"}),
+    ".mpg": ("mpeg", "mpeg2video", {"qmin": "3", "qmax": "10", "g": "15"}),
     ".mp4": ("mp4", "libx264", {"preset": "veryfast", "crf": "23", "g": "50"}),
 }
 
@@ -47,7 +47,7 @@ def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
         with av.open(str(partial), "w", format=container_format) as container:
             stream: Any = container.add_stream(codec, rate=FPS, options=options)
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            stream.bit_rate = 2_000_000
+            stream.bit_rate = 1_000_000
             # Clips are encoded side by side, so one thread each is fastest.
             stream.thread_count = 1
             for frame in frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,7 +58,9 @@ class _Painter:
         scaled = np.round(pixels * SUPERSAMPLE * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(self.picture, [scaled], False, colour, thickness, shift=_SHIFT)
 
-    def box(self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], bgr: Colour) -> None:
+    def box(
+        self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], bgr: Colour
+    ) -> None:
         """A box with light from above and from the left."""
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         if x1 < 0:
@@ -111,7 +114,9 @@ def _desk(paint: _Painter) -> None:
     paint.box((x[0] - 0.06, x[1] + 0.06), (y[0] - 0.08, y[1]), (1.04, 1.11), (206, 212, 216))
     paint.box((2.0, 2.22), (8.6, 8.9), (1.11, 1.14), (236, 238, 240))
     paint.line([(2.55, 8.75, 1.11), (2.55, 8.75, 1.42)], (60, 62, 66), 0.03)
-    paint.polygon([(2.42, 8.75, 1.40), (2.68, 8.75, 1.40), (2.62, 8.75, 1.54), (2.48, 8.75, 1.54)], (150, 214, 240))
+    paint.polygon(
+        [(2.42, 8.75, 1.40), (2.68, 8.75, 1.40), (2.62, 8.75, 1.54), (2.48, 8.75, 1.54)], (150, 214, 240)
+    )
 
 
 def _sofa(paint: _Painter) -> None:
@@ -119,7 +124,9 @@ def _sofa(paint: _Painter) -> None:
     paint.box((-4.05, -2.35), (9.35, 9.6), (0.0, 0.86), _shade(colour, 0.92))
     paint.box((-4.05, -2.35), (8.75, 9.4), (0.10, 0.44), colour)
     for middle in (-3.48, -2.92):
-        paint.line([(middle, 8.75, 0.12), (middle, 8.75, 0.44), (middle, 9.35, 0.44)], _shade(colour, 0.62), 0.02)
+        paint.line(
+            [(middle, 8.75, 0.12), (middle, 8.75, 0.44), (middle, 9.35, 0.44)], _shade(colour, 0.62), 0.02
+        )
     paint.box((-4.2, -4.03), (8.7, 9.6), (0.0, 0.62), _shade(colour, 0.9))
     paint.box((-2.37, -2.2), (8.7, 9.6), (0.0, 0.62), _shade(colour, 0.9))
 
@@ -127,7 +134,7 @@ def _sofa(paint: _Painter) -> None:
 def _pillar(paint: _Painter, x_m: float, y_m: float, radius_m: float = 0.26) -> None:
     """A round column: vertical strips from light to dark."""
     angles = np.linspace(np.pi, 2 * np.pi, 25)
-    for start, end in zip(angles[:-1], angles[1:], strict=True):
+    for start, end in itertools.pairwise(angles):
         strip = [
             (x_m + radius_m * np.cos(a), y_m + radius_m * np.sin(a), z)
             for a, z in ((start, 0.0), (end, 0.0), (end, 4.2), (start, 4.2))
@@ -140,16 +147,26 @@ def _pillar(paint: _Painter, x_m: float, y_m: float, radius_m: float = 0.26) -> 
 
 def _plant(paint: _Painter, x_m: float, y_m: float, size: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    rim = [(x_m + 0.2 * size * np.cos(a), y_m + 0.2 * size * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24)]
-    base = [(x_m + 0.14 * size * np.cos(a), y_m + 0.14 * size * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24)]
+    rim = [
+        (x_m + 0.2 * size * np.cos(a), y_m + 0.2 * size * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24)
+    ]
+    base = [
+        (x_m + 0.14 * size * np.cos(a), y_m + 0.14 * size * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24)
+    ]
     for band, gain in ((0, 0.85), (1, 1.05)):
-        body = [(px + 0.03 * band * -size, py, 0.0) for px, py in base] + [(px, py, 0.42 * size) for px, py in rim]
+        body = [(px + 0.03 * band * -size, py, 0.0) for px, py in base] + [
+            (px, py, 0.42 * size) for px, py in rim
+        ]
         hull = cv2.convexHull(paint.pixels(body))
         if band == 0:
             cv2.fillConvexPoly(paint.picture, hull, _shade((120, 132, 146), gain), shift=_SHIFT)
     paint.polygon([(px, py, 0.42 * size) for px, py in rim], (44, 56, 70))
     for _ in range(46):
-        turn, reach, lift = rng.uniform(0, 2 * np.pi), rng.uniform(0.22, 0.62) * size, rng.uniform(0.15, 0.95) * size
+        turn, reach, lift = (
+            rng.uniform(0, 2 * np.pi),
+            rng.uniform(0.22, 0.62) * size,
+            rng.uniform(0.15, 0.95) * size,
+        )
         tip = np.array([x_m + reach * np.cos(turn), y_m + reach * np.sin(turn), 0.45 * size + lift])
         root = np.array([x_m, y_m, 0.42 * size])
         middle = (root + tip) / 2 + (0, 0, 0.22 * size)
@@ -161,8 +178,12 @@ def _plant(paint: _Painter, x_m: float, y_m: float, size: float, seed: int) -> N
 def _kiosk(paint: _Painter) -> None:
     paint.box((-0.30, 0.04), (9.72, 9.95), (0.0, 0.06), (70, 72, 76))
     paint.box((-0.26, 0.0), (9.8, 9.9), (0.06, 1.62), (64, 60, 58))
-    paint.polygon([(-0.23, 9.79, 0.85), (-0.03, 9.79, 0.85), (-0.03, 9.79, 1.56), (-0.23, 9.79, 1.56)], (222, 190, 120))
-    paint.polygon([(-0.21, 9.79, 1.25), (-0.05, 9.79, 1.25), (-0.05, 9.79, 1.5), (-0.21, 9.79, 1.5)], (240, 232, 214))
+    paint.polygon(
+        [(-0.23, 9.79, 0.85), (-0.03, 9.79, 0.85), (-0.03, 9.79, 1.56), (-0.23, 9.79, 1.56)], (222, 190, 120)
+    )
+    paint.polygon(
+        [(-0.21, 9.79, 1.25), (-0.05, 9.79, 1.25), (-0.05, 9.79, 1.5), (-0.21, 9.79, 1.5)], (240, 232, 214)
+    )
 
 
 def _rack(paint: _Painter) -> None:
@@ -173,7 +194,9 @@ def _rack(paint: _Painter) -> None:
     for shelf in (0.35, 0.68, 1.01):
         for left in np.arange(x0 + 0.06, x1 - 0.1, 0.18):
             corners = [(left, shelf), (left + 0.14, shelf), (left + 0.14, shelf + 0.25), (left, shelf + 0.25)]
-            colour = tuple(float(c) for c in rng.choice([(70, 90, 190), (190, 130, 60), (80, 160, 90), (60, 170, 210)]))
+            colour = tuple(
+                float(c) for c in rng.choice([(70, 90, 190), (190, 130, 60), (80, 160, 90), (60, 170, 210)])
+            )
             paint.polygon([(px, y0 - 0.01, pz) for px, pz in corners], _shade(colour, 0.95))  # type: ignore[arg-type]
 
 

@@ -1,18 +1,13 @@
-"""Bags: rolled or carried by a person, or standing on the floor."""
+"""Suitcases: rolled along by a person, or standing on the floor."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from framewatch.samples.camera import Camera
 
-Kind = Literal["trolley", "duffel"]
-
-SIZES_M: dict[Kind, tuple[float, float, float]] = {"trolley": (0.46, 0.30, 0.68), "duffel": (0.36, 0.70, 0.36)}
-"""Across, along and up, metres."""
+_ACROSS_M, _ALONG_M, _UP_M, _BAR_M = 0.50, 0.30, 0.72, 0.34
 
 _SUPERSAMPLE = 3
 _SHIFT = 4
@@ -23,23 +18,21 @@ class Luggage:
     """One bag through a whole clip, projected once for all frames."""
 
     def __init__(
-        self, kind: Kind, colour: tuple[int, int, int], base: np.ndarray, heading: np.ndarray, camera: Camera
+        self, colour: tuple[int, int, int], base: np.ndarray, heading: np.ndarray, camera: Camera
     ) -> None:
         """Args: base: middle of its foot, metres, shape (T, 3); heading: radians, shape (T,)."""
-        across, along, up = SIZES_M[kind]
         sin, cos = np.sin(heading)[:, None], np.cos(heading)[:, None]
-        right, ahead = across * _CORNERS[:, 0], along * _CORNERS[:, 1]
+        right, ahead = _ACROSS_M * _CORNERS[:, 0], _ALONG_M * _CORNERS[:, 1]
         flat = np.stack([ahead * cos + right * sin, ahead * sin - right * cos, 0 * right * cos], axis=-1)
         floor = base[:, None] + flat
-        top = floor + (0, 0, up)
-        handle = _handle(kind, base, flat, up)
+        top = floor + np.array([0, 0, _UP_M])
+        handle = _handle(base, flat)
         self.y_m = base[:, 1]
         self.colour = colour
         self.faces, scale = camera.project(np.concatenate([floor, top], axis=1))
         self.handle, _ = camera.project(handle)
         self.thickness = np.maximum(2, np.round(0.035 * scale.mean(axis=1) * _SUPERSAMPLE)).astype(int)
-        ground = floor * (1, 1, 0)
-        cast = np.concatenate([ground, ground + (0.30 * up, 0.12 * up, 0)], axis=1)
+        cast = np.concatenate([floor, floor + _UP_M * np.array([0.30, 0.12, 0])], axis=1)
         self.shadow, _ = camera.project(cast)
         points = np.concatenate([self.faces, self.handle], axis=1)
         self.boxes = np.concatenate([points.min(axis=1) - 3, points.max(axis=1) + 4], axis=1).astype(int)
@@ -59,8 +52,13 @@ class Luggage:
         cv2.fillConvexPoly(canvas, cv2.convexHull(points), self._tone(0.62), shift=_SHIFT)
         for face, gain in self._visible(index):
             cv2.fillConvexPoly(canvas, points[face], self._tone(gain), shift=_SHIFT)
-            cv2.polylines(canvas, [points[face]], True, self._tone(0.5 * gain), max(1, thickness // 3), shift=_SHIFT)
-        frame[top:bottom, left:right] = cv2.resize(canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+            cv2.polylines(
+                canvas, [points[face]], True, self._tone(0.5 * gain), max(1, thickness // 3), shift=_SHIFT
+            )
+            self._ribs(canvas, points[face], gain, thickness)
+        frame[top:bottom, left:right] = cv2.resize(
+            canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA
+        )
 
     def shade(self, mask: np.ndarray, index: int) -> None:
         """Draw the shadow on `mask`, uint8 at half the size of the frame."""
@@ -70,36 +68,35 @@ class Luggage:
     def reflect(self, frame: np.ndarray, index: int) -> None:
         """A bag is too near to its own shadow for a reflection to be seen."""
 
+    def _ribs(self, canvas: np.ndarray, face: np.ndarray, gain: float, thickness: int) -> None:
+        """The grooves of a hard shell, between the first and the second edge of a face."""
+        for share in (0.3, 0.5, 0.7):
+            ends = (1 - share) * face[[0, 3]] + share * face[[1, 2]]
+            line = np.round(0.88 * ends + 0.12 * ends[::-1]).astype(np.int32)
+            cv2.polylines(
+                canvas, [line], False, self._tone(0.72 * gain), max(1, thickness // 3), shift=_SHIFT
+            )
+
     def _tone(self, gain: float) -> tuple[float, ...]:
         return tuple(min(255.0, channel * gain) for channel in self.colour)
 
     def _visible(self, index: int) -> list[tuple[list[int], float]]:
         """Sides that look to the camera, lit by where they look, then the lid."""
         points = self.faces[index]
-        faces = []
+        faces: list[tuple[list[int], float]] = []
         for a in range(4):
             b = (a + 1) % 4
             edge = points[b] - points[a]
-            if edge[0] != 0 and self._faces_camera(points, a, b):
-                slope = abs(edge[1]) / np.hypot(*edge)
+            # Seen from above, the near sides are those whose foot runs to the right.
+            if edge[0] > 0:
+                slope = float(abs(edge[1]) / np.hypot(*edge))
                 faces.append(([a, b, b + 4, a + 4], 0.92 - 0.28 * slope))
         faces.append(([4, 5, 6, 7], 1.22))
         return faces
 
-    @staticmethod
-    def _faces_camera(points: np.ndarray, a: int, b: int) -> bool:
-        middle = points[:4].mean(axis=0)
-        (ax, ay), (bx, by) = points[a] - middle, points[b] - middle
-        return bool((ay + by) > 0 and abs(ax * by - ay * bx) > 0)
 
-
-def _handle(kind: Kind, base: np.ndarray, flat: np.ndarray, up: float) -> np.ndarray:
-    """The pulled-out bar of a trolley, the loop of a duffel: four points, shape (T, 4, 3)."""
-    if kind == "trolley":
-        low, high = up, up + 0.36
-        sides = flat[:, [0, 1]] * 0.55 + flat[:, [3, 2]] * 0.1
-    else:
-        low, high = up * 0.9, up + 0.16
-        sides = np.stack([(flat[:, 0] + flat[:, 1]) * 0.25, (flat[:, 2] + flat[:, 3]) * 0.25], axis=1)
-    a, b = base + sides[:, 0], base + sides[:, 1]
-    return np.stack([a + (0, 0, low), a + (0, 0, high), b + (0, 0, high), b + (0, 0, low)], axis=1)
+def _handle(base: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """The pulled-out bar: four points, shape (T, 4, 3)."""
+    left, right = (base + 0.55 * flat[:, near] + 0.1 * flat[:, far] for near, far in ((0, 3), (1, 2)))
+    lid, bar = np.array([0, 0, _UP_M]), np.array([0, 0, _UP_M + _BAR_M])
+    return np.stack([left + lid, left + bar, right + bar, right + lid], axis=1)

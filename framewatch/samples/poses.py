@@ -63,14 +63,18 @@ def gait(stride: np.ndarray) -> np.ndarray:
 
 def _stand(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     sway = np.sin(0.7 * t + phase)
-    return pose(len(t), side=0.03 * sway, spread=0.07, out=0.12, elbow=0.22, nod=0.08 + 0.08 * sway, knee=0.05)
+    return pose(
+        len(t), side=0.03 * sway, spread=0.07, out=0.12, elbow=0.22, nod=0.08 + 0.08 * sway, knee=0.05
+    )
 
 
 def _browse(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     """One hand goes over what lies in front, the head follows."""
     reach = 0.5 + 0.5 * np.sin(0.9 * t + phase)
     rows = _stand(t, u, phase)
-    rows += pose(len(t), lean=0.12 + 0.08 * reach, nod=0.18, arm_r=0.5 + 0.75 * reach, elbow_r=0.75 - 0.4 * reach)
+    rows += pose(
+        len(t), lean=0.12 + 0.08 * reach, nod=0.18, arm_r=0.5 + 0.75 * reach, elbow_r=0.75 - 0.4 * reach
+    )
     return rows
 
 
@@ -93,22 +97,29 @@ def _talk(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _greet(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    shake = 0.08 * np.sin(14 * t)
-    return _stand(t, u, phase) + pose(len(t), lean=0.10, arm_r=0.95 + shake, elbow_r=0.35)
+    shake = 0.06 * np.sin(14 * t)
+    return _stand(t, u, phase) + pose(len(t), lean=0.06, arm_r=0.5 + shake, elbow_r=0.75)
 
 
 def _sit(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     sway = np.sin(0.5 * t + phase)
     return pose(
-        len(t), lean=0.06 + 0.06 * sway, hip=1.45, knee=1.5, spread=0.14, arm=0.42, elbow=1.0, nod=0.15 + 0.1 * sway
+        len(t),
+        lean=0.06 + 0.06 * sway,
+        hip=1.45,
+        knee=1.5,
+        spread=0.14,
+        arm=0.42,
+        elbow=1.0,
+        nod=0.15 + 0.1 * sway,
     )
 
 
 def _bend(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Down to the shoe or to a bag, and up again."""
-    deep = np.sin(np.pi * u) ** 0.5
+    """Down to a shoe or to a bag, and up again."""
+    deep = np.clip(3 * np.sin(np.pi * u), 0, 1)
     return _stand(t, u, phase) + deep[:, None] * pose(
-        len(t), lean=1.05, hip_l=0.9, hip_r=0.35, knee_l=1.25, knee_r=1.0, arm=0.25, nod=0.3
+        len(t), lean=0.95, hip_l=1.2, hip_r=0.95, knee_l=1.75, knee_r=1.5, arm=0.25, elbow=0.1, nod=0.15
     )
 
 
@@ -133,36 +144,31 @@ def _dizzy(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     return _stand(t, u, phase) + pose(len(t), lean=0.12, side=0.06 * sway, arm_r=0.55, elbow_r=1.9, nod=0.2)
 
 
-def _lying(count: int, phase: float) -> np.ndarray:
-    """Flat on the floor; on the back, or face down, by the actor's phase."""
-    if np.sin(phase) > 0:
-        return pose(
-            count, tip=-1.5, hip_l=0.12, hip_r=0.45, knee_l=0.15, knee_r=0.95, spread=0.22,
-            out_l=1.15, out_r=0.75, elbow_l=0.45, elbow_r=0.3, arm=-0.1, twist=0.15,
-        )  # fmt: skip
+def _lying(count: int) -> np.ndarray:
+    """Flat on the back, limbs as they fell."""
     return pose(
-        count, tip=1.52, hip_l=0.05, hip_r=0.30, knee_l=0.10, knee_r=0.50, spread_l=0.15, spread_r=0.42,
-        out_l=2.2, out_r=0.9, elbow=0.35, arm=0.1, nod=-0.15,
+        count, tip=-1.5, hip_l=0.12, hip_r=0.45, knee_l=0.15, knee_r=0.95, spread=0.22,
+        out_l=1.15, out_r=0.75, elbow_l=0.45, elbow_r=0.3, arm=-0.1, twist=0.15,
     )  # fmt: skip
 
 
 def _lie(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     twitch = np.maximum(0, np.sin(0.8 * t + phase)) ** 6
-    return _lying(len(t), phase) + pose(len(t), knee_r=0.12 * twitch, elbow_l=0.2 * twitch)
+    return _lying(len(t)) + pose(len(t), knee_r=0.12 * twitch, elbow_l=0.2 * twitch)
 
 
 def _fall(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     """The knees give way, then the body drops."""
     drop = np.clip(u * 1.05, 0, 1)[:, None] ** 2
     buckle = np.sin(np.pi * np.clip(u, 0, 1))
-    rows = (1 - drop) * _dizzy(t, u, phase) + drop * _lying(len(t), phase)
+    rows = (1 - drop) * _dizzy(t, u, phase) + drop * _lying(len(t))
     return rows + pose(len(t), hip=0.7 * buckle, knee=1.2 * buckle, out=0.4 * buckle)
 
 
 def _rise(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     up = (u * u * (3 - 2 * u))[:, None]
     crouch = np.sin(np.pi * u)
-    rows = (1 - up) * _lying(len(t), phase) + up * _stand(t, u, phase)
+    rows = (1 - up) * _lying(len(t)) + up * _stand(t, u, phase)
     return rows + pose(len(t), hip=1.3 * crouch, knee=1.5 * crouch, lean=0.5 * crouch)
 
 
@@ -197,8 +203,9 @@ def _stomp(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
     """Kicks at someone on the floor, arms thrown out for balance."""
     kick = _jerk(t, 5.5, phase)
     return pose(
-        len(t), lean=0.32 - 0.2 * kick, hip_l=0.1, hip_r=-0.3 + 1.25 * kick, knee_l=0.3, knee_r=0.9 - 0.7 * kick,
-        arm=0.3, out_l=0.9 + 0.3 * kick, out_r=0.75, elbow=0.7, nod=0.4, spread=0.1,
+        len(t), lean=0.32 - 0.2 * kick, hip_l=0.1, hip_r=-0.3 + 1.25 * kick,
+        knee_l=0.3, knee_r=0.9 - 0.7 * kick, arm=0.3, out_l=0.9 + 0.3 * kick, out_r=0.75,
+        elbow=0.7, nod=0.4, spread=0.1,
     )  # fmt: skip
 
 

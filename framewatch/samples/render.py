@@ -10,10 +10,11 @@ import numpy as np
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH, Camera
 from framewatch.samples.furniture import Occluder, Scene, lobby
 from framewatch.samples.luggage import Luggage
-from framewatch.samples.people import Figure, place, skeleton
+from framewatch.samples.people import Figure
 from framewatch.samples.poses import ANGLES, GESTURES, gait
 from framewatch.samples.room import BACK_Y_M
-from framewatch.samples.script import WALK, Actor, Bag, Clip
+from framewatch.samples.script import WALK, Actor, Bag, Clip, Step
+from framewatch.samples.skeleton import STATURE_M, place, skeleton
 
 _STRIDE_M = 1.35
 _CAMERA = Camera()
@@ -54,7 +55,7 @@ class _Track:
         which = np.clip(np.searchsorted(knots, times_s, side="right") - 1, 0, len(steps) - 1)
         self.heading = _smooth(np.unwrap(np.array([_heading(step) for step in steps])[which]), 11)
         travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.xy, axis=0), axis=1))])
-        stride = 2 * np.pi * travelled / (_STRIDE_M * actor.look.height_m / 1.75) + actor.phase
+        stride = 2 * np.pi * travelled / (_STRIDE_M * actor.look.height_m / STATURE_M) + actor.phase
         angles = np.empty((len(times_s), len(ANGLES)))
         for number, step in enumerate(steps):
             during = which == number
@@ -68,7 +69,7 @@ class _Track:
         self.joints = place(skeleton(_smooth(angles, 7), actor.look.height_m), self.xy, self.heading)
 
 
-def _heading(step) -> float:  # type: ignore[no-untyped-def]
+def _heading(step: Step) -> float:
     if step.heading is not None:
         return step.heading
     return float(np.arctan2(step.end_xy[1] - step.start_xy[1], step.end_xy[0] - step.start_xy[0]))
@@ -87,20 +88,16 @@ def _luggage(bag: Bag, tracks: list[_Track], times_s: np.ndarray) -> Luggage:
     for stay in bag.stays:
         during = (times_s >= stay.start_s) & (times_s < stay.end_s)
         if stay.actor is None:
-            base[during, :2] = stay.xy
-            first = int(np.argmax(during))
-            heading[during] = heading[first - 1] if first else 0.6
+            put = max(int(np.argmax(during)) - 1, 0)
+            base[during, :2], heading[during] = base[put, :2], heading[put]
             continue
         track = tracks[stay.actor]
         turn = track.heading[during]
         right = np.stack([np.sin(turn), -np.cos(turn)], axis=-1)
         ahead = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
-        beside, behind = (0.34, 0.22) if bag.kind == "trolley" else (0.36, 0.0)
-        base[during, :2] = track.xy[during] + beside * right - behind * ahead
-        moving = np.linalg.norm(np.gradient(track.xy, axis=0), axis=1)[during] * FPS > 0.3
-        base[during, 2] = 0.24 * moving if bag.kind == "duffel" else 0.0
+        base[during, :2] = track.xy[during] + 0.24 * right - 0.36 * ahead
         heading[during] = turn
-    return Luggage(bag.kind, bag.colour, _smooth(base, 9), heading, _CAMERA)
+    return Luggage(bag.colour, _smooth(base, 9), heading, _CAMERA)
 
 
 def _cast_shadows(frame: np.ndarray, things: list[Figure | Luggage], index: int) -> None:
@@ -148,7 +145,10 @@ def _hide(frame: np.ndarray, background: np.ndarray, occluder: Occluder) -> None
     columns = slice(occluder.column, occluder.column + occluder.alpha.shape[1])
     alpha = occluder.alpha[..., 0]
     frame[rows, columns] = cv2.blendLinear(
-        np.ascontiguousarray(background[rows, columns]), np.ascontiguousarray(frame[rows, columns]), alpha, 1 - alpha
+        np.ascontiguousarray(background[rows, columns]),
+        np.ascontiguousarray(frame[rows, columns]),
+        alpha,
+        1 - alpha,
     )
 
 
@@ -160,17 +160,16 @@ class _Sensor:
         self._rng = rng
         rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
         radius = np.hypot((columns - WIDTH / 2) / WIDTH, (rows - HEIGHT / 2) / HEIGHT)
-        vignette = (1 - 0.38 * radius**2)[..., None] * (rng.uniform(0.97, 1.0), 0.985, rng.uniform(0.97, 1.0))
+        vignette = (1 - 0.38 * radius**2)[..., None] * (0.985, 0.985, 0.985)
         self._lens = np.round(255 * vignette).astype(np.uint8)
-        self._gain = rng.uniform(0.95, 1.05)
-        self._drift = rng.uniform(0.01, 0.03)
-        self._period_s = rng.uniform(20, 45)
+        self._period_s = rng.uniform(15, 30)
+        self._phase = rng.uniform(0, 2 * np.pi)
         self._start_s = int(rng.integers(7 * 3600, 19 * 3600))
         self._day = int(rng.integers(1, 29))
         self._noise = [_noise(rng) for _ in range(4)]
 
     def develop(self, frame: np.ndarray, index: int) -> np.ndarray:
-        gain = self._gain + self._drift * np.sin(2 * np.pi * index / FPS / self._period_s)
+        gain = 1.0 + 0.025 * np.sin(2 * np.pi * index / FPS / self._period_s + self._phase)
         cv2.multiply(frame, self._lens, frame, scale=gain / 255)
         tile = self._noise[int(self._rng.integers(len(self._noise)))]
         row, column = self._rng.integers(0, 33, 2)
@@ -184,8 +183,8 @@ class _Sensor:
 def _noise(rng: np.random.Generator) -> np.ndarray:
     """Grain of the sensor, int16; a little larger than a frame, so that each frame can cut its own piece."""
     shape = (HEIGHT + 32, WIDTH + 32)
-    luma = cv2.GaussianBlur(rng.normal(0, 3.0, shape).astype(np.float32), (0, 0), 0.5)
-    chroma = cv2.GaussianBlur(rng.normal(0, 3.0, (*shape, 3)).astype(np.float32), (0, 0), 1.2)
+    luma = cv2.GaussianBlur(rng.normal(0, 2.0, shape).astype(np.float32), (0, 0), 0.5)
+    chroma = cv2.GaussianBlur(rng.normal(0, 2.0, (*shape, 3)).astype(np.float32), (0, 0), 1.2)
     return np.round(luma[..., None] + chroma).astype(np.int16)
 
 

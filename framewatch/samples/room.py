@@ -64,7 +64,9 @@ def _back_wall(x: np.ndarray, z: np.ndarray) -> np.ndarray:
     _paint(colour, frame, (70, 84, 98))
     sign = (np.abs(x - (left + right) / 2) < 0.38) & (np.abs(z - 2.46) < 0.11)
     _paint(colour, sign, (74, 128, 52))
-    _paint(colour, sign & (np.abs(x - (left + right) / 2) < 0.22) & (np.abs(z - 2.46) < 0.035), (225, 238, 228))
+    _paint(
+        colour, sign & (np.abs(x - (left + right) / 2) < 0.22) & (np.abs(z - 2.46) < 0.035), (225, 238, 228)
+    )
     return colour
 
 
@@ -75,7 +77,9 @@ def _window(colour: np.ndarray, x: np.ndarray, z: np.ndarray) -> None:
     colour[glass] = sky[glass]
     roof = 1.75 + 0.22 * np.floor(2 * np.sin(np.floor(x * 3.1) * 2.7)) / 2
     houses = glass & (z < roof)
-    colour[houses] = np.stack([150 + 18 * np.sin(np.floor(x * 3.1)), 0 * x + 158, 0 * x + 168], axis=-1)[houses]
+    colour[houses] = np.stack([150 + 18 * np.sin(np.floor(x * 3.1)), 0 * x + 158, 0 * x + 168], axis=-1)[
+        houses
+    ]
     trees = glass & (z < 1.42 + 0.1 * np.sin(x * 9) + 0.05 * np.sin(x * 23))
     _paint(colour, trees, (92, 128, 108))
     bars = (np.abs((x + 4.4) % 0.633) < 0.045) | (np.abs(z - 2.2) < 0.03) | (z < 1.10) | (x > -2.56)
@@ -118,7 +122,9 @@ def _side_wall(y: np.ndarray, z: np.ndarray, shade: float) -> np.ndarray:
     picture = (np.abs(y - 9.0) < 0.5) & (np.abs(z - 1.75) < 0.38)
     _paint(colour, picture, (60, 78, 96))
     art = (np.abs(y - 9.0) < 0.44) & (np.abs(z - 1.75) < 0.33)
-    blot = np.stack([150 + 50 * np.sin(y * 7), 140 + 40 * np.sin(z * 9 + y), 170 + 40 * np.sin(y * 4 - z * 6)], -1)
+    blot = np.stack(
+        [150 + 50 * np.sin(y * 7), 140 + 40 * np.sin(z * 9 + y), 170 + 40 * np.sin(y * 4 - z * 6)], -1
+    )
     colour[art] = blot[art]
     return colour * shade
 
@@ -131,7 +137,7 @@ def _corridor(x: np.ndarray, z: np.ndarray) -> np.ndarray:
     return colour
 
 
-def _hit(position: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _hit(position: float | np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Distance along each ray to a plane; infinite where the ray goes away from it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = position / direction
@@ -167,8 +173,8 @@ def shell(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """
     rays = camera.rays(SUPERSAMPLE)
     dx, dy, dz = rays[..., 0], rays[..., 1], rays[..., 2]
-    to_floor = _hit(np.float64(-camera.height_m), dz)
-    to_back = _hit(np.float64(BACK_Y_M), dy)
+    to_floor = _hit(-camera.height_m, dz)
+    to_back = _hit(BACK_Y_M, dy)
     to_side = _hit(np.where(dx < 0, -SIDE_X_M, SIDE_X_M), dx)
     nearest = np.minimum(np.minimum(to_floor, to_back), to_side)
     x, y, z = dx * nearest, dy * nearest, camera.height_m + dz * nearest
@@ -185,7 +191,7 @@ def shell(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     opening = on_back & (x > CORRIDOR_X_M[0]) & (x < CORRIDOR_X_M[1]) & (z < CORRIDOR_Z_M)
     picture[on_back] = _back_wall(x, z)[on_back]
 
-    beyond = np.minimum(to_floor, _hit(np.float64(_CORRIDOR_END_Y_M), dy))
+    beyond = np.minimum(to_floor, _hit(_CORRIDOR_END_Y_M, dy))
     bx, by, bz = dx * beyond, dy * beyond, camera.height_m + dz * beyond
     corridor = np.where((to_floor <= beyond)[..., None], _floor(bx, by) * 0.62, _corridor(bx, bz))
     picture[opening] = corridor[opening]

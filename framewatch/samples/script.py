@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from framewatch.samples.luggage import Kind
 from framewatch.samples.people import Look
 from framewatch.samples.poses import GESTURES
 
@@ -57,25 +56,27 @@ class Actor:
 
 @dataclass(frozen=True)
 class Stay:
-    """Where a bag is during [start_s, end_s): with actor number `actor`, or on the floor at `xy`."""
+    """Who has a bag during [start_s, end_s): actor number `actor`, or nobody: it stands where it was put."""
 
     start_s: float
     end_s: float
-    actor: int | None = None
-    xy: Point | None = None
+    actor: int | None
 
     def __post_init__(self) -> None:
-        if (self.actor is None) == (self.xy is None):
-            raise ValueError(f"a bag is either with an actor or at a place, got {self.actor=}, {self.xy=}")
+        if not self.start_s < self.end_s:
+            raise ValueError(f"a stay must end after it starts, got [{self.start_s}, {self.end_s})")
 
 
 @dataclass(frozen=True)
 class Bag:
-    """A bag and where it is, one stay after the other."""
+    """A suitcase and where it is, one stay after the other. The colour is BGR."""
 
-    kind: Kind
     colour: tuple[int, int, int]
     stays: tuple[Stay, ...]
+
+    def __post_init__(self) -> None:
+        if self.stays[0].actor is None:
+            raise ValueError("a bag must begin with an actor: nobody has put it down yet")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class LabelRange:
     end_s: float
     label: int
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s or self.label not in (0, 1):
+            raise ValueError(f"a label is 0 or 1 for a range that ends after it starts, got {self}")
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -94,7 +99,7 @@ class Clip:
 
     Attributes:
         split: the set it belongs to.
-        name: file name, such as `Fight1.mpg`; the extension tells the format.
+        file_name: such as `Fight1.mpg`; the extension tells the format.
         duration_s: length in seconds.
         suspicious: half-open ranges in seconds, in order, without overlap.
         unclear: ranges of at most a second at a change, which get no label.
@@ -102,7 +107,7 @@ class Clip:
     """
 
     split: Split
-    name: str
+    file_name: str
     duration_s: float
     suspicious: tuple[Range, ...]
     unclear: tuple[Range, ...]
@@ -111,12 +116,14 @@ class Clip:
     rng_key: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if PurePath(self.name).suffix not in (".mpg", ".mp4"):
-            raise ValueError(f"name must end in .mpg or .mp4, got {self.name!r}")
+        if PurePath(self.file_name).suffix not in (".mpg", ".mp4"):
+            raise ValueError(f"file_name must end in .mpg or .mp4, got {self.file_name!r}")
         end_s = 0.0
         for start_s, stop_s in sorted(self.suspicious + self.unclear):
             if not end_s <= start_s < stop_s <= self.duration_s:
-                raise ValueError(f"{self.name}: [{start_s}, {stop_s}) overlaps or leaves [0, {self.duration_s})")
+                raise ValueError(
+                    f"{self.file_name}: [{start_s}, {stop_s}) overlaps or leaves [0, {self.duration_s})"
+                )
             end_s = stop_s
 
     @property
@@ -126,9 +133,9 @@ class Clip:
         marked = [(*r, 1) for r in self.suspicious] + [(*r, None) for r in self.unclear]
         for start_s, stop_s, label in [*sorted(marked), (self.duration_s, self.duration_s, None)]:
             if start_s > end_s:
-                rows.append(LabelRange(self.name, end_s, start_s, 0))
+                rows.append(LabelRange(self.file_name, end_s, start_s, 0))
             if label is not None:
-                rows.append(LabelRange(self.name, start_s, stop_s, label))
+                rows.append(LabelRange(self.file_name, start_s, stop_s, label))
             end_s = stop_s
         return tuple(rows)
 
@@ -152,7 +159,9 @@ class Path:
             self._add(WALK, seconds, point, None)
         return self
 
-    def do(self, gesture: str, seconds: float, *, heading: float | None = None, xy: Point | None = None) -> Path:
+    def do(
+        self, gesture: str, seconds: float, *, heading: float | None = None, xy: Point | None = None
+    ) -> Path:
         """Do `gesture` for `seconds`, in place or on the way to `xy`."""
         self.heading = self.heading if heading is None else heading
         self._add(gesture, seconds, xy or self.xy, self.heading)

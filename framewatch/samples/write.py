@@ -66,7 +66,9 @@ def draw_samples(
             _write_text(root / f"labels_{split}.csv", labels_csv(clips, split))
         _write_text(root / _RECORD, json.dumps(_record(root, clips, seed), indent=2) + "\n")
     except OSError as error:
-        raise InputError(f"cannot write samples to {root}: {error}; choose a directory you may write to") from error
+        raise InputError(
+            f"cannot write samples to {root}: {error}; choose a directory you may write to"
+        ) from error
     return clips
 
 
@@ -90,7 +92,9 @@ def _draw_all(root: Path, clips: list[Clip], workers: int) -> Iterator[Clip]:
             yield _draw_clip(clip, root)
         return
     # Spawn, not fork: the caller may hold threads of TensorFlow or of a JVM.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         for future in as_completed([pool.submit(_draw_clip, clip, root) for clip in clips]):
             yield future.result()
 
@@ -101,7 +105,7 @@ def _draw_clip(clip: Clip, root: Path) -> Clip:
 
 
 def _path(root: Path, clip: Clip) -> Path:
-    return root / clip.split / clip.name
+    return root / clip.split / clip.file_name
 
 
 def _record(root: Path, clips: list[Clip], seed: int) -> dict[str, object]:

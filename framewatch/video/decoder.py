@@ -92,7 +92,9 @@ class Decoding:
             position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             start_s = position_s if start_s is None else start_s
             timestamp_s = position_s - start_s
-            if timestamp_s <= last_s:  # frames without a time of their own, such as the last of an MPEG-2 stream
+            if (
+                timestamp_s <= last_s
+            ):  # frames without a time of their own, such as the last of an MPEG-2 stream
                 timestamp_s = last_s + self.info.frame_duration_s
             last_s = timestamp_s
             self.duration_s = timestamp_s + self.info.frame_duration_s

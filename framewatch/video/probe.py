@@ -10,6 +10,7 @@ from framewatch.errors import VideoError
 
 # FFmpeg writes its complaints to stderr; what matters of them goes into the ledger.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 @dataclass(frozen=True)

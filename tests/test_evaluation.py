@@ -1,0 +1,83 @@
+"""Metrics against scikit-learn, and splits that never share a video."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from framewatch import evaluation
+from framewatch.evaluation import RankedLabels, assign_folds
+
+SCORED = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=60
+)
+
+
+@given(SCORED)
+def test_same_as_scikit_learn(rows: list[tuple[float, bool]]) -> None:
+    scores, truth = [s for s, _ in rows], [int(y) for _, y in rows]
+    counted = RankedLabels.count(scores, truth)
+    if sum(truth) == 0:
+        assert counted.average_precision is None
+    else:
+        assert math.isclose(counted.average_precision, average_precision_score(truth, scores), abs_tol=1e-9)
+    if 0 < sum(truth) < len(truth):
+        assert math.isclose(counted.roc_auc, roc_auc_score(truth, scores), abs_tol=1e-9)
+    else:
+        assert counted.roc_auc is None
+
+
+def test_precision_at_counts_the_top() -> None:
+    counted = RankedLabels.count([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0])
+    assert [counted.precision_at(k) for k in (1, 2, 3, 4, 5)] == [1.0, 0.5, pytest.approx(2 / 3), 0.5, None]
+
+
+def test_perfect_order_and_its_reverse() -> None:
+    assert RankedLabels.count([0.9, 0.8, 0.1], [1, 1, 0]).average_precision == 1.0
+    assert RankedLabels.count([0.9, 0.8, 0.1], [0, 0, 1]).roc_auc == 0.0
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 9), max_size=12), st.integers(2, 6)
+)
+def test_folds_hold_whole_videos_and_suspicious_ones_each(videos: dict[str, int], folds: int) -> None:
+    dealt = assign_folds(videos, folds)
+    suspicious = [video for video, count in videos.items() if count]
+    if len(suspicious) < 2:
+        assert dealt == {}
+        return
+    assert set(dealt) == set(videos)
+    used = set(dealt.values())
+    assert len(used) == min(folds, len(suspicious))
+    assert {dealt[video] for video in suspicious} == used
+
+
+def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
+    rows = [(f"{v}frame{k}.jpg", v, float(k % 2)) for v in ("a", "b", "c") for k in range(4)]
+    labelled = spark.createDataFrame(rows, "origin string, video string, label double")
+    seen: list[tuple[set[str], set[str]]] = []
+
+    def fit(train):
+        return {row["video"] for row in train.select("video").distinct().collect()}
+
+    def score(held_out, trained_on):
+        seen.append((trained_on, fit(held_out)))
+        return held_out.withColumn("prob2", held_out["label"])
+
+    scored = evaluation.out_of_fold(labelled, folds=5, fit=fit, score=score)
+    assert scored.count() == 12
+    assert len(seen) == 3
+    assert all(trained.isdisjoint(held_out) and held_out for trained, held_out in seen)
+    metrics = evaluation.evaluate(scored, precision_at=[3])
+    assert metrics["average_precision"] == 1.0
+    assert metrics["precision_at"] == {"3": 1.0}
+    assert set(metrics["videos"]) == {"a", "b", "c"}
+
+
+def test_too_few_suspicious_videos_give_no_evaluation(spark) -> None:
+    labelled = spark.createDataFrame(
+        [("a1", "a", 1.0), ("b1", "b", 0.0)], "origin string, video string, label double"
+    )
+    assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None

