@@ -54,10 +54,7 @@ def get_spark(
     if not submitted:
         _set_java_home()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        settings |= {
-            **_LOCAL_DEFAULTS,
-            "spark.driver.extraJavaOptions": _java_options(metastore, debug=debug),
-        }
+        settings |= _LOCAL_DEFAULTS
         settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
     elif master:
         settings["spark.master"] = master

@@ -248,7 +248,7 @@ def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spa
     spark_submit = Path(sys.executable).with_name("spark-submit")
     env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     done = subprocess.run(
-        [spark_submit, "--master", "local[2]", *(f"--conf={key}={value}" for key, value in FAST_START.items()),
+        [spark_submit, "--master", "local[2]", *(f"--conf={k}={v}" for k, v in FAST_START.items()),
          ROOT / "jobs" / "run_pipeline.py", *arguments, f"output={tmp_path}/out"],
         cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -1,0 +1,6 @@
+"""Typed configuration: defaults in code, a YAML file from conf/, then `key=value` overrides."""
+
+from framewatch.config.load import all_keys, load_config
+from framewatch.config.sections import ClassifierConfig, Config
+
+__all__ = ["ClassifierConfig", "Config", "all_keys", "load_config"]
