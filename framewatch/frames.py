@@ -18,7 +18,15 @@ from pyspark.sql.types import IntegerType, StructField, StructType
 from framewatch import storage
 from framewatch.errors import InputError, VideoError
 from framewatch.images import encode_jpeg
-from framewatch.schema import FRAMES, LISTING, VIDEOS, fields, require_columns
+from framewatch.schema import (
+    FRAMES,
+    JPEG_METADATA,
+    LISTING,
+    METADATA_KEY,
+    VIDEOS,
+    fields,
+    require_columns,
+)
 from framewatch.video.decoder import DecodedFrame, Decoding
 
 VIDEO_SUFFIXES = (
@@ -173,7 +181,15 @@ def extract_frames(
         images_root=images_root,
         write_images=write_images,
     )
-    return videos.select("video", "name").mapInArrow(work, EXTRACTED)
+    extracted = videos.select("video", "name").mapInArrow(work, EXTRACTED)
+    return extracted.withMetadata(
+        "content", {**JPEG_METADATA, METADATA_KEY: sampling_metadata(fps, jpeg_quality)}
+    )
+
+
+def sampling_metadata(fps: float, jpeg_quality: int) -> dict[str, float]:
+    """What the metadata of `content` says of how its frames were taken."""
+    return {"fps": float(fps), "jpeg_quality": jpeg_quality}
 
 
 def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
@@ -181,7 +197,6 @@ def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
     num_files = max(1, -(-num_frames // _FRAMES_PER_FILE))
     columns = [name for name in FRAMES.names if name != "batch"]
     frames = extracted.where(F.col("outcome").isNull()).select(*columns)
-    frames = frames.withMetadata("content", FRAMES["content"].metadata)
     return frames.repartitionByRange(num_files, "video", "frame_index").sortWithinPartitions(
         "video", "frame_index"
     )

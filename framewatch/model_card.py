@@ -34,13 +34,13 @@ def quality(metrics: dict[str, Any]) -> str:
     """The most telling numbers, in one line."""
     if metrics["average_precision"] is None:
         return f"{metrics['frames']} frames, none suspicious"
-    parts = [f"AP {metrics['average_precision']:.3f} (random order {metrics['base_rate']:.3f})"]
+    parts = [f"AP {metrics['average_precision']:.3f}"]
     if metrics["roc_auc"] is not None:
         parts.append(f"ROC AUC {metrics['roc_auc']:.3f}")
     parts += [
         f"precision@{k} {value:.2f}" for k, value in metrics["precision_at"].items() if value is not None
     ]
-    return ", ".join(parts)
+    return f"{', '.join(parts)} (a random order gives AP and precision of about {metrics['base_rate']:.2f})"
 
 
 def render(notes: dict[str, Any]) -> str:

@@ -16,7 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+# Results go to stdout, progress and errors to stderr, so that either can be kept alone.
+console = Console(highlight=False)
+_stderr = Console(stderr=True, highlight=False)
 
 _POLL_S = 0.5
 _LINE_EVERY_S = 15.0
@@ -30,7 +32,7 @@ def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Itera
         yield
         return
     finished = threading.Event()
-    show = _show_bar if console.is_terminal else _show_lines
+    show = _show_bar if _stderr.is_terminal else _show_lines
     thread = threading.Thread(target=show, args=(tracker, stage, unit, finished), daemon=True)
     thread.start()
     try:
@@ -63,7 +65,7 @@ def _show_bar(tracker, stage: str, unit: str, finished: threading.Event) -> None
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=_stderr, transient=True) as progress:
         task = progress.add_task(stage, total=None)
         while not finished.wait(_POLL_S):
             counts = _counts(tracker)
@@ -79,4 +81,4 @@ def _show_lines(tracker, stage: str, unit: str, finished: threading.Event) -> No
         next_line = time.monotonic() + _LINE_EVERY_S
         counts = _counts(tracker)
         if counts:
-            console.print(f"{stage}: {counts[0]} of {counts[1]} {unit} done")
+            _stderr.print(f"{stage}: {counts[0]} of {counts[1]} {unit} done")

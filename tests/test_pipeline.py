@@ -28,6 +28,7 @@ def arguments(clips: Path, small_weights: Path) -> list[str]:
         "extract.videos_per_batch=2",
         "evaluation.precision_at=[1, 2]",
         "ranking.show=2",
+        "classifier.max_iter=5",
     ]
 
 
@@ -93,7 +94,7 @@ def test_nothing_new_means_no_extraction_and_no_featurization(spark, finished, a
         for path in (finished / name).rglob("*")
     }
     assert main(["run", "--debug", *arguments, f"output={finished}"]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "extract: nothing new: the ledger has all 4 videos" in said
     assert "featurize: nothing new: all frames have features" in said
     assert files == {path: path.stat().st_mtime_ns for path in files}
@@ -112,7 +113,7 @@ def test_a_new_video_adds_only_its_own_work(
     capsys.readouterr()
     for stage in ("extract", "featurize"):
         assert main([stage, "--debug", *common]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 3 frames" in said
     assert "featurize: 3 frames in" in said
     tables = Tables(spark, f"{tmp_path}/out")
@@ -161,7 +162,7 @@ def test_new_videos_are_ranked_by_a_saved_classifier(
         f"output={tmp_path}/new",
     ]
     assert main(["run", "--debug", *command]) == 0
-    assert "train:" not in capsys.readouterr().err
+    assert "train:" not in capsys.readouterr().out
     first, second = (
         [(row["rank"], row["frame_index"]) for row in Tables(spark, str(out)).read("predictions").collect()]
         for out in (finished, tmp_path / "new")
@@ -230,7 +231,8 @@ def test_too_many_failed_videos_end_the_run_after_writing(
     (tmp_path / "videos" / "bad.mpg").write_text("not a video")
     command = ["extract", f"videos.train={tmp_path}/videos", f"output={tmp_path}/out"]
     assert main(command) == 2
-    said = capsys.readouterr().err
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
     assert "2 videos (1 ok, 0 partial, 1 failed), 2 frames" in said
     assert "1 of 2 videos failed, such as file:" in said and "extract.max_failed_share above 0.1" in said
     assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2

@@ -10,7 +10,7 @@ from framewatch import frames, storage
 from framewatch.errors import InputError
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
-from framewatch.schema import JPEG_METADATA, METADATA_KEY
+from framewatch.schema import METADATA_KEY
 from framewatch.tables import Tables
 
 # A file of another size or time is another video. Empty files have no time here.
@@ -35,8 +35,7 @@ def extract(run: Run) -> None:
     listing = list_videos(run)
     if config.extract.mode == "overwrite":
         tables.delete("features", "frames", "videos")
-    sampling = {"fps": config.sampling.fps, "jpeg_quality": config.frames.jpeg_quality}
-    _require_same_sampling(tables, sampling)
+    _require_same_sampling(tables, frames.sampling_metadata(config.sampling.fps, config.frames.jpeg_quality))
     todo = _new_videos(tables, listing)
     started = time.monotonic()
     counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
@@ -46,9 +45,7 @@ def extract(run: Run) -> None:
     first_batch = _next_batch(tables)
     size = config.extract.videos_per_batch
     for number, begin in enumerate(range(0, len(todo), size)):
-        for key, value in _extract_batch(
-            run, todo[begin : begin + size], first_batch + number, sampling
-        ).items():
+        for key, value in _extract_batch(run, todo[begin : begin + size], first_batch + number).items():
             counts[key] += value
     tables.delete_staging()
     seconds = time.monotonic() - started
@@ -99,11 +96,15 @@ def _next_batch(tables: Tables) -> int:
     return 0 if last is None or last[0] is None else last[0] + 1
 
 
-def _extract_batch(run: Run, videos: list[Row], batch: int, sampling: dict[str, Any]) -> dict[str, int]:
-    tables = run.tables
+def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
+    config, tables = run.config, run.tables
     listed = frames.one_video_per_task(run.spark, videos)
     extracted = frames.extract_frames(
-        listed, **sampling, images_root=_images_root(tables), write_images=run.config.frames.write_images
+        listed,
+        fps=config.sampling.fps,
+        jpeg_quality=config.frames.jpeg_quality,
+        images_root=_images_root(tables),
+        write_images=config.frames.write_images,
     )
     with task_progress(run.spark, f"extract, batch {batch}", "videos"):
         staged = tables.stage(extracted, "extract")
@@ -115,10 +116,7 @@ def _extract_batch(run: Run, videos: list[Row], batch: int, sampling: dict[str, 
     )
     counts = {row["status"]: row["videos"] for row in totals}
     num_frames = sum(row["frames"] for row in totals)
-    pictures = frames.frames_of(staged, num_frames=num_frames)
-    tables.write_batch(
-        pictures.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling}), "frames", batch
-    )
+    tables.write_batch(frames.frames_of(staged, num_frames=num_frames), "frames", batch)
     tables.write_batch(ledger, "videos", batch)  # last: from here on the batch counts
     return {"videos": len(videos), "frames": num_frames, **counts}
 

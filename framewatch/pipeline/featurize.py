@@ -27,7 +27,10 @@ def featurize(run: Run) -> None:
     """
     config, tables = run.config, run.tables
     settings = config.featurizer
-    tables.read("frames")
+    if tables.read("frames").isEmpty():
+        raise InputError(
+            f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
+        )
     weights = resolve_weights(settings.weights, settings.model, say=console.print)
     # A path, so that the workers get the file that was found here, whatever "auto" would mean to them.
     featurizer = DeepImageFeaturizer(

@@ -52,6 +52,7 @@ def rank(run: Run) -> None:
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
     _show_top(predictions, config.ranking.show)
+    _show_places(run)
 
 
 def _features_to_rank(run: Run) -> DataFrame:
@@ -106,3 +107,12 @@ def _show_top(predictions: DataFrame, number: int) -> None:
             f"{row['prob2']:.3f}",
         )
     console.print(table)
+
+
+def _show_places(run: Run) -> None:
+    """Prints where the results are."""
+    output = run.config.output
+    console.print(f"tables: {output}/{{videos,frames,features,predictions}} (Parquet)", soft_wrap=True)
+    console.print(f"report: {run.model_path}/model_card.md, {run.model_path}/metrics.json", soft_wrap=True)
+    if run.config.catalog.enabled and metastore_directory(run.config) is not None:
+        console.print(f"SQL: spark-sql --properties-file {output}/spark-sql.conf", soft_wrap=True)

@@ -17,6 +17,9 @@ from framewatch.samples.script import DOWN, LEFT, RIGHT, UP, Clip, Path, Point, 
 Marks = tuple[list[Range], list[Range]]
 """What a story marks: suspicious ranges, and short unclear ones beside them."""
 
+# Getting up from the floor: suspicious while down, unclear in the last 0.9 s, normal when on both feet.
+_RISE_S = 1.5
+
 
 def _walk(cast: Cast) -> Marks:
     """People cross the hall in both directions, some with bags; two without stop to tie a shoe."""
@@ -103,7 +106,7 @@ def _collapse(cast: Cast, *, helped_up: bool) -> Marks:
     up_s = round(cast.end_s - 3.0, 1) if helped_up else cast.end_s
     path.until(up_s, "lie")
     if helped_up:
-        path.do("rise", 1.6).until(cast.end_s, "stand")
+        path.do("rise", _RISE_S).until(cast.end_s, "stand")
     cast.add(path)
     beside = (spot[0] + cast.draw(0.1, 0.5), spot[1] + 0.75)
     helper = (
@@ -112,12 +115,11 @@ def _collapse(cast: Cast, *, helped_up: bool) -> Marks:
     helper.walk(beside, speed=1.7).until(up_s, "kneel" if helped_up else "alarm", heading=DOWN)
     cast.add(helper.until(cast.end_s, "stand", heading=DOWN))
     extras(cast)
+    down_s = round(fall_s + 0.6, 2)
     if helped_up:
-        return [(round(fall_s + 0.6, 2), up_s)], [
-            (fall_s, round(fall_s + 0.6, 2)),
-            (up_s, round(up_s + 1.0, 2)),
-        ]
-    return [(round(fall_s + 0.6, 2), cast.end_s)], [(fall_s, round(fall_s + 0.6, 2))]
+        half_up_s = round(up_s + _RISE_S - 0.9, 2)
+        return [(down_s, half_up_s)], [(fall_s, down_s), (half_up_s, round(half_up_s + 1.0, 2))]
+    return [(down_s, cast.end_s)], [(fall_s, down_s)]
 
 
 def _left_bag(cast: Cast, *, fetched: bool) -> Marks:
@@ -154,7 +156,7 @@ def _fight(cast: Cast) -> Marks:
     centre, turn = np.array([(one.xy[0] + two.xy[0]) / 2, one.xy[1]]), 0.0
     while one.now_s < blow_s + 5.0:
         turn = float(np.clip(turn + cast.rng.uniform(-0.5, 0.5), -0.6, 0.6))
-        centre = np.clip(centre + cast.rng.uniform(-0.22, 0.22, 2), (-0.8, 4.8), (0.8, 5.4))
+        centre = np.clip(centre + cast.rng.uniform(-0.22, 0.22, 2), (-0.5, 4.9), (0.5, 5.4))
         gesture = "grapple" if cast.rng.random() < 0.3 else "punch"
         arm = (0.28 if gesture == "grapple" else 0.36) * np.array([math.cos(turn), math.sin(turn)])
         beat_s = cast.draw(0.5, 0.9)
@@ -166,12 +168,15 @@ def _fight(cast: Cast) -> Marks:
         one.do("stomp", min(1.2, two.now_s - one.now_s), heading=DOWN, xy=_point(over))
     part_s = two.now_s
     one.walk((-4.7, 5.6), speed=2.4).until(cast.end_s, "stand")
-    two.do("rise", 1.5).until(cast.end_s, "dizzy")
+    two.do("rise", _RISE_S).until(cast.end_s, "dizzy")
     cast.add(one)
     cast.add(two)
     extras(cast)
-    first_s = round(blow_s + 0.5, 2)
-    return [(first_s, part_s)], [(blow_s, first_s), (part_s, round(min(part_s + 1.0, cast.end_s), 2))]
+    first_s, half_up_s = round(blow_s + 0.5, 2), round(part_s + _RISE_S - 0.9, 2)
+    return [(first_s, half_up_s)], [
+        (blow_s, first_s),
+        (half_up_s, min(round(half_up_s + 1.0, 2), cast.end_s)),
+    ]
 
 
 def _point(xy: np.ndarray) -> Point:

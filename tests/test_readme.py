@@ -1,0 +1,117 @@
+"""Every command of the README, in its order, on the output of the demo; and what the demo must reach."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SHARED
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)]
+
+
+def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
+    """Runs a command as it stands, with its results under `out` and its Python for `.venv`."""
+    assert (ROOT / ".venv" / "bin" / "python").exists(), "the README's commands need .venv: run `make test`"
+    here = re.sub(r"\bout/", f"{out}/", command).replace("make demo", f"make demo OUT={out}")
+    here = here.replace("--config conf/demo.yaml", f"--config {out}/demo.yaml")
+    env = {**os.environ, "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", here],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, nsfwjs_weights: str) -> tuple[Path, str]:
+    """`make demo` in a directory of its own: (directory, what it printed)."""
+    out = tmp_path_factory.mktemp("readme")
+    configuration = (ROOT / "conf" / "demo.yaml").read_text()
+    (out / "demo.yaml").write_text(configuration.replace("out/", f"{out}/"))
+    done = run_command("make demo", out)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return out, done.stdout
+
+
+def test_the_demo_finds_the_suspicious_frames(demo: tuple[Path, str]) -> None:
+    _, printed = demo
+    line = next(line for line in printed.splitlines() if line.startswith("rank:"))
+    average_precision = float(re.search(r"test labels: AP (\d\.\d+)", line).group(1))
+    assert average_precision >= 0.7
+    assert "precision@3 1.00" in line
+    assert "a random order gives AP and precision of about" in line
+    assert re.search(r"InceptionV3, weights \w+ \(SHA-256 [0-9a-f]{64}\)", printed)
+    assert len(re.findall(r"│ +\d+ │ \w+\.mp[g4] +│ +\d+\.\d │ +\d\.\d+ │", printed)) == 10
+    assert "tables:" in printed and "report:" in printed and "SQL:" in printed
+    assert "Traceback" not in printed and "WARN" not in printed
+
+
+def test_the_demo_again_extracts_and_featurizes_nothing(demo: tuple[Path, str]) -> None:
+    out, printed = demo
+    again = run_command("make demo", out).stdout
+    assert "extract: nothing new" in again and "featurize: nothing new" in again
+    top = [line for line in printed.splitlines() if line.startswith("│")]
+    assert top == [line for line in again.splitlines() if line.startswith("│")]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("make")])
+def test_command(demo: tuple[Path, str], command: str) -> None:
+    out, _ = demo
+    if "caviar/" in command:
+        if not (SHARED / "caviar").is_dir():
+            pytest.skip("the CAVIAR clips are not beside the project (../shared/caviar)")
+        command = re.sub(r"(?<![/\w])caviar/", f"{SHARED}/caviar/", command)
+    done = run_command(command, out)
+    assert done.returncode == 0, done.stdout[-3000:]
+    if "prediction = 1" in command:  # the two queries, in spark-sql and in DuckDB
+        assert "frame00" in done.stdout
+    if "output=out/caviar" in command:
+        assert "227 labels, 227 labelled frames (42 suspicious), 82 frames without a label" in done.stdout
+        assert "82 labels, 82 labelled frames (16 suspicious), 0 frames without a label" in done.stdout
+
+
+def test_make_commands_are_what_ci_and_this_file_run() -> None:
+    makes = {command for command in COMMANDS if command.startswith("make")}
+    assert makes == {"make demo", "make test"}
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_verb_and_job_is_in_the_readme() -> None:
+    from framewatch.cli import _parser
+
+    verbs = next(action for action in _parser()._actions if action.dest == "verb").choices
+    assert [verb for verb in verbs if f"`framewatch {verb}`" not in README] == []
+    assert [job.name for job in (ROOT / "jobs").glob("*.py") if f"jobs/{job.name}" not in README] == []
+
+
+def test_the_notebook_runs(demo: tuple[Path, str], tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    out, _ = demo
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("out/", f"{out}/").replace("../", f"{ROOT}/")
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    pictures = [
+        o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+    ]
+    assert pictures
