@@ -101,19 +101,16 @@ def _stage(args: argparse.Namespace) -> None:
 
 
 def _samples(args: argparse.Namespace) -> None:
-    from framewatch.progress import console
+    from framewatch.progress import console, counted_progress
     from framewatch.samples import draw_samples
 
     options = {} if args.seed is None else {"seed": args.seed}
-    clips = draw_samples(
-        args.directory,
-        **options,
-        on_clip=lambda clip, done, total: console.print(
-            f"samples: {done} of {total} clips drawn, {clip.file_name}"
-        ),
-    )
+    with counted_progress("samples", "clips") as show:
+        clips = draw_samples(args.directory, **options, on_clip=lambda _, done, total: show(done, total))
     seconds = sum(clip.duration_s for clip in clips)
-    console.print(f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}")
+    console.print(
+        f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}", soft_wrap=True
+    )
 
 
 def _weights(args: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -25,60 +26,70 @@ _LINE_EVERY_S = 15.0
 
 
 @contextlib.contextmanager
+def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows how much is done: a bar on a terminal, a line now and then elsewhere.
+
+    Yields:
+        A function that takes how many `unit` are done, and how many there are.
+    """
+    if _stderr.is_terminal:
+        with _bar(unit) as progress:
+            task = progress.add_task(stage, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    next_line = time.monotonic() + _LINE_EVERY_S
+
+    def show(done: int, total: int) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + _LINE_EVERY_S
+            _stderr.print(f"{stage}: {done} of {total} {unit} done")
+
+    yield show
+
+
+@contextlib.contextmanager
 def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Iterator[None]:
-    """Shows how many tasks of the running Spark stage are done: a bar on a terminal, lines elsewhere."""
+    """Shows how many tasks of the running Spark stage are done."""
     tracker = _status_tracker(spark)
     if tracker is None:
         yield
         return
     finished = threading.Event()
-    show = _show_bar if _stderr.is_terminal else _show_lines
-    thread = threading.Thread(target=show, args=(tracker, stage, unit, finished), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()
+    with counted_progress(stage, unit) as show:
+        thread = threading.Thread(target=_poll, args=(tracker, show, finished), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
 
 
-def _status_tracker(spark: SparkSession):  # type: ignore[no-untyped-def]
-    try:
-        return spark.sparkContext.statusTracker()
-    except Exception:  # Spark Connect has no context here; the work goes on without a bar
-        return None
-
-
-def _counts(tracker) -> tuple[int, int] | None:  # type: ignore[no-untyped-def]
-    """(done, all) of the largest running stage."""
-    infos = [info for info in map(tracker.getStageInfo, tracker.getActiveStageIds()) if info]
-    best = max(infos, key=lambda info: info.numTasks, default=None)
-    return (best.numCompletedTasks, best.numTasks) if best else None
-
-
-def _show_bar(tracker, stage: str, unit: str, finished: threading.Event) -> None:  # type: ignore[no-untyped-def]
-    columns = (
+def _bar(unit: str) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=_stderr,
+        transient=True,
     )
-    with Progress(*columns, console=_stderr, transient=True) as progress:
-        task = progress.add_task(stage, total=None)
-        while not finished.wait(_POLL_S):
-            counts = _counts(tracker)
-            if counts:
-                progress.update(task, completed=counts[0], total=counts[1])
 
 
-def _show_lines(tracker, stage: str, unit: str, finished: threading.Event) -> None:  # type: ignore[no-untyped-def]
-    next_line = time.monotonic() + _LINE_EVERY_S
+def _status_tracker(spark: SparkSession) -> Any:
+    try:
+        return spark.sparkContext.statusTracker()
+    except Exception:  # Spark Connect has no context here; the work goes on without a bar
+        return None
+
+
+def _poll(tracker: Any, show: Callable[[int, int], None], finished: threading.Event) -> None:
+    """Shows the tasks of the largest running stage, until the work is done."""
     while not finished.wait(_POLL_S):
-        if time.monotonic() < next_line:
-            continue
-        next_line = time.monotonic() + _LINE_EVERY_S
-        counts = _counts(tracker)
-        if counts:
-            _stderr.print(f"{stage}: {counts[0]} of {counts[1]} {unit} done")
+        infos = [info for info in map(tracker.getStageInfo, tracker.getActiveStageIds()) if info]
+        if infos:
+            largest = max(infos, key=lambda info: info.numTasks)
+            show(largest.numCompletedTasks, largest.numTasks)

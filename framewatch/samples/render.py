@@ -153,15 +153,15 @@ def _hide(frame: np.ndarray, background: np.ndarray, occluder: Occluder) -> None
 
 
 class _Sensor:
-    """Light, lens and sensor of one clip: gain and tint that drift, dark corners, noise, the clock."""
+    """Light, lens and sensor of one clip: gain that drifts, dark corners, noise, the clock."""
 
     def __init__(self, clip: Clip) -> None:
         rng = np.random.default_rng(clip.rng_key)
         self._rng = rng
         rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
         radius = np.hypot((columns - WIDTH / 2) / WIDTH, (rows - HEIGHT / 2) / HEIGHT)
-        vignette = (1 - 0.38 * radius**2)[..., None] * (0.985, 0.985, 0.985)
-        self._lens = np.round(255 * vignette).astype(np.uint8)
+        vignette = np.round(255 * 0.985 * (1 - 0.38 * radius**2)).astype(np.uint8)
+        self._lens = cv2.merge([vignette] * 3)
         self._period_s = rng.uniform(15, 30)
         self._phase = rng.uniform(0, 2 * np.pi)
         self._start_s = int(rng.integers(7 * 3600, 19 * 3600))

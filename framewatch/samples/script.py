@@ -15,6 +15,9 @@ Range = tuple[float, float]
 Point = tuple[float, float]
 WALK = "walk"
 
+SHORTEST_LABEL_S = 1.0
+"""A shorter rest of a clip gets no label of its own: no sampled frame may fall into it."""
+
 UP, LEFT, RIGHT, DOWN = math.pi / 2, math.pi, 0.0, -math.pi / 2
 """Headings in the picture: away from the camera, to the left, to the right, towards the camera."""
 
@@ -132,7 +135,7 @@ class Clip:
         rows, end_s = [], 0.0
         marked = [(*r, 1) for r in self.suspicious] + [(*r, None) for r in self.unclear]
         for start_s, stop_s, label in [*sorted(marked), (self.duration_s, self.duration_s, None)]:
-            if start_s > end_s:
+            if start_s - end_s >= SHORTEST_LABEL_S:
                 rows.append(LabelRange(self.file_name, end_s, start_s, 0))
             if label is not None:
                 rows.append(LabelRange(self.file_name, start_s, stop_s, label))
