@@ -4,10 +4,13 @@ Two formats, each with a header: `ImageName,label` (a frame's name, as in 2018) 
 `video,start_s,end_s,label` (a half-open range of seconds). A label is 0 or 1; 1 is suspicious.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
@@ -15,6 +18,7 @@ from framewatch.schema import FEATURES, fields, require_columns
 
 _BY_FRAME = ["ImageName", "label"]
 _BY_TIME = ["video", "start_s", "end_s", "label"]
+_LABELS = "row string, key string, start_s double, end_s double, label double"
 _SHOWN = 5
 
 
@@ -50,11 +54,11 @@ class LabelCounts:
 
 
 def read_labels(spark: SparkSession, path: str) -> DataFrame:
-    """Reads and checks a label file.
+    """Reads and checks a label file. Its rows come to the driver: what people label by hand is small.
 
     Returns:
-        `row` (the line as text), `key` (its name of a frame or video), `start_s`, `end_s`, `label` (0.0 or
-        1.0), and `by_time`, which is false for labels of one frame.
+        `row` (the line as text), `key` (its name of a frame or video), `start_s`, `end_s` (null for labels of
+        one frame), `label` (0.0 or 1.0).
 
     Raises:
         InputError: no such file, columns of neither format, or rows that are not valid; names the rows.
@@ -70,47 +74,45 @@ def read_labels(spark: SparkSession, path: str) -> DataFrame:
     columns = {name.strip("\ufeff").lower(): name for name in raw.columns}
     for names in (_BY_TIME, _BY_FRAME):
         if all(name.lower() in columns for name in names):
-            labels = _typed(raw.select(*[F.col(f"`{columns[name.lower()]}`").alias(name) for name in names]))
-            _check_rows(labels, path)
-            return labels
+            picked = raw.select(*[F.col(f"`{columns[name.lower()]}`").alias(name) for name in names])
+            return spark.createDataFrame(_checked([row.asDict() for row in picked.collect()], path), _LABELS)
     raise InputError(
         f"labels file '{path}' has the columns {', '.join(raw.columns) or 'none'}: it must have "
         f"{','.join(_BY_FRAME)} or {','.join(_BY_TIME)}"
     )
 
 
-def _typed(raw: DataFrame) -> DataFrame:
-    by_time = "video" in raw.columns
-    row = F.concat_ws(",", *[F.coalesce(F.col(name), F.lit("")) for name in raw.columns])
-    # try_cast: what is no number becomes null, and is reported with its row.
-    number = {
-        name: f"try_cast({name} as double)" if by_time else "cast(null as double)" for name in _BY_TIME[1:3]
-    }
-    return raw.select(
-        row.alias("row"),
-        F.col(raw.columns[0]).alias("key"),
-        F.expr(number["start_s"]).alias("start_s"),
-        F.expr(number["end_s"]).alias("end_s"),
-        F.expr("try_cast(label as double)").alias("label"),
-        F.lit(by_time).alias("by_time"),
-    )
-
-
-def _check_rows(labels: DataFrame, path: str) -> None:
-    bad_label = F.col("label").isNull() | ~F.col("label").isin(0.0, 1.0)
-    bad_range = F.col("start_s").isNull() | F.col("end_s").isNull() | (F.col("start_s") >= F.col("end_s"))
+def _checked(rows: list[dict[str, str | None]], path: str) -> list[tuple[Any, ...]]:
+    """The rows of `read_labels`, each with a name, a label of 0 or 1, and a range that has a length."""
+    parsed = []
+    for row in rows:
+        start_s, end_s, label = (_number(row.get(name)) for name in ("start_s", "end_s", "label"))
+        key = row["video"] if "video" in row else row["ImageName"]
+        parsed.append((",".join(value or "" for value in row.values()), key, start_s, end_s, label))
     has = f"labels file '{path}' has"
+    by_time = bool(rows) and "video" in rows[0]
     _refuse(
-        labels.where(F.col("key").isNull()), f"{has} rows without a name", "name each row's frame or video"
+        [r[0] for r in parsed if not r[1]], f"{has} rows without a name", "name each row's frame or video"
     )
-    _refuse(labels.where(bad_label), f"{has} labels other than 0 and 1", "use 1 for suspicious, 0 for not")
     _refuse(
-        labels.where(F.col("by_time") & bad_range), f"{has} bad ranges", "give seconds, start_s below end_s"
+        [r[0] for r in parsed if r[4] not in (0, 1)],
+        f"{has} labels other than 0 and 1",
+        "use 1 for suspicious",
     )
+    bad = [r[0] for r in parsed if by_time and not (r[2] is not None and r[3] is not None and r[2] < r[3])]
+    _refuse(bad, f"{has} bad ranges", "give seconds, start_s below end_s")
+    return parsed
 
 
-def _refuse(rows: DataFrame, problem: str, remedy: str) -> None:
-    shown = [row["row"] for row in rows.select("row").distinct().orderBy("row").limit(_SHOWN + 1).collect()]
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _refuse(rows: Iterable[str], problem: str, remedy: str) -> None:
+    shown = sorted(set(rows))
     if shown:
         more = "; …" if len(shown) > _SHOWN else ""
         raise InputError(f"{problem}: {'; '.join(shown[:_SHOWN])}{more}: {remedy}")
@@ -133,24 +135,46 @@ def join_labels(frames: DataFrame, labels: DataFrame) -> tuple[DataFrame, LabelC
         InputError: a name that fits several videos, a frame with both labels, or no match at all.
     """
     require_columns(frames, fields(FEATURES, "origin", "video", "timestamp_s"), table="frames")
-    matches = _match(frames, labels)
-    ambiguous = matches.groupBy("row").agg(F.countDistinct("video").alias("videos")).where("videos > 1")
-    _refuse(
-        ambiguous, "labels fit frames of several videos", "write more of the path, such as camera1/Walk1.mpg"
-    )
-    both = matches.groupBy("origin").agg(F.countDistinct("label").alias("labels")).where("labels > 1")
-    _refuse(
-        matches.join(both, "origin", "left_semi"), "labels contradict each other", "keep one label a frame"
-    )
-    counts = _count(frames, labels, matches)
-    if counts.labelled_frames == 0:
-        names = ", ".join(counts.unmatched_examples)
+    matches = _match(frames, labels).collect()
+    _refuse_ambiguous(matches)
+    by_origin = _one_label_each(matches)
+    rows = [row["row"] for row in labels.select("row").collect()]
+    unmatched = sorted(set(rows) - {match["row"] for match in matches})
+    if not by_origin:
+        names = ", ".join(unmatched[:_SHOWN])
         raise InputError(
-            f"none of the {counts.labels} labels matches a frame (labels: {names}; frames: "
+            f"none of the {len(rows)} labels matches a frame (labels: {names}; frames: "
             f"{_example_origin(frames)}): name frames or videos as the tables do"
         )
-    by_origin = matches.select("origin", "label").dropDuplicates(["origin"])
-    return frames.join(by_origin, "origin").select(*frames.columns, "label"), counts
+    counts = LabelCounts(
+        labels=len(rows),
+        unmatched=sum(row in set(unmatched) for row in rows),
+        unmatched_examples=tuple(unmatched[:_SHOWN]),
+        labelled_frames=len(by_origin),
+        suspicious_frames=int(sum(by_origin.values())),
+        unlabelled_frames=frames.count() - len(by_origin),
+    )
+    labelled = frames.sparkSession.createDataFrame(list(by_origin.items()), "origin string, label double")
+    return frames.join(F.broadcast(labelled), "origin").select(*frames.columns, "label"), counts
+
+
+def _refuse_ambiguous(matches: Sequence[Row]) -> None:
+    videos = defaultdict(set)
+    for match in matches:
+        videos[match["row"]].add(match["video"])
+    several = [row for row, found in videos.items() if len(found) > 1]
+    _refuse(
+        several, "labels fit frames of several videos", "write more of the path, such as camera1/Walk1.mpg"
+    )
+
+
+def _one_label_each(matches: Sequence[Row]) -> dict[str, float]:
+    labels = defaultdict(set)
+    for match in matches:
+        labels[match["origin"]].add(match["label"])
+    both = [match["row"] for match in matches if len(labels[match["origin"]]) > 1]
+    _refuse(both, "labels contradict each other", "keep one label a frame")
+    return {origin: found.pop() for origin, found in labels.items()}
 
 
 def require_both_classes(counts: LabelCounts) -> None:
@@ -169,14 +193,13 @@ def require_both_classes(counts: LabelCounts) -> None:
 
 def _match(frames: DataFrame, labels: DataFrame) -> DataFrame:
     """Pairs of a frame and a label row that names it: `origin`, `video`, `row`, `label`."""
-    stem_of = {"frame": _stem(F.col("origin")), "time": _stem(F.col("video"))}
-    named = frames.select(
-        "origin", "video", "timestamp_s", F.explode(F.array(*stem_of.values())).alias("stem")
-    )
+    stems = F.array(_stem(F.col("origin")), _stem(F.col("video")))
+    named = frames.select("origin", "video", "timestamp_s", F.explode(stems).alias("stem"))
     keyed = labels.withColumn("stem", _stem(F.col("key")))
     in_range = (F.col("timestamp_s") >= F.col("start_s")) & (F.col("timestamp_s") < F.col("end_s"))
     fits_video = _ends_with_key(F.col("video")) | _ends_with_key(F.regexp_replace("video", r"\.[^./]*$", ""))
-    fits = F.when(F.col("by_time"), in_range & fits_video).otherwise(_ends_with_key(F.col("origin")))
+    by_time = F.col("start_s").isNotNull()
+    fits = F.when(by_time, in_range & fits_video).otherwise(_ends_with_key(F.col("origin")))
     return (
         named.join(F.broadcast(keyed), "stem")
         .where(fits)
@@ -191,23 +214,6 @@ def _stem(path: Column) -> Column:
 
 def _ends_with_key(path: Column) -> Column:
     return (path == F.col("key")) | path.endswith(F.concat(F.lit("/"), F.col("key")))
-
-
-def _count(frames: DataFrame, labels: DataFrame, matches: DataFrame) -> LabelCounts:
-    unmatched = labels.join(matches.select("row").distinct(), "row", "left_anti")
-    labelled = matches.groupBy("origin").agg(F.max("label").alias("label"))
-    totals = labelled.agg(F.count("*").alias("all"), F.sum("label").alias("suspicious")).first()
-    assert totals is not None
-    return LabelCounts(
-        labels=labels.count(),
-        unmatched=unmatched.count(),
-        unmatched_examples=tuple(
-            row["row"] for row in unmatched.select("row").orderBy("row").limit(_SHOWN).collect()
-        ),
-        labelled_frames=int(totals["all"]),
-        suspicious_frames=int(totals["suspicious"] or 0),
-        unlabelled_frames=frames.count() - int(totals["all"]),
-    )
 
 
 def _example_origin(frames: DataFrame) -> str:

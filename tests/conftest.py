@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tests are short: the JVM's second compiler would cost more than it brings.
-FAST_START = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+FAST_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+FAST_START = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": FAST_JAVA}
 
 VideoMaker = Callable[..., Path]
 

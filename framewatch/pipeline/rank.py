@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from rich.table import Table
 
 from framewatch import catalog, classifier, evaluation, frames, labels, model_card, ranking, storage
@@ -36,7 +37,10 @@ def rank(run: Run) -> None:
         scored = ranking.score(features, model, threshold=config.ranking.threshold)
         tables.replace(ranking.rank(scored), "predictions")
     predictions = tables.read("predictions")
-    counts = {"frames": predictions.count(), "suspicious": predictions.where("prediction = 1").count()}
+    totals = predictions.agg(F.count("*").alias("frames"), F.sum("prediction").alias("suspicious")).collect()[
+        0
+    ]
+    counts = {"frames": totals["frames"], "suspicious": int(totals["suspicious"] or 0)}
     if counts["frames"] == 0:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
