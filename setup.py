@@ -53,7 +53,7 @@ setup(
         "fsspec>=2024.6",
         "rich>=13,<16",
     ],
-    extras_require={**EXTRAS, "test": [*TEST, *EXTRAS["samples"], *EXTRAS["sql"]]},
+    extras_require={**EXTRAS, "test": [*TEST, *EXTRAS["samples"], *EXTRAS["sql"], *EXTRAS["java"]]},
     entry_points={"console_scripts": ["framewatch = framewatch.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

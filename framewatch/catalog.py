@@ -1,6 +1,10 @@
 """Tables for SQL: what reviewers query as `predictions` and its friends."""
 
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
 from framewatch import storage
+from framewatch.errors import InputError
 from framewatch.tables import BATCHED, Tables
 
 _TABLES = ("predictions", "videos", "features", "frames")
@@ -33,6 +37,23 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
             continue
         names.append(f"{catalog}.{database}.{table}" if catalog else f"{database}.{table}")
     return names
+
+
+def require_free(spark: SparkSession, directory: str) -> None:
+    """Checks that the embedded metastore opens: it serves one session at a time.
+
+    Raises:
+        InputError: another session has it open.
+    """
+    try:
+        spark.catalog.databaseExists("default")
+    except AnalysisException as error:
+        if "MetaStoreClient" not in str(error):
+            raise
+        raise InputError(
+            f"the SQL metastore {directory} is in use, perhaps by an open spark-sql: close it, or go on "
+            "without SQL tables, catalog.enabled=false"
+        ) from error
 
 
 def _register_external(tables: Tables, table: str) -> None:

@@ -10,11 +10,14 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import framewatch
-from framewatch import storage
+from framewatch import catalog, storage
 from framewatch.config import Config
 from framewatch.progress import console
 from framewatch.session import get_spark
 from framewatch.tables import Tables
+
+# The others neither register tables nor need the seconds that a metastore takes to start.
+_STAGES_WITH_SQL = ("rank", "run")
 
 
 @dataclass
@@ -45,7 +48,10 @@ class Run:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    run = Run(_session(config, debug), config)
+    metastore = metastore_directory(config) if stage in _STAGES_WITH_SQL else None
+    run = Run(_session(config, metastore, debug), config)
+    if metastore is not None:
+        catalog.require_free(run.spark, metastore)  # now, rather than after hours of decoding
     started = datetime.now(UTC)
     status = "failed"
     try:
@@ -67,12 +73,12 @@ def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
         storage.write_json(storage.join(config.output, "runs", name), manifest)
 
 
-def _session(config: Config, debug: bool) -> SparkSession:
+def _session(config: Config, metastore: str | None, debug: bool) -> SparkSession:
     return get_spark(
         master=config.spark.master,
         app_name=config.spark.app_name,
         conf=config.spark.conf,
-        metastore=metastore_directory(config),
+        metastore=metastore,
         debug=debug,
     )
 
