@@ -138,7 +138,7 @@ def test_killed_again_and_again_it_gives_the_same_tables(spark, finished, argume
     output = tmp_path / "out"
     fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
     command = [sys.executable, "-m", "framewatch.cli", "run", *arguments, f"output={output}", *fast]
-    for table in ("frames/batch=1", "features", "predictions"):
+    for table in ("frames/batch=1", "features"):
         process = subprocess.Popen(
             [*command, "spark.master=local[2]"], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
         )
