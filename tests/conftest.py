@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from framewatch.session import get_spark
@@ -17,6 +18,9 @@ SHARED = ROOT.parent / "shared"
 # Tests are short: the JVM's second compiler would cost more than it brings.
 FAST_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 FAST_START = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": FAST_JAVA}
+
+settings.register_profile("leave nothing behind", database=None)
+settings.load_profile("leave nothing behind")
 
 VideoMaker = Callable[..., Path]
 

@@ -19,7 +19,8 @@ def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
     here = re.sub(r"\bout/", f"{out}/", command).replace("make demo", f"make demo OUT={out}")
     here = here.replace("--config conf/demo.yaml", f"--config {out}/demo.yaml")
     env = {**os.environ, "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
-    env["JAVA_TOOL_OPTIONS"] = FAST_JAVA
+    # spark-submit starts its JVM before framewatch can say where Derby may log.
+    env["JAVA_TOOL_OPTIONS"] = f"{FAST_JAVA} -Dderby.stream.error.file={out}/derby.log"
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", here],
         cwd=ROOT,

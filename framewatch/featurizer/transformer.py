@@ -139,6 +139,7 @@ class DeepImageFeaturizer(
         work = functools.partial(
             _featurize_batches,
             column=dataset.columns.index(input_col),
+            output_col=output_col,
             is_struct=isinstance(input_type, StructType),
             spec=spec,
             batch_size=self.getBatchSize(),
@@ -174,7 +175,13 @@ def find_on_worker(path: str) -> str:
 
 
 def _featurize_batches(
-    batches: Iterator[pa.RecordBatch], *, column: int, is_struct: bool, spec: FeatureSpec, batch_size: int
+    batches: Iterator[pa.RecordBatch],
+    *,
+    column: int,
+    output_col: str,
+    is_struct: bool,
+    spec: FeatureSpec,
+    batch_size: int,
 ) -> Iterator[pa.RecordBatch]:
     """Adds a column of float32 lists to each Arrow batch. Loads the model at the first row, not before."""
     for batch in batches:
@@ -182,7 +189,7 @@ def _featurize_batches(
             rows = batch.slice(start, batch_size)
             features = _features(rows.column(column), is_struct, spec)
             yield pa.RecordBatch.from_arrays(
-                [*rows.columns, features], names=[*rows.schema.names, "features"]
+                [*rows.columns, features], names=[*rows.schema.names, output_col]
             )
 
 

@@ -113,7 +113,7 @@ def test_other_columns_and_empty_partitions_stay(spark, featurizer) -> None:
 
 def test_unpooled_features_are_flattened(spark, featurizer) -> None:
     df = spark.createDataFrame([(png(picture(1)),)], "content binary")
-    flat = featurizer.copy().setPooling("none").transform(df).first()["features"].toArray()
+    flat = featurizer.copy().setPooling("none").setOutputCol("flat").transform(df).first()["flat"].toArray()
     pooled = featurizer.transform(df).first()["features"].toArray()
     assert flat.shape == (131072,)
     np.testing.assert_allclose(flat.reshape(64, 2048).mean(axis=0), pooled, rtol=1e-3, atol=1e-4)
