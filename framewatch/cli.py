@@ -101,24 +101,22 @@ def _stage(args: argparse.Namespace) -> None:
 
 
 def _samples(args: argparse.Namespace) -> None:
-    from framewatch.progress import console, counted_progress
+    from framewatch.progress import counted_progress, tell
     from framewatch.samples import draw_samples
 
     options = {} if args.seed is None else {"seed": args.seed}
     with counted_progress("samples", "clips") as show:
         clips = draw_samples(args.directory, **options, on_clip=lambda _, done, total: show(done, total))
     seconds = sum(clip.duration_s for clip in clips)
-    console.print(
-        f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}", soft_wrap=True
-    )
+    tell(f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}")
 
 
 def _weights(args: argparse.Namespace) -> None:
     from framewatch.featurizer.weights import resolve_weights
-    from framewatch.progress import console
+    from framewatch.progress import tell
 
-    found = resolve_weights(args.name, args.model, say=console.print)
-    console.print(f"weights: {found.name}, SHA-256 {found.sha256}, {found.path}", soft_wrap=True)
+    found = resolve_weights(args.name, args.model, say=tell)
+    tell(f"weights: {found.name}, SHA-256 {found.sha256}, {found.path}")
 
 
 if __name__ == "__main__":

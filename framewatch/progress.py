@@ -25,6 +25,11 @@ _POLL_S = 0.5
 _LINE_EVERY_S = 15.0
 
 
+def tell(text: str) -> None:
+    """Prints one line of a result, whole: file names and digests are there to be copied."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
 @contextlib.contextmanager
 def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Shows how much is done: a bar on a terminal, a line now and then elsewhere.

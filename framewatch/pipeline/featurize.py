@@ -11,7 +11,7 @@ from framewatch.featurizer.models import Pooling
 from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.featurizer.weights import resolve_weights
 from framewatch.pipeline.run import Run
-from framewatch.progress import console, task_progress
+from framewatch.progress import task_progress, tell
 from framewatch.schema import METADATA_KEY
 from framewatch.tables import Tables
 
@@ -31,7 +31,7 @@ def featurize(run: Run) -> None:
         raise InputError(
             f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
         )
-    weights = resolve_weights(settings.weights, settings.model, say=console.print)
+    weights = resolve_weights(settings.weights, settings.model, say=tell)
     # A path, so that the workers get the file that was found here, whatever "auto" would mean to them.
     featurizer = DeepImageFeaturizer(
         inputCol="content",

@@ -11,7 +11,7 @@ from framewatch import catalog, classifier, evaluation, frames, labels, model_ca
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.run import Run, metastore_directory
-from framewatch.progress import console, task_progress
+from framewatch.progress import console, task_progress, tell
 from framewatch.session import write_sql_settings
 
 
@@ -116,7 +116,7 @@ def _show_top(predictions: DataFrame, number: int) -> None:
 def _show_places(run: Run) -> None:
     """Prints where the results are."""
     output = run.config.output
-    console.print(f"tables: {output}/{{videos,frames,features,predictions}} (Parquet)", soft_wrap=True)
-    console.print(f"report: {run.model_path}/model_card.md, {run.model_path}/metrics.json", soft_wrap=True)
+    tell(f"tables: {output}/{{videos,frames,features,predictions}} (Parquet)")
+    tell(f"report: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
     if run.config.catalog.enabled and metastore_directory(run.config) is not None:
-        console.print(f"SQL: spark-sql --properties-file {output}/spark-sql.conf", soft_wrap=True)
+        tell(f"SQL: spark-sql --properties-file {output}/spark-sql.conf")

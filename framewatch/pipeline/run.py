@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 import framewatch
 from framewatch import catalog, storage
 from framewatch.config import Config
-from framewatch.progress import console
+from framewatch.progress import tell
 from framewatch.session import get_spark
 from framewatch.tables import Tables
 
@@ -40,7 +40,7 @@ class Run:
 
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
-        console.print(f"{stage}: {text}", soft_wrap=True, markup=False)
+        tell(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
 
