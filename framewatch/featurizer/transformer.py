@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -122,14 +122,14 @@ class DeepImageFeaturizer(
         """Pictures in one call of the model."""
         return self.getOrDefault(self.batchSize)
 
-    def feature_spec(self) -> FeatureSpec:
-        """Model, weights and pooling, the weights found or fetched.
+    def feature_spec(self, *, say: Callable[[str], None] = lambda _: None) -> FeatureSpec:
+        """Model, weights and pooling, the weights found or fetched; `say` is told of a download.
 
         Raises:
             WeightsError: there are no such weights.
         """
         name = self.getModelName()
-        return FeatureSpec(name, resolve_weights(self.getWeights(), name), self.getPooling())
+        return FeatureSpec(name, resolve_weights(self.getWeights(), name, say=say), self.getPooling())
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         input_col, output_col = self.getInputCol(), self.getOutputCol()

@@ -9,7 +9,6 @@ from pyspark.sql import functions as F
 from framewatch.errors import InputError
 from framewatch.featurizer.models import Pooling
 from framewatch.featurizer.transformer import DeepImageFeaturizer
-from framewatch.featurizer.weights import resolve_weights
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress, tell
 from framewatch.schema import METADATA_KEY
@@ -31,19 +30,17 @@ def featurize(run: Run) -> None:
         raise InputError(
             f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
         )
-    weights = resolve_weights(settings.weights, settings.model, say=tell)
-    # A path, so that the workers get the file that was found here, whatever "auto" would mean to them.
     featurizer = DeepImageFeaturizer(
         inputCol="content",
         outputCol="features",
         modelName=settings.model,
-        weights=settings.weights if settings.weights != "auto" else weights.name,
+        weights=settings.weights,
         pooling=cast(Pooling, settings.pooling),
         batchSize=settings.batch_size,
     )
     if settings.mode == "overwrite":
         tables.delete("features")
-    spec = featurizer.feature_spec()
+    spec = featurizer.feature_spec(say=tell)
     if tables.exists("features"):
         require_same_features(
             features_identity(tables),
@@ -59,7 +56,7 @@ def featurize(run: Run) -> None:
     num_frames, seconds = sum(todo.values()), time.monotonic() - started
     nulls = tables.current("features").where("features is null").count()
     counts = {"frames": num_frames, "without_features": nulls, **spec.identity()}
-    made_by = f"{settings.model}, weights {weights.name} (SHA-256 {weights.sha256})"
+    made_by = f"{settings.model}, weights {spec.weights.name} (SHA-256 {spec.weights.sha256})"
     without = f"; {nulls} pictures could not be decoded" if nulls else ""
     if todo:
         rate = f"{num_frames} frames in {seconds:.1f} s, {num_frames / seconds:.1f} frames/s"

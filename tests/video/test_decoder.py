@@ -50,6 +50,8 @@ def test_damage_is_passed_over_and_told(tmp_path: Path, make_video) -> None:
     frames = list(decoding.samples())
     assert len(frames) >= 15
     assert decoding.duration_s > 15
+    assert decoding.failures > 0
+    assert "damaged packet(s) passed over" in (decoding.problem() or "")
 
 
 def test_truncated_file_tells_what_is_missing(tmp_path: Path, make_video) -> None:
