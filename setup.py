@@ -5,6 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    # Runs networks on CPUs faster than TensorFlow.
+    "openvino": ["openvino>=2025.2"],
+    # Makes int8 networks.
+    "quantize": ["openvino>=2025.2", "nncf>=2.17"],
+    # The PIL functions of framewatch.sparkdl.
+    "sparkdl": ["pillow>=10"],
     # Draws the sample clips: OpenCV's own wheels cannot write H.264.
     "samples": ["av>=14,<19"],
     # A Java for machines without one.
@@ -27,6 +33,7 @@ TEST = [
     "pandas-stubs",
     "types-PyYAML",
 ]
+TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "samples", "sql", "java"]
 
 setup(
     name="framewatch",
@@ -36,7 +43,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["framewatch", "framewatch.*"]),
-    package_data={"framewatch": ["*.properties", "py.typed"]},
+    package_data={"framewatch": ["*.properties", "py.typed", "featurizer/*.csv"]},
     python_requires=">=3.11",
     install_requires=[
         "pyspark>=3.5,<5",
@@ -53,7 +60,10 @@ setup(
         "fsspec>=2024.6",
         "rich>=13,<16",
     ],
-    extras_require={**EXTRAS, "test": [*TEST, *EXTRAS["samples"], *EXTRAS["sql"], *EXTRAS["java"]]},
+    extras_require={
+        **EXTRAS,
+        "test": [*TEST, *(need for extra in TESTED_EXTRAS for need in EXTRAS[extra])],
+    },
     entry_points={"console_scripts": ["framewatch = framewatch.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -1,10 +1,16 @@
-"""Frames a second of `DeepImageFeaturizer`, against the recipe of Databricks' documentation.
+"""Frames a second of `DeepImageFeaturizer`, against the documented recipe and against a bare loop.
 
-The recipe is an iterator pandas UDF around Keras' `predict`; both sides read the same JPEG frames, on
-`local[2]`, with the same weights. Prints each rate (median of the rounds) and their ratio.
+Measured in one run, on the same JPEG frames, with the same weights, the sides taking turns:
+
+(a) the recipe of Databricks' documentation: an iterator pandas UDF, Keras' `predict`, float32, `local[2]`;
+(b) a bare loop in one process, without Spark, on both cores, decoding included, for each precision;
+(c) framewatch on `local[2]`, for each precision.
+
+Prints each rate (median of the rounds), the ratios c/a and c/b, and how well the features agree.
 """
 
 import argparse
+import platform
 import statistics
 import tempfile
 import time
@@ -14,26 +20,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch import DeepImageFeaturizer
-from framewatch.featurizer.weights import resolve_weights
+from framewatch.featurizer import conversion
+from framewatch.featurizer.engines import inference_precision, read_converted
+from framewatch.featurizer.spec import FeatureSpec
+from framewatch.images import decode_image, encode_jpeg, resize
 from framewatch.session import get_spark
+from framewatch.video.decoder import Decoding
+
+CAVIAR = Path(__file__).resolve().parents[2] / "shared" / "caviar" / "videos"
+PRECISIONS = ("float32", "bfloat16", "int8")
+BATCH = 32
 
 
-def frames_of(directory: Path, limit: int) -> list[tuple[int, bytearray]]:
-    """One JPEG a second from the videos below `directory`, through the decoder of the project."""
-    from framewatch.images import encode_jpeg
-    from framewatch.video.decoder import Decoding
-
-    rows: list[tuple[int, bytearray]] = []
+def frames_of(directory: Path, limit: int) -> list[bytes]:
+    """`limit` JPEGs, one a second from the videos below `directory`; repeated where they are too few."""
+    frames: list[bytes] = []
     for path in sorted(directory.rglob("*.mp*")):
-        for frame in Decoding(str(path), fps=1).samples():
-            rows.append((len(rows), bytearray(encode_jpeg(frame.image, quality=95))))
-            if len(rows) == limit:
-                return rows
-    return rows
+        frames += [encode_jpeg(frame.image, quality=95) for frame in Decoding(str(path), fps=1).samples()]
+    return [frames[n % len(frames)] for n in range(limit)]
 
 
 def documented_recipe(weights_path: str) -> Callable[[DataFrame], DataFrame]:
@@ -54,43 +62,162 @@ def documented_recipe(weights_path: str) -> Callable[[DataFrame], DataFrame]:
     return lambda df: df.select("id", featurize("content").alias("features"))
 
 
+def bare_loop(spec: FeatureSpec) -> Callable[[list[bytes]], np.ndarray]:
+    """Decode, resize and infer in one process, on both cores; the next batch is decoded meanwhile."""
+    import openvino
+
+    core = openvino.Core()
+    assert spec.converted is not None
+    hints = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": 2,
+        "INFERENCE_PRECISION_HINT": inference_precision(spec.precision),
+    }
+    compiled = core.compile_model(read_converted(spec.converted.path, core), "CPU", hints)
+
+    def run(frames: list[bytes]) -> np.ndarray:
+        results: dict[int, np.ndarray] = {}
+        queue = openvino.AsyncInferQueue(compiled, 2)
+        queue.set_callback(
+            lambda request, start: results.update({start: request.get_output_tensor(0).data.copy()})
+        )
+        for start in range(0, len(frames), BATCH):
+            images = [decode_image(data) for data in frames[start : start + BATCH]]
+            queue.start_async(
+                {0: np.stack([resize(image, 299) for image in images if image is not None])}, start
+            )
+        queue.wait_all()
+        return np.concatenate([results[start] for start in sorted(results)])
+
+    return run
+
+
+def featurizers(weights: str) -> dict[str, DeepImageFeaturizer]:
+    """One for each precision; the int8 network must be there."""
+    common = DeepImageFeaturizer(
+        inputCol="content", outputCol="features", weights=weights, engine="openvino", batchSize=BATCH
+    )
+    return {precision: common.copy().setPrecision(precision) for precision in PRECISIONS}
+
+
+def quantize(featurizer: DeepImageFeaturizer, frames: list[bytes]) -> None:
+    """Makes the int8 network where there is none, from every other frame."""
+    network = featurizer.network()
+    if not conversion.converted_path(network, "int8").is_file():
+        source = conversion.convert(network, network.weights.path)
+        images = [resize(image, 299) for image in map(decode_image, frames) if image is not None]
+        conversion.quantize(network, source, np.stack(images[0:400:2]), np.stack(images[1:401:20]))
+
+
+def rates(sides: dict[str, Callable[[], object]], num_frames: int, rounds: int) -> dict[str, float]:
+    """Frames a second of each side: the median of `rounds`, after one that warms up, the sides in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for round_number in range(rounds + 1):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            side()
+            if round_number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: num_frames / statistics.median(times) for name, times in seconds.items()}
+
+
+def vectors(df: DataFrame) -> np.ndarray:
+    """The features in order of id, (n, features)."""
+    return np.stack([np.asarray(row["features"]) for row in df.orderBy("id").collect()])
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of rows."""
+    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def machine() -> str:
+    """The processor, and what it computes with."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = next(
+        (line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?"
+    )
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8") if flag in info]
+    return f"{name}, {info.count('processor')} cores, {' '.join(flags)}"
+
+
+def measure(spark: SparkSession, frames: list[bytes], weights: str, rounds: int) -> None:
+    """Measures all sides and prints."""
+    df = spark.createDataFrame(
+        [(number, bytearray(data)) for number, data in enumerate(frames)], "id int, content binary"
+    )
+    df = df.repartition(8, "id").cache()
+    df.count()
+    ours = featurizers(weights)
+    quantize(ours["float32"], frames)
+    specs = {precision: featurizer.feature_spec() for precision, featurizer in ours.items()}
+    recipe = documented_recipe(specs["float32"].network.weights.path)
+
+    def spark_side(transform: Callable[[DataFrame], DataFrame]) -> Callable[[], object]:
+        return lambda: transform(df).write.format("noop").mode("overwrite").save()
+
+    loops = {precision: bare_loop(specs[precision]) for precision in PRECISIONS}
+    sides: dict[str, Callable[[], object]] = {"a: recipe, float32": spark_side(recipe)}
+    for precision in PRECISIONS:
+        sides[f"b: bare loop, {precision}"] = lambda loop=loops[precision]: loop(frames)
+        sides[f"c: framewatch, {precision}"] = spark_side(ours[precision].transform)
+    measured = rates(sides, len(frames), rounds)
+    wanted = vectors(recipe_features(df, specs["float32"]))
+    print(f"machine: {machine()}; {len(frames)} frames, {rounds} rounds")
+    print(f"{'side':26} {'frames/s':>8} {'c / a':>6} {'c / b':>6} {'cosine, least':>13} {'mean':>8}")
+    for name, rate in measured.items():
+        line = f"{name:26} {rate:8.1f}"
+        if name.startswith("c"):
+            precision = name.split(", ")[1]
+            against = cosines(vectors(ours[precision].transform(df)), wanted)
+            line += f" {rate / measured['a: recipe, float32']:6.2f}"
+            line += f" {rate / measured[f'b: bare loop, {precision}']:6.2f}"
+            line += f" {against.min():13.6f} {against.mean():8.6f}"
+        print(line)
+
+
+def recipe_features(df: DataFrame, spec: FeatureSpec) -> DataFrame:
+    """Plain Keras on the same pixels as framewatch: its own resize, Keras' preprocessing and `predict`."""
+    path = spec.network.weights.path
+
+    def featurize(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import keras
+
+        model = keras.applications.InceptionV3(include_top=False, weights=None, pooling="avg")
+        model.load_weights(path)
+        for batch in batches:
+            images = np.stack([resize(decode_image(data), 299) for data in batch["content"]])
+            scaled = keras.applications.inception_v3.preprocess_input(images[..., ::-1].astype(np.float32))
+            yield pd.DataFrame({"id": batch["id"], "features": list(model.predict(scaled, verbose=0))})
+
+    return df.mapInPandas(featurize, "id int, features array<float>")
+
+
 def main() -> None:
-    """Measures and prints."""
+    """Reads the arguments, measures and prints."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--videos", type=Path, help="a directory of videos (default: drawn samples)")
-    parser.add_argument("--weights", default="imagenet", help="as featurizer.weights (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=256, help="how many frames (default: %(default)s)")
+    parser.add_argument(
+        "--videos", type=Path, help="a directory of videos (default: ../shared/caviar, else drawn samples)"
+    )
+    parser.add_argument("--weights", default="auto", help="as featurizer.weights (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=512, help="how many frames (default: %(default)s)")
     parser.add_argument(
         "--rounds", type=int, default=3, help="how often each side runs (default: %(default)s)"
     )
     args = parser.parse_args()
-    spark = get_spark(master="local[2]")
+    videos = args.videos or (CAVIAR if CAVIAR.is_dir() else None)
     with tempfile.TemporaryDirectory() as directory:
-        videos = args.videos
         if videos is None:
             from framewatch.samples import draw_samples
 
             draw_samples(directory)
             videos = Path(directory)
-        rows = frames_of(videos, args.frames)
-        df = spark.createDataFrame(rows, "id int, content binary").repartition(8).cache()
-        df.count()
-        found = resolve_weights(args.weights, "InceptionV3")
-        ours = DeepImageFeaturizer(inputCol="content", outputCol="features", weights=args.weights)
-        sides = {"recipe": documented_recipe(found.path), "framewatch": ours.transform}
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        for round_number in range(args.rounds + 1):  # the first round warms up
-            for name, side in sides.items():
-                started = time.perf_counter()
-                side(df).write.format("noop").mode("overwrite").save()
-                if round_number:
-                    seconds[name].append(time.perf_counter() - started)
-    rates = {name: len(rows) / statistics.median(times) for name, times in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{name}: {rate:.1f} frames/s")
-    print(f"framewatch / recipe: {rates['framewatch'] / rates['recipe']:.2f}")
+        measure(get_spark(master="local[2]"), frames_of(videos, args.frames), args.weights, args.rounds)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
+from framewatch.featurizer.weights import cache_directory
 from framewatch.session import get_spark
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,20 @@ settings.load_profile("leave nothing behind")
 VideoMaker = Callable[..., Path]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for converted networks that goes away; fetched weights stay for the next time."""
+    fetched = cache_directory() / "weights"
+    fetched.mkdir(parents=True, exist_ok=True)
+    home = tmp_path_factory.mktemp("cache")
+    (home / "weights").symlink_to(fetched)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAMEWATCH_HOME", str(home))
+        yield
+
+
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def spark(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session of all tests: two cores, and a metastore of its own."""
     directory = tmp_path_factory.mktemp("spark")
     os.chdir(ROOT)  # the JVM keeps the directory it starts in
@@ -92,12 +105,12 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """InceptionV3 weights from a fixed seed: for tests where the numbers mean nothing."""
     import keras
 
-    from framewatch.featurizer.engines import build_model
     from framewatch.featurizer.models import get_model
+    from framewatch.featurizer.networks import build_model
 
     keras.utils.set_random_seed(7)
     path = tmp_path_factory.mktemp("weights") / "inception_v3_seed7.weights.h5"
-    build_model(get_model("InceptionV3"), pooling="none").save_weights(path)
+    build_model(get_model("InceptionV3")).save_weights(path)
     return path
 
 
@@ -121,6 +134,18 @@ def caviar() -> Path:
     if not path.is_dir():
         pytest.skip("the CAVIAR clips are not beside the project (../shared/caviar)")
     return path
+
+
+@pytest.fixture(scope="session")
+def caviar_or_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of CCTV clips: the real ones where they are, else drawn ones."""
+    if (SHARED / "caviar").is_dir():
+        return SHARED / "caviar" / "videos"
+    from framewatch.samples import draw_samples
+
+    directory = tmp_path_factory.mktemp("drawn")
+    draw_samples(directory)
+    return directory
 
 
 @pytest.fixture

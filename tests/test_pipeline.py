@@ -200,7 +200,7 @@ BAD = [
     (["labels.train=setup.py"], "it must have ImageName,label or video,start_s,end_s,label"),
     (["output=/proc/nope"], "output=/proc/nope cannot be written"),
     (["featurizer.weights=nope.h5"], "weights 'nope.h5' were not found"),
-    (["featurizer.model=Nope"], "model 'Nope' is not known"),
+    (["featurizer.model=Nope"], "featurizer.model=Nope is not valid: choose one of InceptionV3, Xception"),
     (["sampling.fps=2"], "were taken with fps=1.0, jpeg_quality=95, this run asks for fps=2.0"),
     (["featurizer.pooling=max"], "pooling is avg in the features in"),
     (["classifier.path=/nowhere", "labels.train=null"], "there is no classifier in /nowhere"),

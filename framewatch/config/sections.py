@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framewatch.errors import ConfigError
+from framewatch.featurizer.models import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
+from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 
 def _require(valid: bool, key: str, value: object, rule: str) -> None:
@@ -86,18 +88,43 @@ class FeaturizerConfig:
 
     model: str = "InceptionV3"
     weights: str = "imagenet"
+    scale_hint: str = "SCALE_AREA_AVERAGING"
     pooling: str = "avg"
+    layer: str | None = None
+    preprocessing: str | None = None
+    engine: str = "auto"
+    precision: str = "auto"
     batch_size: int = 32
+    threads: int = 0
+    arrow_batch_rows: int = 64
+    calibration_frames: int = 200
     frames_per_task: int = 64
     mode: str = "resume"
 
     def __post_init__(self) -> None:
-        _require_choice("featurizer.pooling", self.pooling, ("avg", "max", "none"))
-        _require_choice("featurizer.mode", self.mode, ("resume", "overwrite"))
-        _require(self.batch_size >= 1, "featurizer.batch_size", self.batch_size, "give 1 or more")
         _require(
-            self.frames_per_task >= 1, "featurizer.frames_per_task", self.frames_per_task, "give 1 or more"
+            self.model in MODELS or is_model_file(self.model),
+            "featurizer.model",
+            self.model,
+            f"choose one of {', '.join(MODELS)}, or give a whole Keras model (.keras or .h5)",
         )
+        for name in ("layer", "preprocessing"):
+            _require(
+                getattr(self, name) is None or is_model_file(self.model),
+                f"featurizer.{name}",
+                getattr(self, name),
+                f"it is for a Keras model file, and {self.model} has its own",
+            )
+        _require_choice("featurizer.preprocessing", self.preprocessing or "raw", tuple(PREPROCESSINGS))
+        _require_choice("featurizer.scale_hint", self.scale_hint, tuple(SCALE_HINTS))
+        _require_choice("featurizer.pooling", self.pooling, POOLINGS)
+        _require_choice("featurizer.engine", self.engine, ENGINES)
+        _require_choice("featurizer.precision", self.precision, PRECISIONS)
+        _require_choice("featurizer.mode", self.mode, ("resume", "overwrite"))
+        for name in ("batch_size", "frames_per_task", "calibration_frames"):
+            _require(getattr(self, name) >= 1, f"featurizer.{name}", getattr(self, name), "give 1 or more")
+        for name in ("threads", "arrow_batch_rows"):
+            _require(getattr(self, name) >= 0, f"featurizer.{name}", getattr(self, name), "give 0 or more")
 
 
 @dataclass(frozen=True)

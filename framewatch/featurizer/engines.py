@@ -1,141 +1,168 @@
-"""Running a model: uint8 pictures in, float32 features out. No Spark in here."""
+"""Running a network: uint8 pictures in, float32 features out. No Spark in here."""
 
-import contextlib
 import functools
+import glob
+import importlib.metadata
+import importlib.util
 import os
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from framewatch.errors import WeightsError
-from framewatch.featurizer.models import ModelSpec, Pooling, get_model
+from framewatch.errors import ConfigError, SetupError, WeightsError
+from framewatch.featurizer.networks import import_tensorflow, load_function
+from framewatch.featurizer.spec import Engine, FeatureSpec, Precision
 from framewatch.featurizer.weights import Weights, file_digest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# A task slot has one core, and no GPU of its own.
-_THREADS = 1
-
-PredictFn = Callable[[np.ndarray], np.ndarray]
+Find = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class FeatureSpec:
-    """All that decides the features of a picture; hashable, so a worker loads each model once."""
+class PredictFn:
+    """A loaded network.
 
-    model_name: str
-    weights: Weights
-    pooling: Pooling
+    Attributes:
+        input_size: side of the pictures it takes, pixels.
+        run: from (n, input_size, input_size, 3) uint8 BGR to (n, features) float32.
+    """
 
-    @property
-    def model(self) -> ModelSpec:
-        """The model's entry in the registry."""
-        return get_model(self.model_name)
-
-    def identity(self) -> dict[str, str]:
-        """What the features' column metadata says of them."""
-        return {
-            "model": self.model_name,
-            "weights": self.weights.name,
-            "weights_sha256": self.weights.sha256,
-            "pooling": self.pooling,
-            "resize": "area",
-            "engine": "tensorflow",
-            "precision": "float32",
-        }
+    input_size: int
+    run: Callable[[np.ndarray], np.ndarray]
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    # TensorFlow's C++ code greets on file descriptor 2, once per worker, whatever its log level.
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+def has_gpu() -> bool:
+    """Whether this machine has a GPU, and a TensorFlow that may use it."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return False
+    names = {dist.metadata["Name"] for dist in importlib.metadata.distributions(name="tensorflow")}
+    return "tensorflow" in names
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU computes with bfloat16."""
     try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def build_model(model: ModelSpec, *, pooling: Pooling) -> Any:
-    """The Keras model, without its top and with the weights it was initialised with."""
-    with _quiet_stderr():
-        import keras
+def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Engine, Precision]:
+    """The engine and the precision that `auto` stands for on this machine.
 
-    size = model.input_size
-    return getattr(keras.applications, model.name)(
-        include_top=False,
-        weights=None,
-        input_shape=(size, size, 3),
-        pooling=None if pooling == "none" else pooling,
-    )
+    Args:
+        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO where it is installed.
+        precision: `float32`, `bfloat16`, `int8`, or `auto`: bfloat16 where the CPU has it, else float32.
+        gpu: whether the workers have a GPU; None to look at this machine.
+
+    Raises:
+        SetupError: OpenVINO is asked for and is not installed.
+        ConfigError: TensorFlow is asked for int8.
+    """
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "auto":
+        on_gpu = has_gpu() if gpu is None else gpu
+        engine = "openvino" if installed and not on_gpu else "tensorflow"
+    if engine == "openvino" and not installed:
+        raise SetupError(
+            "engine 'openvino' is not installed: pip install 'framewatch[openvino]', or set engine=tensorflow"
+        )
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16() else "float32"
+    if precision == "int8" and engine == "tensorflow":
+        raise ConfigError("precision 'int8' runs on OpenVINO only: set engine=openvino, or another precision")
+    return engine, precision  # type: ignore[return-value]  # checked where they are set
 
 
 @functools.lru_cache(maxsize=2)
-def make_predict_fn(spec: FeatureSpec, *, find: Callable[[str], str] | None = None) -> PredictFn:
-    """Loads a model and returns the function that runs it. Cached: once per process.
+def make_predict_fn(spec: FeatureSpec, *, find: Find | None = None) -> PredictFn:
+    """Loads a network and returns what runs it. Cached: once per process.
 
     Args:
-        spec: model, weights and pooling.
-        find: gives the place of the weights on this machine, from their place on the driver.
-
-    Returns:
-        A function from (n, size, size, 3) uint8 BGR to (n, features) float32.
+        spec: the network, and how to run it.
+        find: gives a file's place on this machine, from its place on the driver.
 
     Raises:
-        WeightsError: the file is not here, is not the driver's, or is of another model.
+        WeightsError: a file is not here, is not the driver's, or is of another model.
     """
-    path = find(spec.weights.path) if find else spec.weights.path
-    _check_file(path, spec.weights)
-    with _quiet_stderr():
-        import tensorflow as tf
-
-    _limit_threads(tf)
-    model = build_model(spec.model, pooling=spec.pooling)
-    _load_weights(model, path, spec)
-
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, spec.model.input_size, spec.model.input_size, 3), tf.uint8)]
-    )
-    def predict(bgr: Any) -> Any:
-        # Channel order and scale run in the graph: in NumPy they cost 4.6 ms a frame.
-        rgb = tf.cast(tf.reverse(bgr, axis=[-1]), tf.float32)
-        features = model(rgb * spec.model.scale + spec.model.offset, training=False)
-        return tf.reshape(features, (tf.shape(bgr)[0], spec.model.num_features(spec.pooling)))
-
-    return lambda images: predict(images).numpy()
+    return (_openvino if spec.engine == "openvino" else _tensorflow)(spec, find or (lambda path: path))
 
 
-def _check_file(path: str, weights: Weights) -> None:
+def checked(weights: Weights, find: Find) -> str:
+    """The place of a file on this machine.
+
+    Raises:
+        WeightsError: it is not here, or not the one that the driver has.
+    """
+    path = find(weights.path)
     if not os.path.isfile(path):
         raise WeightsError(
-            f"weights {path} are not on this worker: put them on storage that every worker sees, or add them "
-            "with spark-submit --files"
+            f"{path} is not on this worker: put it on storage that every worker sees, or add it with "
+            "spark-submit --files"
         )
     digest = file_digest(path)
     if digest != weights.sha256:
         raise WeightsError(
-            f"weights {path} have SHA-256 {digest} here and {weights.sha256} on the driver: copy them anew"
+            f"{path} has SHA-256 {digest} here and {weights.sha256} on the driver: copy it anew"
         )
+    return path
 
 
-def _limit_threads(tf: Any) -> None:
+def _tensorflow(spec: FeatureSpec, find: Find) -> PredictFn:
+    path = checked(spec.network.weights, find)
+    import_tensorflow(spec.num_threads)
+    policy = "mixed_bfloat16" if spec.precision == "bfloat16" else "float32"
+    function, size = load_function(spec.network, path, policy=policy)
+    return PredictFn(size, lambda pictures: function(pictures).numpy())
+
+
+def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
+    import openvino
+
+    assert spec.converted is not None
+    model = read_converted(_converted_here(spec, find), openvino.Core())
+    compiled = openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": inference_precision(spec.precision),
+            "INFERENCE_NUM_THREADS": spec.num_threads,
+            "NUM_STREAMS": 1,
+            # Pinned, the workers of one machine would all sit on its first cores.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+    request = compiled.create_infer_request()
+    size = model.input(0).partial_shape[1].get_length()
+    return PredictFn(size, lambda pictures: request.infer(pictures)[0].copy())
+
+
+def inference_precision(precision: Precision) -> str:
+    """OpenVINO's name of the floating point to compute in; in an int8 network, of the layers left float."""
+    fast = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
+    return "bf16" if fast else "f32"
+
+
+def _converted_here(spec: FeatureSpec, find: Find) -> str:
+    """The converted network on this machine; made of the weights where only those are here."""
+    assert spec.converted is not None
+    if spec.precision == "int8" or os.path.isfile(find(spec.converted.path)):
+        return checked(spec.converted, find)
+    from framewatch.featurizer.conversion import convert
+
+    return convert(spec.network, checked(spec.network.weights, find)).path
+
+
+def read_converted(path: str, core: Any) -> Any:
+    """Reads a converted network: `model.xml` and `model.bin` of OpenVINO in one zip file, to ship as one."""
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
-        tf.config.threading.set_inter_op_parallelism_threads(_THREADS)
-    except RuntimeError:
-        pass  # TensorFlow runs already, in a process that is not a worker of ours: its settings stand
-
-
-def _load_weights(model: Any, path: str, spec: FeatureSpec) -> None:
-    try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        with zipfile.ZipFile(path) as archive:
+            return core.read_model(archive.read("model.xml"), archive.read("model.bin"))
+    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} does not hold weights of {spec.model_name} without its top ({reason}): give a file "
-            f"saved from keras.applications.{spec.model_name}(include_top=False)"
+            f"{path} is no converted network ({error}): delete it, and it is made again"
         ) from error

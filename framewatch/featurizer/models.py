@@ -1,60 +1,97 @@
 """The registry of models: what each takes in, and how long its features are."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import PurePath
+from typing import Literal, get_args
 
 from framewatch.errors import ConfigError
 
 Pooling = Literal["avg", "max", "none"]
-POOLINGS: tuple[Pooling, ...] = ("avg", "max", "none")
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+# The suffixes of whole models, architecture included, that Keras reads.
+MODEL_FILES = (".keras", ".h5")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels of 0 to 255 become what a network was trained on: (pixel - mean) / std, by channel.
+
+    Attributes:
+        order: of the channels, `RGB` or `BGR`; `mean` and `std` are in this order.
+        mean: is taken off.
+        std: divides then.
+    """
+
+    order: Literal["RGB", "BGR"]
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+# The names are those of Keras' own modes; `unit` scales to [0, 1], `raw` is for models that scale inside.
+PREPROCESSINGS = {
+    "tf": Preprocessing("RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "caffe": Preprocessing("BGR", (103.939, 116.779, 123.68)),
+    "torch": Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "unit": Preprocessing("RGB", std=(255.0, 255.0, 255.0)),
+    "raw": Preprocessing("RGB"),
+}
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One architecture of `keras.applications`, without its classifying top.
+    """One architecture of `keras.applications`.
 
     Attributes:
         name: the class in `keras.applications`.
         input_size: side of the square input, pixels.
+        preprocessing: key of `PREPROCESSINGS`.
         grid_size: side of the last feature map, cells.
         num_channels: channels of the last feature map.
-        scale: multiplies pixels of 0 to 255.
-        offset: is added then.
-        weights_url: Keras' own file of ImageNet weights, without the top.
-        weights_md5: the digest that Keras publishes for that file.
     """
 
     name: str
     input_size: int
+    preprocessing: str
     grid_size: int
     num_channels: int
-    scale: float
-    offset: float
-    weights_url: str
-    weights_md5: str
 
     def num_features(self, pooling: Pooling) -> int:
         """Length of the feature vector."""
         return self.num_channels * (self.grid_size**2 if pooling == "none" else 1)
 
 
-_KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications"
-
 MODELS = {
     spec.name: spec
     for spec in [
-        ModelSpec(
-            name="InceptionV3",
-            input_size=299,
-            grid_size=8,
-            num_channels=2048,
-            scale=1 / 127.5,
-            offset=-1.0,
-            weights_url=f"{_KERAS_FILES}/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            weights_md5="bcbd6486424b2319ff4ef7d526e38f63",
-        ),
+        ModelSpec("InceptionV3", 299, "tf", 8, 2048),
+        ModelSpec("Xception", 299, "tf", 10, 2048),
+        ModelSpec("ResNet50", 224, "caffe", 7, 2048),
+        ModelSpec("VGG16", 224, "caffe", 7, 512),
+        ModelSpec("VGG19", 224, "caffe", 7, 512),
+        ModelSpec("DenseNet121", 224, "torch", 7, 1024),
+        ModelSpec("MobileNetV2", 224, "tf", 7, 1280),
+        ModelSpec("MobileNetV3Small", 224, "raw", 7, 576),
+        ModelSpec("MobileNetV3Large", 224, "raw", 7, 960),
+        ModelSpec("EfficientNetV2B0", 224, "raw", 7, 1280),
+        ModelSpec("EfficientNetV2S", 384, "raw", 12, 1280),
+        ModelSpec("ConvNeXtTiny", 224, "raw", 7, 768),
+        ModelSpec("ConvNeXtBase", 224, "raw", 7, 1024),
     ]
 }
+
+
+def is_model_file(name: str) -> bool:
+    """Whether `name` is the path of a whole Keras model, not a name of the registry."""
+    return name not in MODELS and PurePath(name).suffix in MODEL_FILES
+
+
+def unknown_model(name: str) -> str:
+    """What is wrong with a name that is neither in the registry nor a model file."""
+    return (
+        f"model '{name}' is not known: choose one of {', '.join(MODELS)}, or give the path of a whole Keras "
+        "model (.keras or .h5)"
+    )
 
 
 def get_model(name: str) -> ModelSpec:
@@ -64,5 +101,5 @@ def get_model(name: str) -> ModelSpec:
         ConfigError: there is none of that name; lists those there are.
     """
     if name not in MODELS:
-        raise ConfigError(f"model '{name}' is not known: choose one of {', '.join(MODELS)}")
+        raise ConfigError(unknown_model(name))
     return MODELS[name]

@@ -94,11 +94,11 @@ def _fetch(directory: Path) -> Path:
 
 
 def _convert(package: Path, path: Path) -> None:
-    from framewatch.featurizer.engines import build_model
+    from framewatch.featurizer.networks import build_model
 
     with tarfile.open(package) as archive:
         tensors = dict(read_tensors(archive))
-    model = build_model(get_model(MODEL_NAME), pooling="none")
+    model = build_model(get_model(MODEL_NAME))
     assign_tensors(model, tensors)
     model.save_weights(path)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framewatch.errors import FramewatchError, WeightsError
-from framewatch.featurizer.models import ModelSpec, get_model
+from framewatch.featurizer.imagenet import WeightsFile, weights_file
+from framewatch.featurizer.models import MODEL_FILES, ModelSpec, get_model
 
-_SUFFIXES = (".h5", ".keras")
 _TIMEOUT_S = 30
 _FETCH_REMEDY = "give featurizer.weights a file, or fetch it on another machine and copy it to that place"
 
@@ -47,67 +47,88 @@ def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def resolve_weights(name: str, model_name: str, *, say: Callable[[str], None] = lambda _: None) -> Weights:
+def resolve_weights(
+    name: str, model_name: str, *, classes: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Weights:
     """Finds the weights called `name`, fetching them once where they are to be had.
 
     Args:
         name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to
             a `.h5`, `.weights.h5` or `.keras` file.
         model_name: the model they are for.
+        classes: whether they must have the classifying top; a file's content is checked when it is loaded.
         say: is told, in one line, when a download begins.
 
     Raises:
         WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
     """
     model = get_model(model_name)
-    if name == "imagenet":
-        return _imagenet(model, say)
+    if classes and name == "nsfwjs":
+        raise WeightsError("weights 'nsfwjs' know no ImageNet classes: choose 'imagenet' or a file")
+    if name == "imagenet" or (classes and name == "auto"):
+        return _imagenet(model, weights_file(model.name, classes=classes), say)
     if name == "nsfwjs":
         return _nsfwjs(model, say)
     if name == "auto":
         return _first_available(model, say)
-    return _weights_file(name, model)
+    return _local_file(name, model)
 
 
-def _weights_file(name: str, model: ModelSpec) -> Weights:
+def model_file(name: str) -> Weights:
+    """A whole Keras model: its weights are the file itself.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"the model file {name} was not found: give the path of a .keras or .h5 file")
+    return Weights(path.name, str(path.resolve()), file_digest(path))
+
+
+def _local_file(name: str, model: ModelSpec) -> Weights:
     path = Path(name).expanduser()
     if not path.is_file():
         raise WeightsError(
             f"weights '{name}' were not found: give 'imagenet', 'nsfwjs', 'auto', or the path of a .h5, "
             f".weights.h5 or .keras file of {model.name} weights"
         )
-    if path.suffix not in _SUFFIXES:
+    if path.suffix not in MODEL_FILES:
         raise WeightsError(f"weights '{name}' are no Keras file: give a .h5, .weights.h5 or .keras file")
     return Weights(path.name, str(path.resolve()), file_digest(path))
 
 
-def _imagenet(model: ModelSpec, say: Callable[[str], None]) -> Weights:
-    path = _imagenet_path(model)
+def _imagenet(model: ModelSpec, file: WeightsFile, say: Callable[[str], None]) -> Weights:
+    path = _imagenet_path(file)
     if not path.is_file():
-        say(f"fetching ImageNet weights of {model.name} (about 90 MB, once): {model.weights_url}")
-        _download(model.weights_url, path, md5=model.weights_md5)
+        say(f"fetching ImageNet weights of {model.name} (once): {file.url}")
+        _download(file, path)
     return Weights("imagenet", str(path), _pinned_digest(path))
 
 
-def _imagenet_path(model: ModelSpec) -> Path:
+def _imagenet_path(file: WeightsFile) -> Path:
     # Keras keeps its downloads there: what either of us has fetched, the other finds.
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return keras_home / "models" / model.weights_url.rsplit("/", 1)[-1]
+    return keras_home / "models" / file.url.rsplit("/", 1)[-1]
 
 
-def _download(url: str, path: Path, *, md5: str) -> None:
+def _download(file: WeightsFile, path: Path) -> None:
+    url = file.url
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         part = Path(directory) / path.name
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, open(part, "wb") as file:
-                shutil.copyfileobj(response, file)
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, open(part, "wb") as target:
+                shutil.copyfileobj(response, target)
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(f"{url} could not be fetched ({reason}): {_FETCH_REMEDY}: {path}") from error
-        if file_digest(part, "md5") != md5:
+        # Keras publishes MD5s, and SHA-256s for its newer models.
+        algorithm = "sha256" if file.digest and len(file.digest) == 64 else "md5"
+        if file.digest and file_digest(part, algorithm) != file.digest:
             raise WeightsError(
-                f"{url} came out damaged, its MD5 is not {md5}: run again, or {_FETCH_REMEDY}: {path}"
+                f"{url} came out damaged, its {algorithm} is not {file.digest}: run again, or {_FETCH_REMEDY}"
+                f": {path}"
             )
         os.replace(part, path)
 
@@ -115,7 +136,7 @@ def _download(url: str, path: Path, *, md5: str) -> None:
 def _pinned_digest(path: Path) -> str:
     """The file's SHA-256, checked against the one noted when it was first used here.
 
-    Keras publishes an MD5 only, which the download was checked against.
+    Keras publishes MD5s mostly, which downloads are checked against.
     """
     digest = file_digest(path)
     pin = cache_directory() / "sha256" / path.name
@@ -148,11 +169,12 @@ def _nsfwjs(model: ModelSpec, say: Callable[[str], None]) -> Weights:
 def _first_available(model: ModelSpec, say: Callable[[str], None]) -> Weights:
     from framewatch.featurizer import nsfwjs
 
+    file = weights_file(model.name, classes=False)
     # What is here already comes first, so that a second run takes the weights of the first.
-    if not _imagenet_path(model).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
+    if not _imagenet_path(file).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
         return _nsfwjs(model, say)
     try:
-        return _imagenet(model, say)
+        return _imagenet(model, file, say)
     except WeightsError as imagenet_error:
         say("Keras' weights are out of reach; trying the stand-in")
         try:

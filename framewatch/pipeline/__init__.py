@@ -5,11 +5,12 @@ from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.quantize import quantize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run, start
 from framewatch.pipeline.train import train
 
-__all__ = ["Run", "extract", "featurize", "rank", "run_all", "start", "train"]
+__all__ = ["Run", "extract", "featurize", "quantize", "rank", "run_all", "start", "train"]
 
 
 def run_all(run: Run) -> None:

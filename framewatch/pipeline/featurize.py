@@ -1,13 +1,15 @@
 """`frames` -> `features`, for the batches that have none yet."""
 
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from framewatch.config import FeaturizerConfig
 from framewatch.errors import InputError
-from framewatch.featurizer.models import Pooling
+from framewatch.featurizer.models import Pooling, is_model_file
 from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress, tell
@@ -15,7 +17,7 @@ from framewatch.schema import METADATA_KEY
 from framewatch.tables import Tables
 
 # Features that differ in one of these cannot be compared.
-_IDENTITY = ("model", "weights_sha256", "pooling", "resize")
+_IDENTITY = ("model", "weights_sha256", "pooling", "resize", "layer", "preprocessing")
 
 
 def featurize(run: Run) -> None:
@@ -24,23 +26,15 @@ def featurize(run: Run) -> None:
     Raises:
         InputError: no frames, or features of another model are there.
     """
-    config, tables = run.config, run.tables
-    settings = config.featurizer
+    tables, settings = run.tables, run.config.featurizer
     if tables.read("frames").isEmpty():
         raise InputError(
             f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
         )
-    featurizer = DeepImageFeaturizer(
-        inputCol="content",
-        outputCol="features",
-        modelName=settings.model,
-        weights=settings.weights,
-        pooling=cast(Pooling, settings.pooling),
-        batchSize=settings.batch_size,
-    )
+    featurizer = make_featurizer(settings)
     if settings.mode == "overwrite":
         tables.delete("features")
-    spec = featurizer.feature_spec(say=tell)
+    spec = featurizer.feature_spec(spark=run.spark, say=tell)
     if tables.exists("features"):
         require_same_features(
             features_identity(tables),
@@ -48,6 +42,7 @@ def featurize(run: Run) -> None:
             f"the features in {tables.output}",
             "this run",
             "set another output, or featurizer.mode=overwrite to make all anew",
+            also=("precision",),  # one table tells of one
         )
     started = time.monotonic()
     todo = _batches_without_features(tables)
@@ -56,7 +51,10 @@ def featurize(run: Run) -> None:
     num_frames, seconds = sum(todo.values()), time.monotonic() - started
     nulls = tables.current("features").where("features is null").count()
     counts = {"frames": num_frames, "without_features": nulls, **spec.identity()}
-    made_by = f"{settings.model}, weights {spec.weights.name} (SHA-256 {spec.weights.sha256})"
+    weights = spec.network.weights
+    made_by = (
+        f"{settings.model}, weights {weights.name} (SHA-256 {weights.sha256}), {spec.engine} {spec.precision}"
+    )
     without = f"; {nulls} pictures could not be decoded" if nulls else ""
     if todo:
         rate = f"{num_frames} frames in {seconds:.1f} s, {num_frames / seconds:.1f} frames/s"
@@ -65,20 +63,44 @@ def featurize(run: Run) -> None:
         run.say("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
 
 
+def make_featurizer(settings: FeaturizerConfig) -> DeepImageFeaturizer:
+    """The featurizer of the configuration, for `frames`."""
+    featurizer = DeepImageFeaturizer(
+        inputCol="content",
+        outputCol="features",
+        modelName=settings.model,
+        scaleHint=settings.scale_hint,
+        pooling=cast(Pooling, settings.pooling),
+        engine=settings.engine,
+        precision=settings.precision,
+        batchSize=settings.batch_size,
+        numThreads=settings.threads,
+        arrowBatchRows=settings.arrow_batch_rows,
+    )
+    if is_model_file(settings.model):
+        return featurizer.setParams(layer=settings.layer, preprocessing=settings.preprocessing)
+    return featurizer.setWeights(settings.weights)
+
+
 def features_identity(tables: Tables) -> dict[str, str]:
     """What made the features: the metadata of their column."""
     return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
 
 
+def differences(have: dict[str, str], want: dict[str, str], *also: str) -> list[str]:
+    """In what two sets of features differ, of what makes them incomparable and of `also`."""
+    return [key for key in (*_IDENTITY, *also) if have.get(key) != want.get(key)]
+
+
 def require_same_features(
-    have: dict[str, str], want: dict[str, str], one: str, other: str, remedy: str
+    have: dict[str, str], want: dict[str, str], one: str, other: str, remedy: str, also: Sequence[str] = ()
 ) -> None:
-    """Checks that two sets of features can be compared.
+    """Checks that two sets of features can be compared; `also` names further things that must be equal.
 
     Raises:
         InputError: they differ in model, weights, pooling or resize; says in which, and the `remedy`.
     """
-    differ = [key for key in _IDENTITY if have.get(key) != want.get(key)]
+    differ = differences(have, want, *also)
     if differ:
         details = "; ".join(
             f"{key} is {have.get(key)} in {one} and {want.get(key)} in {other}" for key in differ

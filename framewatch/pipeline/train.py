@@ -33,6 +33,7 @@ def train(run: Run) -> None:
     labels.require_both_classes(counts)
     # Sums of floats depend on their order: with rows in order, the same labels give the same classifier.
     num_parts = 1 + counts.labelled_frames // _FRAMES_PER_PART
+    without = labelled.where("features is null").count()
     labelled = labelled.where("features is not null").repartition(num_parts, "origin")
     labelled = labelled.sortWithinPartitions("origin").cache()
     settings = _settings(config.classifier)
@@ -46,7 +47,7 @@ def train(run: Run) -> None:
         labelled.unpersist()
     notes = {
         "features": features_identity(run.tables),
-        "labels": {"file": config.labels.train, **asdict(counts)},
+        "labels": {"file": config.labels.train, **asdict(counts), "without_features": without},
         "settings": asdict(settings),
         "cross_validation": metrics,
     }
@@ -55,9 +56,10 @@ def train(run: Run) -> None:
         model_card.quality(metrics) if metrics else "none, as it takes two videos with suspicious frames"
     )
     seconds = time.monotonic() - started
+    left_out = f"; {without} of them left out: their pictures could not be decoded" if without else ""
     run.say(
         "train",
-        f"{counts}; on left-out videos: {quality}; {seconds:.1f} s",
+        f"{counts}{left_out}; on left-out videos: {quality}; {seconds:.1f} s",
         **notes,
         seconds=round(seconds, 1),
     )

@@ -1,17 +1,28 @@
 """`DeepImageFeaturizer` on real Spark and a real network."""
 
+import ast
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
-from pyspark.ml import PipelineModel
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import functions as F
 
 from framewatch import DeepImageFeaturizer
-from framewatch.errors import ConfigError, FramewatchError, SchemaError, WeightsError
+from framewatch.errors import ConfigError, SchemaError, WeightsError
 from framewatch.featurizer.weights import file_digest
+from framewatch.featurizer.worker import Work
+from framewatch.images import resize
 
+ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 IMAGE = "origin string, height int, width int, nChannels int, mode int, data binary"
 
 
@@ -27,7 +38,11 @@ def png(image: np.ndarray) -> bytearray:
 @pytest.fixture(scope="module")
 def featurizer(small_weights: Path) -> DeepImageFeaturizer:
     return DeepImageFeaturizer(
-        inputCol="content", outputCol="features", weights=str(small_weights), batchSize=2
+        inputCol="content",
+        outputCol="features",
+        weights=str(small_weights),
+        precision="float32",
+        batchSize=2,
     )
 
 
@@ -42,7 +57,7 @@ def keras_features(small_weights: Path):
     model.load_weights(small_weights)
 
     def features(images: list[np.ndarray]) -> np.ndarray:
-        resized = [cv2.resize(image, (299, 299), interpolation=cv2.INTER_AREA) for image in images]
+        resized = [resize(image, 299) for image in images]
         return model.predict(np.stack(resized)[..., ::-1] / 127.5 - 1.0, verbose=0)
 
     return features
@@ -73,7 +88,7 @@ def test_bytes_structs_nulls_and_rubbish(spark, featurizer, keras_features, smal
         "weights_sha256": file_digest(small_weights),
         "pooling": "avg",
         "resize": "area",
-        "engine": "tensorflow",
+        "engine": "openvino",
         "precision": "float32",
     }
 
@@ -105,7 +120,7 @@ def test_other_columns_and_empty_partitions_stay(spark, featurizer) -> None:
     df = spark.createDataFrame(
         [(1, png(picture(1)), {"a": 1})], "id int, content binary, extra map<string,int>"
     )
-    spread = df.repartition(4)
+    spread = df.repartition(4)  # three of them without rows
     row = featurizer.transform(spread).collect()[0]
     assert (row["id"], row["extra"], len(row["features"])) == (1, {"a": 1}, 2048)
     assert featurizer.transform(df.where("id = 0")).collect() == []
@@ -119,13 +134,147 @@ def test_unpooled_features_are_flattened(spark, featurizer) -> None:
     np.testing.assert_allclose(flat.reshape(64, 2048).mean(axis=0), pooled, rtol=1e-3, atol=1e-4)
 
 
-def test_saved_in_a_pipeline_and_loaded(spark, featurizer, tmp_path: Path) -> None:
-    PipelineModel([featurizer]).write().overwrite().save(str(tmp_path / "p"))
-    loaded = PipelineModel.load(str(tmp_path / "p")).stages[0]
-    assert isinstance(loaded, DeepImageFeaturizer)
-    assert (loaded.getWeights(), loaded.getBatchSize(), loaded.getModelName()) == (
-        featurizer.getWeights(), 2, "InceptionV3",
+def test_parameters_are_checked_when_they_are_set() -> None:
+    featurizer = DeepImageFeaturizer(inputCol="a", outputCol="b", modelName="Xception")
+    assert (featurizer.getInputCol(), featurizer.getOutputCol()) == ("a", "b")
+    assert (featurizer.getModelName(), featurizer.getScaleHint()) == ("Xception", "SCALE_AREA_AVERAGING")
+    assert (featurizer.getWeights(), featurizer.getPooling()) == ("imagenet", "avg")
+    with pytest.raises(TypeError, match="'Nope' is not known: choose one of InceptionV3, Xception, ResNet50"):
+        DeepImageFeaturizer(modelName="Nope")
+    with pytest.raises(TypeError, match="choose one of SCALE_AREA_AVERAGING, SCALE_SMOOTH, SCALE_DEFAULT"):
+        featurizer.setScaleHint("SCALE_NICELY")
+    with pytest.raises(TypeError, match="'sum' is not known: choose one of avg, max, none"):
+        featurizer.setPooling("sum")
+    with pytest.raises(TypeError, match="choose one of auto, tensorflow, openvino"):
+        featurizer.setEngine("torch")
+    with pytest.raises(TypeError, match="choose one of auto, float32, bfloat16, int8"):
+        featurizer.setPrecision("float16")
+    with pytest.raises(TypeError, match="0 is too small: give 1 or more"):
+        featurizer.setBatchSize(0)
+    with pytest.raises(TypeError):
+        DeepImageFeaturizer("a", "b")
+    copied = featurizer.copy({featurizer.modelName: "ResNet50"})
+    assert (copied.getModelName(), featurizer.getModelName()) == ("ResNet50", "Xception")
+
+
+def test_parameters_given_to_transform_hold_for_that_call(spark, featurizer) -> None:
+    df = spark.createDataFrame([(png(picture(1)),)], "content binary")
+    out = featurizer.transform(df, {featurizer.outputCol: "other", featurizer.scaleHint: "SCALE_FAST"})
+    assert out.columns == ["content", "other"]
+    assert out.schema["other"].metadata["framewatch"]["resize"] == "nearest"
+    assert featurizer.getOutputCol() == "features"
+
+
+def test_nulls_are_counted_in_the_workers_log(small_weights: Path, capfd) -> None:
+    spec = DeepImageFeaturizer(inputCol="content", weights=str(small_weights)).feature_spec()
+    batch = pa.record_batch({"content": pa.array([None, b"no picture"], pa.binary())})
+    out = list(Work(0, "features", spec, 32)(iter([batch])))
+    assert out[0].column(1).null_count == 2
+    said = "framewatch: 2 of 2 pictures are null or could not be decoded: their features is null"
+    assert said in capfd.readouterr().err
+
+
+def test_arrow_batches_are_kept_small(spark, featurizer) -> None:
+    df = spark.createDataFrame([(png(picture(1)),)], "content binary")
+    before = spark.conf.get(ARROW_ROWS)
+    try:
+        spark.conf.set(ARROW_ROWS, 10_000)
+        featurizer.transform(df)
+        assert spark.conf.get(ARROW_ROWS) == "64"
+        spark.conf.set(ARROW_ROWS, 16)
+        featurizer.transform(df)
+        assert spark.conf.get(ARROW_ROWS) == "16"
+    finally:
+        spark.conf.set(ARROW_ROWS, before)
+
+
+def test_two_workers_share_the_machine_unpinned(spark, featurizer) -> None:
+    rows = [(n, png(picture(n))) for n in range(8)]
+    df = spark.createDataFrame(rows, "id int, content binary").repartition(2, "id")
+    work = Work(1, "features", featurizer.feature_spec(), 4)
+
+    def cores_of_threads(batches):
+        for batch in work(batches):
+            threads = {
+                frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")
+            }
+            cores = sorted(set(frozenset.intersection(*threads)))
+            rows = batch.num_rows
+            yield pa.record_batch({"pid": [os.getpid()] * rows, "cores": [cores] * rows})
+
+    seen = df.mapInArrow(cores_of_threads, "pid int, cores array<int>").collect()
+    assert len(seen) == 8
+    assert {tuple(row["cores"]) for row in seen} == {tuple(sorted(os.sched_getaffinity(0)))}
+
+
+FRESH = """
+import resource, sys
+from pyspark.ml import PipelineModel
+from framewatch.session import get_spark
+spark = get_spark(master="local[1]")
+df = spark.read.parquet(sys.argv[2])
+rows = PipelineModel.load(sys.argv[1]).transform(df).select("id", "probability").orderBy("id").collect()
+print([(row["id"], row["probability"].toArray().tolist()) for row in rows if row["probability"]])
+def peak(batches):
+    import pyarrow as pa
+    for batch in batches:
+        pass
+    yield pa.record_batch({"kb": [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]})
+print(spark.range(1).mapInArrow(peak, "kb long").first()["kb"])
+"""
+
+
+def test_a_fitted_pipeline_works_in_a_fresh_process(spark, featurizer, tmp_path: Path) -> None:
+    rows = [(n, float(n % 2), png(picture(n, 1080, 1920))) for n in range(4)]
+    df = spark.createDataFrame(rows, "id int, label double, content binary")
+    pipeline = Pipeline(stages=[featurizer, LogisticRegression(featuresCol="features", maxIter=2)])
+    model = pipeline.fit(df)
+    wanted = [row["probability"].toArray() for row in model.transform(df).orderBy("id").collect()]
+    model.write().overwrite().save(str(tmp_path / "model"))
+    # Raw 1080p pixels and many rows: a worker must not hold a partition's.
+    image = F.struct(
+        F.lit("").alias("origin"), F.lit(1080).alias("height"), F.lit(1920).alias("width"),
+        F.lit(3).alias("nChannels"), F.lit(16).alias("mode"), F.col("data"),
     )  # fmt: skip
+    raw = spark.createDataFrame(
+        [(n, bytearray(picture(n, 1080, 1920).tobytes())) for n in range(4)], "id int, data binary"
+    )
+    raw = raw.crossJoin(spark.range(25).select(F.col("id").alias("copy"))).select(
+        (F.col("copy") * 4 + F.col("id")).alias("id"), image.alias("content")
+    )
+    raw.coalesce(1).write.parquet(str(tmp_path / "raw"))
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "model"), str(tmp_path / "raw")],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    values, peak_kb = done.stdout.splitlines()[-2:]
+    got = dict(ast.literal_eval(values))
+    assert len(got) == 100
+    for n in range(100):
+        np.testing.assert_allclose(got[n], wanted[n % 4], atol=1e-4)
+    assert int(peak_kb) < 1.5e6
+
+
+def test_weights_saved_inside_need_no_file(spark, small_weights: Path, tmp_path: Path) -> None:
+    own = shutil.copy(small_weights, tmp_path / "own.weights.h5")
+    featurizer = DeepImageFeaturizer(
+        inputCol="content", outputCol="features", weights=str(own), saveWeights=True, batchSize=5
+    )
+    PipelineModel([featurizer]).save(str(tmp_path / "model"))
+    featurizer.setSaveWeights(False).save(str(tmp_path / "named"))
+    Path(own).unlink()
+    loaded = PipelineModel.load(str(tmp_path / "model")).stages[0]
+    assert isinstance(loaded, DeepImageFeaturizer)
+    assert loaded.getBatchSize() == 5
+    assert loaded.network().weights.sha256 == file_digest(small_weights)
+    Path(loaded.getWeights()).unlink()
+    Path(loaded.getWeights()).parent.rmdir()
+    with pytest.raises(WeightsError, match=r"own\.weights\.h5' were not found"):
+        DeepImageFeaturizer.load(str(tmp_path / "named")).network()
+    own.write_bytes(b"other weights")
+    with pytest.raises(WeightsError, match="which this DeepImageFeaturizer was made with"):
+        DeepImageFeaturizer.load(str(tmp_path / "named")).network()
 
 
 def test_errors_come_before_any_job(spark, featurizer, tmp_path: Path) -> None:
@@ -136,12 +285,17 @@ def test_errors_come_before_any_job(spark, featurizer, tmp_path: Path) -> None:
         featurizer.copy().setInputCol("id").transform(df)
     with pytest.raises(SchemaError, match="outputCol 'id' exists already"):
         featurizer.copy().setOutputCol("id").transform(df)
-    with pytest.raises(ConfigError, match="model 'Nope' is not known: choose one of InceptionV3"):
-        featurizer.copy().setModelName("Nope").transform(df)
-    with pytest.raises(FramewatchError, match="pooling 'sum' is not known"):
-        featurizer.copy().setPooling("sum").transform(df)
+    with pytest.raises(SchemaError, match="outputCol 'CONTENT' exists already"):
+        featurizer.copy().setOutputCol("CONTENT").transform(df)
+    with pytest.raises(SchemaError, match="inputCol is not set"):
+        DeepImageFeaturizer(outputCol="features").transform(df)
+    with pytest.raises(ConfigError, match="precision 'int8' runs on OpenVINO only"):
+        featurizer.copy().setEngine("tensorflow").setPrecision("int8").transform(df)
+    with pytest.raises(
+        WeightsError, match=r"no int8 version of InceptionV3 .*: make it with framewatch quantize"
+    ):
+        featurizer.copy().setPrecision("int8").transform(df)
+    with pytest.raises(ConfigError, match="layer and preprocessing are for model files"):
+        featurizer.copy().setLayer("mixed5").transform(df)
     with pytest.raises(WeightsError, match=r"weights 'nope\.h5' were not found"):
         featurizer.copy().setWeights("nope.h5").transform(df)
-    assert (
-        DeepImageFeaturizer(inputCol="a", outputCol="b", modelName="InceptionV3").getWeights() == "imagenet"
-    )

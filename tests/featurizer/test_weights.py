@@ -11,11 +11,19 @@ import pytest
 
 from framewatch.errors import WeightsError
 from framewatch.featurizer import weights as weights_module
-from framewatch.featurizer.engines import FeatureSpec, build_model, make_predict_fn
-from framewatch.featurizer.models import ModelSpec, get_model
+from framewatch.featurizer.engines import make_predict_fn
+from framewatch.featurizer.imagenet import WeightsFile
+from framewatch.featurizer.models import get_model
+from framewatch.featurizer.networks import build_model
+from framewatch.featurizer.spec import FeatureSpec, Network
 from framewatch.featurizer.weights import Weights, file_digest, resolve_weights
 
 PICTURES = np.random.default_rng(1).integers(0, 255, (2, 299, 299, 3), dtype=np.uint8)
+
+
+def features(weights: Weights) -> np.ndarray:
+    network = Network("InceptionV3", weights, "avg", "tf")
+    return make_predict_fn(FeatureSpec(network, "area", "tensorflow", "float32")).run(PICTURES)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("format_", ["keras", "legacy h5"])
 def test_the_same_weights_in_other_formats(small_weights: Path, tmp_path: Path, format_: str) -> None:
-    model = build_model(get_model("InceptionV3"), pooling="none")
+    model = build_model(get_model("InceptionV3"))
     model.load_weights(small_weights)
     if format_ == "keras":
         path = tmp_path / "model.keras"
@@ -37,10 +45,7 @@ def test_the_same_weights_in_other_formats(small_weights: Path, tmp_path: Path, 
         path = tmp_path / "legacy.h5"
         with h5py.File(path, "w") as file:
             save_weights_to_hdf5_group(file, model)
-    outputs = [
-        make_predict_fn(FeatureSpec("InceptionV3", resolve_weights(str(p), "InceptionV3"), "avg"))(PICTURES)
-        for p in (small_weights, path)
-    ]
+    outputs = [features(resolve_weights(str(p), "InceptionV3")) for p in (small_weights, path)]
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
     assert resolve_weights(str(path), "InceptionV3").sha256 == file_digest(path)
 
@@ -54,15 +59,14 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         resolve_weights(str(tmp_path / "a.txt"), "InceptionV3")
     damaged = resolve_weights(str(tmp_path / "a.h5"), "InceptionV3")
     with pytest.raises(WeightsError, match=r"a\.h5 does not hold weights of InceptionV3"):
-        make_predict_fn(FeatureSpec("InceptionV3", damaged, "avg"))
+        features(damaged)
 
 
 def test_a_worker_refuses_other_bytes(small_weights: Path) -> None:
-    spec = FeatureSpec("InceptionV3", Weights("x", str(small_weights), "0" * 64), "avg")
-    with pytest.raises(WeightsError, match="on the driver: copy them anew"):
-        make_predict_fn(spec)
-    with pytest.raises(WeightsError, match="are not on this worker"):
-        make_predict_fn(FeatureSpec("InceptionV3", Weights("x", "/nowhere/x.h5", "0" * 64), "avg"))
+    with pytest.raises(WeightsError, match="on the driver: copy it anew"):
+        features(Weights("x", str(small_weights), "0" * 64))
+    with pytest.raises(WeightsError, match=r"/nowhere/x\.h5 is not on this worker"):
+        features(Weights("x", "/nowhere/x.h5", "0" * 64))
 
 
 @pytest.fixture
@@ -83,12 +87,10 @@ def served(small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def use(**changes) -> ModelSpec:
-        known = {**vars(get_model("InceptionV3")), "weights_md5": file_digest(root / "notop.h5", "md5")}
+    def use(**changes) -> None:
         url = f"http://127.0.0.1:{server.server_port}/notop.h5"
-        spec = ModelSpec(**{**known, "weights_url": url, **changes})
-        monkeypatch.setattr(weights_module, "get_model", lambda name: spec)
-        return spec
+        file = WeightsFile(**{"url": url, "digest": file_digest(root / "notop.h5", "md5"), **changes})
+        monkeypatch.setattr(weights_module, "weights_file", lambda name, classes: file)
 
     yield use, requests, root
     server.shutdown()
@@ -109,10 +111,10 @@ def test_imagenet_is_fetched_once_and_checked(served, tmp_path: Path) -> None:
 
 def test_a_damaged_or_failed_download_leaves_nothing(served, tmp_path: Path) -> None:
     use, _, _ = served
-    use(weights_md5="0" * 32)
+    use(digest="0" * 32)
     with pytest.raises(WeightsError, match="came out damaged"):
         resolve_weights("imagenet", "InceptionV3")
-    use(weights_url="http://127.0.0.1:9/notop.h5")
+    use(url="http://127.0.0.1:9/notop.h5")
     with pytest.raises(WeightsError, match="could not be fetched"):
         resolve_weights("imagenet", "InceptionV3")
     assert list((tmp_path / "keras" / "models").iterdir()) == []
@@ -129,12 +131,12 @@ def test_without_npm_it_says_how_to_get_it(clean_path: Path, monkeypatch: pytest
 def test_nsfwjs_is_the_trained_network(nsfwjs_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FRAMEWATCH_HOME")
     found = resolve_weights(nsfwjs_weights, "InceptionV3")
-    features = make_predict_fn(FeatureSpec("InceptionV3", found, "avg"))(PICTURES)
+    values = features(found)
     # Trained batch normalisation keeps activations sparse and small, whatever comes in; random ones do not.
-    assert features.shape == (2, 2048)
-    assert 0.05 < (features > 0).mean() < 0.6
-    assert 0 < features.mean() < 0.5
-    model = build_model(get_model("InceptionV3"), pooling="none")
+    assert values.shape == (2, 2048)
+    assert 0.05 < (values > 0).mean() < 0.6
+    assert 0 < values.mean() < 0.5
+    model = build_model(get_model("InceptionV3"))
     model.load_weights(found.path)
     first = next(layer for layer in model.layers if layer.name.startswith("conv2d"))
     kernel = first.get_weights()[0]

@@ -1,0 +1,144 @@
+"""What the featurizer and the predictor share: from parameters to a network, from pictures to numbers."""
+
+import logging
+from collections.abc import Callable
+
+from pyspark.errors import PySparkException
+from pyspark.ml import Transformer
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BinaryType, FloatType, StructField, StructType
+
+from framewatch.errors import ConfigError, SchemaError, WeightsError
+from framewatch.featurizer import conversion, engines
+from framewatch.featurizer.models import is_model_file
+from framewatch.featurizer.params import NetworkParams
+from framewatch.featurizer.persistence import WeightsReadable, WeightsWritable
+from framewatch.featurizer.spec import SCALE_HINTS, FeatureSpec, Network
+from framewatch.featurizer.weights import Weights, model_file, resolve_weights
+from framewatch.featurizer.worker import Work
+from framewatch.schema import METADATA_KEY
+
+_IMAGE_FIELDS = {"height", "width", "nChannels", "mode", "data"}
+_ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
+log = logging.getLogger("framewatch")
+
+Say = Callable[[str], None]
+
+
+class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsReadable):
+    """A transformer that runs a network on a column of pictures."""
+
+    def network(self, *, say: Say = log.info) -> Network:
+        """The network that the parameters name, its weights found or fetched.
+
+        Raises:
+            WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
+        """
+        raise NotImplementedError
+
+    def feature_spec(self, *, spark: SparkSession | None = None, say: Say = log.info) -> FeatureSpec:
+        """The network and how it is run; `say` is told of downloads and conversions.
+
+        Args:
+            spark: its `spark.task.*` settings say what a worker has; None for one core and no GPU of its own.
+            say: is told in one line each.
+
+        Raises:
+            WeightsError: as `network`, or there is no int8 version of it.
+            ConfigError, SetupError: engine and precision do not go together, or are not installed.
+        """
+        gpus = _setting(spark, "spark.task.resource.gpu.amount")
+        engine, precision = engines.choose(
+            self.getEngine(), self.getPrecision(), gpu=True if gpus and float(gpus) > 0 else None
+        )
+        network = self.network(say=say)
+        converted = None
+        if engine == "openvino" and precision == "int8":
+            converted = conversion.quantized(network)
+        elif engine == "openvino":
+            converted = conversion.convert(network, network.weights.path, say=say)
+        elif network.registered is None and precision == "bfloat16":
+            if self.getPrecision() != "auto":
+                raise ConfigError(
+                    "precision 'bfloat16' of a model file runs on OpenVINO only: set engine=openvino"
+                )
+            precision = "float32"
+        threads = self.getNumThreads() or int(_setting(spark, "spark.task.cpus") or 1)
+        resize = SCALE_HINTS[self.getScaleHint()]
+        return FeatureSpec(network, resize, engine, precision, threads, converted)
+
+    def find_weights(self, *, classes: bool, say: Say) -> Weights:
+        name = self.getModelName()
+        if not is_model_file(name):
+            weights = resolve_weights(self.getWeights(), name, classes=classes, say=say)
+        elif self.isSet(self.weights):
+            raise ConfigError(f"weights were given for {name}, which has its own: clear weights")
+
+        else:
+            weights = model_file(name)
+        wanted = self.getWeightsSha256()
+        if wanted and weights.sha256 != wanted:
+            raise WeightsError(
+                f"weights {weights.path} have SHA-256 {weights.sha256}, not {wanted}, which this "
+                f"{type(self).__name__} was made with: give that file, or clear weightsSha256"
+            )
+        return weights
+
+    def with_numbers(self, dataset: DataFrame, spec: FeatureSpec) -> DataFrame:
+        """Adds the output column, as array<float>, null where there is no picture."""
+        index = check_columns(dataset, self)
+        spark = dataset.sparkSession
+        rows = self.getArrowBatchRows()
+        if rows and not 0 < int(spark.conf.get(_ARROW_ROWS) or 0) <= rows:
+            # Spark plans with this setting when the job starts: 10,000 pictures are gigabytes in one batch.
+            spark.conf.set(_ARROW_ROWS, rows)
+        output = StructField(self.getOutputCol(), ArrayType(FloatType()))
+        work = Work(index, output.name, spec, self.getBatchSize())
+        return dataset.mapInArrow(work, StructType([*dataset.schema.fields, output]))
+
+    def replace_output(self, df: DataFrame, value: Column, spec: FeatureSpec) -> DataFrame:
+        name = self.getOutputCol()
+        return df.withColumn(name, F.when(column(name).isNotNull(), value)).withMetadata(
+            name, {METADATA_KEY: spec.identity()}
+        )
+
+
+def column(name: str) -> Column:
+    """The column called exactly `name`, dots and all."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def _setting(spark: SparkSession | None, key: str) -> str | None:
+    try:
+        return spark.conf.get(key) if spark else None
+    except PySparkException:
+        return None  # Spark 4 raises for a setting that is not set
+
+
+def check_columns(dataset: DataFrame, params: NetworkParams) -> int:
+    """The index of the input column.
+
+    Raises:
+        SchemaError: inputCol is not set, there is no such one, it holds no pictures, or the output's exists.
+    """
+    if not params.isDefined(params.inputCol):
+        raise SchemaError("inputCol is not set: name the column of pictures")
+    fold = str if _setting(dataset.sparkSession, "spark.sql.caseSensitive") == "true" else str.casefold
+    names = [fold(name) for name in dataset.columns]
+    input_col, output_col = params.getInputCol(), params.getOutputCol()
+    if fold(input_col) not in names:
+        raise SchemaError(
+            f"inputCol '{input_col}' is not a column: choose one of {', '.join(dataset.columns)}"
+        )
+    if fold(output_col) in names:
+        raise SchemaError(f"outputCol '{output_col}' exists already: drop that column or choose another name")
+    column = names.index(fold(input_col))
+    input_type = dataset.schema.fields[column].dataType
+    is_image = isinstance(input_type, StructType) and set(input_type.names) >= _IMAGE_FIELDS
+    if not is_image and not isinstance(input_type, BinaryType):
+        raise SchemaError(
+            f"inputCol '{input_col}' is {input_type.simpleString()[:100]}: it must hold image structs or "
+            "JPEG bytes"
+        )
+    return column

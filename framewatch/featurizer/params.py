@@ -1,0 +1,176 @@
+"""The parameters that the featurizer and the predictor share, and what they check when they are set."""
+
+from collections.abc import Callable, Collection
+from typing import Any, Self
+
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasInputCol, HasOutputCol
+
+from framewatch.featurizer.models import MODELS, PREPROCESSINGS, is_model_file, unknown_model
+from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
+
+
+def param(name: str, doc: str, converter: Callable[[Any], Any]) -> Param[Any]:
+    """A parameter of a class's own; pyspark copies it to each instance."""
+    return Param(Params._dummy(), name, doc, converter)
+
+
+def choice(what: str, choices: Collection[str]) -> Callable[[Any], str]:
+    """A converter that lets only `choices` through.
+
+    Raises:
+        TypeError: by the converter, of another value; lists the choices.
+    """
+
+    def convert(value: Any) -> str:
+        if value not in choices:
+            raise TypeError(f"{what} {value!r} is not known: choose one of {', '.join(choices)}")
+        return str(value)
+
+    return convert
+
+
+def at_least(lowest: int) -> Callable[[Any], int]:
+    """A converter that lets only whole numbers from `lowest` through."""
+
+    def convert(value: Any) -> int:
+        number = TypeConverters.toInt(value)
+        if number < lowest:
+            raise TypeError(f"{number} is too small: give {lowest} or more")
+        return number
+
+    return convert
+
+
+def _model_name(value: Any) -> str:
+    if not isinstance(value, str) or not (value in MODELS or is_model_file(value)):
+        raise TypeError(unknown_model(value))
+    return value
+
+
+class NetworkParams(HasInputCol, HasOutputCol):
+    """Which network, and how it is run."""
+
+    modelName = param("modelName", "a name of the registry, or the path of a whole Keras model", _model_name)
+    scaleHint = param(
+        "scaleHint", "how pictures are stretched to the input size", choice("scaleHint", SCALE_HINTS)
+    )
+    weights = param("weights", "imagenet, nsfwjs, auto, or the path of a file", TypeConverters.toString)
+    weightsSha256 = param(
+        "weightsSha256", "the SHA-256 that the weights must have; none without it", TypeConverters.toString
+    )
+    preprocessing = param(
+        "preprocessing", "of a model file: how pixels are scaled", choice("preprocessing", PREPROCESSINGS)
+    )
+    engine = param("engine", "what runs the network", choice("engine", ENGINES))
+    precision = param("precision", "the numbers it computes with", choice("precision", PRECISIONS))
+    batchSize = param("batchSize", "pictures in one call of the network", at_least(1))
+    numThreads = param("numThreads", "threads of a worker; 0 for the cores of a task slot", at_least(0))
+    arrowBatchRows = param(
+        "arrowBatchRows", "most rows in an Arrow batch; 0 leaves the session's setting", at_least(0)
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(
+            modelName="InceptionV3",
+            scaleHint="SCALE_AREA_AVERAGING",
+            weights="imagenet",
+            preprocessing="raw",
+            engine="auto",
+            precision="auto",
+            batchSize=32,
+            numThreads=0,
+            arrowBatchRows=64,
+        )
+
+    def _set_given(self, given: dict[str, Any]) -> Self:
+        return self._set(**{name: value for name, value in given.items() if value is not None})
+
+    def setInputCol(self, value: str) -> Self:
+        """Sets the column of pictures."""
+        return self._set(inputCol=value)
+
+    def setOutputCol(self, value: str) -> Self:
+        """Sets the column to add."""
+        return self._set(outputCol=value)
+
+    def setModelName(self, value: str) -> Self:
+        """Sets the network: a name of the registry, or the path of a whole Keras model."""
+        return self._set(modelName=value)
+
+    def getModelName(self) -> str:
+        """The network's name."""
+        return self.getOrDefault(self.modelName)
+
+    def setScaleHint(self, value: str) -> Self:
+        """Sets how pictures are stretched to the input size."""
+        return self._set(scaleHint=value)
+
+    def getScaleHint(self) -> str:
+        """How pictures are stretched to the input size."""
+        return self.getOrDefault(self.scaleHint)
+
+    def setWeights(self, value: str) -> Self:
+        """Sets where the weights come from."""
+        return self._set(weights=value)
+
+    def getWeights(self) -> str:
+        """Where the weights come from."""
+        return self.getOrDefault(self.weights)
+
+    def setWeightsSha256(self, value: str) -> Self:
+        """Sets the SHA-256 that the weights must have."""
+        return self._set(weightsSha256=value)
+
+    def getWeightsSha256(self) -> str | None:
+        """The SHA-256 that the weights must have, if any is set."""
+        return self.getOrDefault(self.weightsSha256) if self.isDefined(self.weightsSha256) else None
+
+    def setPreprocessing(self, value: str) -> Self:
+        """Sets how pixels are scaled for a model file: `tf`, `caffe`, `torch`, `unit`, or `raw`."""
+        return self._set(preprocessing=value)
+
+    def getPreprocessing(self) -> str:
+        """How pixels are scaled for a model file."""
+        return self.getOrDefault(self.preprocessing)
+
+    def setEngine(self, value: str) -> Self:
+        """Sets what runs the network: `tensorflow`, `openvino`, or `auto`."""
+        return self._set(engine=value)
+
+    def getEngine(self) -> str:
+        """What runs the network."""
+        return self.getOrDefault(self.engine)
+
+    def setPrecision(self, value: str) -> Self:
+        """Sets the numbers it computes with: `float32`, `bfloat16`, `int8`, or `auto`."""
+        return self._set(precision=value)
+
+    def getPrecision(self) -> str:
+        """The numbers it computes with."""
+        return self.getOrDefault(self.precision)
+
+    def setBatchSize(self, value: int) -> Self:
+        """Sets the number of pictures in one call of the network."""
+        return self._set(batchSize=value)
+
+    def getBatchSize(self) -> int:
+        """Pictures in one call of the network."""
+        return self.getOrDefault(self.batchSize)
+
+    def setNumThreads(self, value: int) -> Self:
+        """Sets the threads of a worker; 0 for the cores of a task slot."""
+        return self._set(numThreads=value)
+
+    def getNumThreads(self) -> int:
+        """Threads of a worker; 0 for the cores of a task slot."""
+        return self.getOrDefault(self.numThreads)
+
+    def setArrowBatchRows(self, value: int) -> Self:
+        """Sets the most rows in an Arrow batch; 0 leaves the session's setting."""
+        return self._set(arrowBatchRows=value)
+
+    def getArrowBatchRows(self) -> int:
+        """Most rows in an Arrow batch; 0 leaves the session's setting."""
+        return self.getOrDefault(self.arrowBatchRows)

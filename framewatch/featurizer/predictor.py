@@ -1,0 +1,113 @@
+"""`DeepImagePredictor`: pictures in a DataFrame become probabilities of ImageNet's classes."""
+
+from typing import Any, Self
+
+from pyspark import keyword_only
+from pyspark.ml.functions import array_to_vector
+from pyspark.ml.param import TypeConverters
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from framewatch.errors import ConfigError
+from framewatch.featurizer import imagenet
+from framewatch.featurizer.base import DeepImageTransformer, Say, check_columns, column, log
+from framewatch.featurizer.models import get_model, is_model_file
+from framewatch.featurizer.params import at_least, param
+from framewatch.featurizer.spec import Network
+
+
+class DeepImagePredictor(DeepImageTransformer):
+    """Names what ImageNet's classes a picture shows.
+
+    Without `decodePredictions` the output column holds an MLlib vector of 1,000 probabilities; with it,
+    the `topK` likeliest classes as an array of structs `class` (WordNet id), `description`, `probability`,
+    likeliest first. A null or undecodable picture gives null.
+
+    Args:
+        inputCol: the column of pictures, as for `DeepImageFeaturizer`.
+        outputCol: the column to add.
+        modelName: a name of the registry.
+        decodePredictions: whether to name the likeliest classes.
+        topK: how many of them.
+        weights: `imagenet`, or the path of a weights file with the classifying top.
+
+    Raises:
+        TypeError: a value that is not among the known ones, which it lists.
+    """
+
+    decodePredictions = param(
+        "decodePredictions", "whether to name the likeliest classes", TypeConverters.toBoolean
+    )
+    topK = param("topK", "how many classes to name", at_least(1))
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        modelName: str | None = None,
+        decodePredictions: bool = False,
+        topK: int = 5,
+        scaleHint: str = "SCALE_AREA_AVERAGING",
+        weights: str = "imagenet",
+        engine: str = "auto",
+        precision: str = "auto",
+        batchSize: int = 32,
+    ) -> None:
+        super().__init__()
+        self._setDefault(decodePredictions=False, topK=5)
+        self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
+
+    def setParams(self, **params: Any) -> Self:
+        """Sets any of the parameters by name."""
+        return self._set_given(params)
+
+    def setDecodePredictions(self, value: bool) -> Self:
+        """Sets whether to name the likeliest classes."""
+        return self._set(decodePredictions=value)
+
+    def getDecodePredictions(self) -> bool:
+        """Whether to name the likeliest classes."""
+        return self.getOrDefault(self.decodePredictions)
+
+    def setTopK(self, value: int) -> Self:
+        """Sets how many classes to name."""
+        return self._set(topK=value)
+
+    def getTopK(self) -> int:
+        """How many classes to name."""
+        return self.getOrDefault(self.topK)
+
+    def network(self, *, say: Say = log.info) -> Network:
+        """The network with its classifying top, its weights found or fetched.
+
+        Raises:
+            WeightsError: there are no such weights.
+        """
+        name = self.getModelName()
+        if is_model_file(name):
+            raise ConfigError(f"{name} has classes of its own: give modelName a name of the registry")
+
+        weights = self.find_weights(classes=True, say=say)
+        return Network(name, weights, "classes", get_model(name).preprocessing)
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_columns(dataset, self)
+        spec = self.feature_spec(spark=dataset.sparkSession)
+        scores = column(self.getOutputCol())
+        value = _likeliest(scores, self.getTopK()) if self.getDecodePredictions() else array_to_vector(scores)
+        return self.replace_output(self.with_numbers(dataset, spec), value, spec)
+
+
+def _likeliest(scores: Column, top_k: int) -> Column:
+    names = F.array(*[F.array(F.lit(wnid), F.lit(name)) for wnid, name in imagenet.class_names()])
+    pairs = F.transform(scores, lambda p, n: F.struct(p.alias("probability"), (-n).alias("n")))
+    return F.transform(
+        F.slice(F.sort_array(pairs, asc=False), 1, top_k),
+        lambda pair: F.struct(
+            F.get(F.get(names, -pair["n"]), F.lit(0)).alias("class"),
+            F.get(F.get(names, -pair["n"]), F.lit(1)).alias("description"),
+            pair["probability"].alias("probability"),
+        ),
+    )

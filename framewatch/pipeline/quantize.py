@@ -1,0 +1,106 @@
+"""`frames` -> the int8 version of the network, and a report of how well it agrees with float32."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import functions as F
+
+from framewatch import classifier, model_card, storage
+from framewatch.errors import InputError
+from framewatch.featurizer import conversion
+from framewatch.featurizer.spec import SCALE_HINTS, FeatureSpec, Network
+from framewatch.images import decode_image, resize
+from framewatch.pipeline.featurize import differences, make_featurizer
+from framewatch.pipeline.run import Run
+from framewatch.progress import tell
+
+# More than this many frames say little more about the range of an activation, or about agreement.
+_MOST_COMPARED = 300
+_FEWEST = 8
+
+
+def quantize(run: Run) -> None:
+    """Makes the int8 version of `featurizer.model` with `featurizer.weights`, calibrated on the run's frames.
+
+    It stays in the cache, where `featurizer.precision=int8` finds it; the report goes beside it and to
+    OUTPUT/quantization.json. Frames that calibrate are not the ones that are compared.
+
+    Raises:
+        InputError: too few frames.
+        SetupError: NNCF is not installed.
+    """
+    started = time.monotonic()
+    conversion.require_nncf()
+    settings = run.config.featurizer
+    featurizer = make_featurizer(settings)
+    network = featurizer.network(say=tell)
+    source = conversion.convert(network, network.weights.path, say=tell)
+    pictures = _pictures(run, source.path, settings.calibration_frames + _MOST_COMPARED)
+    num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
+    tell(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
+    calibration, comparison = pictures[:num_calibrating], pictures[num_calibrating:]
+    int8, wanted, got = conversion.quantize(network, source, calibration, comparison)
+    report = {
+        "network": FeatureSpec(network, SCALE_HINTS[settings.scale_hint], "openvino", "int8").identity(),
+        "int8": {"path": int8.path, "sha256": int8.sha256},
+        "calibration_frames": num_calibrating,
+        **_agreement(run, network, wanted, got),
+    }
+    storage.write_json(int8.path.removesuffix(".zip") + ".json", report)
+    storage.write_json(storage.join(run.config.output, "quantization.json"), report)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    run.say("quantize", f"{_summary(report)}; {int8.path}; {report['seconds']} s", **report)
+
+
+def _pictures(run: Run, source: str, limit: int) -> np.ndarray:
+    """Up to `limit` frames in the network's input size, videos mixed, in the same order every time."""
+    frames = run.tables.current("frames").select("origin", "content")
+    rows = frames.orderBy(F.xxhash64("origin"), "origin").limit(limit).collect()
+    settings = run.config.featurizer
+    size = conversion.input_size(source)
+    images = [decode_image(bytes(row["content"])) for row in rows]
+    method = SCALE_HINTS[settings.scale_hint]
+    resized = [resize(image, size, method=method) for image in images if image is not None]
+    if len(resized) < _FEWEST:
+        raise InputError(
+            f"{run.config.output} has {len(resized)} frames: quantization needs {_FEWEST}, better "
+            "some hundreds: extract more videos"
+        )
+    return np.stack(resized)
+
+
+def _agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) -> dict[str, Any]:
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(got, axis=1)
+    cosines = (wanted * got).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return {
+        "compared_frames": len(cosines),
+        "cosine_min": round(float(cosines.min()), 6),
+        "cosine_mean": round(float(cosines.mean()), 6),
+        "ranking_spearman": _ranking_agreement(run, network, wanted, got),
+    }
+
+
+def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) -> float | None:
+    """Spearman's correlation of the saved classifier's two rankings; None without one of this network."""
+    notes = model_card.read(run.model_path)
+    if notes is None:
+        return None
+    resize_method = SCALE_HINTS[run.config.featurizer.scale_hint]
+    identity = FeatureSpec(network, resize_method, "openvino", "int8").identity()
+    if differences(notes["features"], identity):
+        return None
+    model = classifier.load(storage.join(run.model_path, "spark"))
+    weights = model.coefficients.toArray()
+    ranks = [pd.Series(features @ weights).rank() for features in (wanted, got)]
+    return round(float(ranks[0].corr(ranks[1])), 6)
+
+
+def _summary(report: dict[str, Any]) -> str:
+    ranking = report["ranking_spearman"]
+    told = f"{ranking:.4f}" if ranking is not None else "no classifier of these features to compare with"
+    return (
+        f"int8 against float32 on {report['compared_frames']} frames: cosine at least "
+        f"{report['cosine_min']:.4f}, {report['cosine_mean']:.4f} on average; ranking (Spearman): {told}"
+    )

@@ -1,0 +1,1 @@
+"""Pictures as sparkdl 1.x handled them."""

@@ -1,0 +1,239 @@
+"""Every network of the registry against plain Keras, model files, and the engines and precisions."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from framewatch import DeepImageFeaturizer, sparkdl
+from framewatch.errors import ConfigError, WeightsError
+from framewatch.featurizer import conversion, engines, imagenet
+from framewatch.featurizer.models import MODELS, get_model
+from framewatch.featurizer.networks import build_model
+from framewatch.featurizer.predictor import DeepImagePredictor
+from framewatch.images import encode_jpeg, resize
+from framewatch.video.decoder import Decoding
+
+# sparkdl's models, and the length of its vectors.
+OLD = {"InceptionV3": 131072, "Xception": 204800, "ResNet50": 2048, "VGG16": 25088, "VGG19": 25088}
+# Building these takes long, and they differ in size only from the ones that are tried.
+LARGE = {"ConvNeXtBase", "EfficientNetV2S"}
+MODULES = {
+    "VGG16": "vgg16", "VGG19": "vgg19", "ResNet50": "resnet", "InceptionV3": "inception_v3",
+    "Xception": "xception", "DenseNet121": "densenet", "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3Small": "mobilenet_v3", "MobileNetV3Large": "mobilenet_v3",
+    "EfficientNetV2B0": "efficientnet_v2", "ConvNeXtTiny": "convnext",
+}  # fmt: skip
+
+
+def picture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def png(image: np.ndarray) -> bytearray:
+    return bytearray(cv2.imencode(".png", image)[1].tobytes())
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+@pytest.fixture(scope="module")
+def pictures(spark):
+    images = [picture(1), picture(2, 500, 200), picture(3, 100, 100)]
+    df = spark.createDataFrame([(n, png(image)) for n, image in enumerate(images)], "id int, content binary")
+    return images, df.coalesce(1).cache()
+
+
+def plain_keras(name: str, path: Path, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The last feature map and its mean by Keras alone, of a model with weights from a fixed seed."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    model = build_model(MODELS[name])
+    # Fresh batch normalisation does nothing; trained ones differ from layer to layer.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(0.5 + keras.random.uniform(layer.moving_variance.shape, seed=7))
+    model.save_weights(path)
+    resized = np.stack([resize(image, MODELS[name].input_size) for image in images])[..., ::-1]
+    module = getattr(keras.applications, MODULES[name])
+    maps = model.predict(module.preprocess_input(resized.astype(np.float32)), verbose=0)
+    return maps, maps.mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in LARGE])
+def test_a_network_equals_plain_keras(name: str, pictures, tmp_path: Path) -> None:
+    images, df = pictures
+    path = tmp_path / f"{name}.weights.h5"
+    maps, means = plain_keras(name, path, images)
+    common = {"inputCol": "content", "outputCol": "features", "modelName": name, "weights": str(path)}
+    assert means.shape[1] == get_model(name).num_features("avg")
+    if name not in OLD:
+        spec = DeepImageFeaturizer(**common, engine="tensorflow", precision="float32").feature_spec()
+        size = spec.network.registered.input_size
+        got = engines.make_predict_fn(spec).run(np.stack([resize(image, size) for image in images]))
+        wanted = means
+    else:
+        old = sparkdl.DeepImageFeaturizer(**common, engine="tensorflow")
+        got = np.stack([row["features"].toArray() for row in old.transform(df).orderBy("id").collect()])
+        assert got.shape[1] == OLD[name]
+        wanted = means if name == "ResNet50" else maps.reshape(len(images), -1)
+    assert cosines(got, wanted).min() >= 0.99999
+    assert cosines(got[:1], got[1:2])[0] < 0.99999  # else the check above could not fail
+    np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_large_networks_have_the_size_that_the_registry_says(name: str) -> None:
+    output = build_model(MODELS[name]).output_shape
+    assert output == (None, MODELS[name].grid_size, MODELS[name].grid_size, MODELS[name].num_channels)
+
+
+def test_every_network_has_its_weights_and_nearest_hints_differ() -> None:
+    for name in MODELS:
+        for classes in (False, True):
+            assert imagenet.weights_file(name, classes=classes).url.startswith("https://")
+    assert len(imagenet.class_names()) == imagenet.NUM_CLASSES
+    assert imagenet.class_names()[281] == ("n02123045", "tabby")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of a user's own, with its preprocessing inside."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, activation="relu", name="early"),
+            layers.Conv2D(4, 3, strides=2, activation="relu", name="late"),
+            layers.Flatten(),
+            layers.Dense(5, name="classes"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("model") / "own.keras"
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_a_model_file_cut_at_a_layer(spark, pictures, model_file: Path, engine: str) -> None:
+    import keras
+
+    images, df = pictures
+    featurizer = DeepImageFeaturizer(
+        inputCol="content", outputCol="f", modelName=str(model_file), engine=engine, precision="float32"
+    )
+    model = keras.models.load_model(model_file)
+    pixels = np.stack([resize(image, 32) for image in images])[..., ::-1].astype(np.float32)
+
+    def features(featurizer: DeepImageFeaturizer) -> np.ndarray:
+        return np.stack([row["f"].toArray() for row in featurizer.transform(df).orderBy("id").collect()])
+
+    np.testing.assert_allclose(features(featurizer), model.predict(pixels, verbose=0), rtol=1e-3, atol=1e-4)
+    cut = featurizer.copy().setLayer("late").setPooling("max").setPreprocessing("unit")
+    maps = keras.Model(model.inputs, model.get_layer("late").output).predict(pixels / 255, verbose=0)
+    np.testing.assert_allclose(features(cut), maps.max(axis=(1, 2)), rtol=1e-3, atol=1e-5)
+    told = cut.transform(df).schema["f"].metadata["framewatch"]
+    assert (told["model"], told["layer"], told["preprocessing"]) == ("own.keras", "late", "unit")
+
+
+def test_model_files_that_do_not_fit(spark, pictures, model_file: Path, tmp_path: Path) -> None:
+    _, df = pictures
+    featurizer = DeepImageFeaturizer(inputCol="content", outputCol="f", modelName=str(model_file))
+    with pytest.raises(WeightsError, match="no layer 'nope': choose one of its 5, such as"):
+        featurizer.copy().setLayer("nope").transform(df)
+    with pytest.raises(ConfigError, match="which has its own: clear weights"):
+        featurizer.copy().setWeights("imagenet").transform(df)
+    (tmp_path / "x.keras").write_bytes(b"no model")
+    with pytest.raises(WeightsError, match=r"x\.keras is not a whole Keras model"):
+        featurizer.copy().setModelName(str(tmp_path / "x.keras")).transform(df)
+    with pytest.raises(WeightsError, match="was not found"):
+        featurizer.copy().setModelName("nowhere/x.keras").transform(df)
+
+
+def test_the_predictor_names_the_likeliest_classes(spark, pictures, tmp_path: Path) -> None:
+    import keras
+
+    images, df = pictures
+    name = "MobileNetV3Small"
+    keras.utils.set_random_seed(7)
+    model = build_model(MODELS[name], classes=True)
+    head = next(layer for layer in reversed(model.layers) if layer.weights)
+    head.set_weights([weight * 30 for weight in head.get_weights()])  # some classes stand out
+    path = tmp_path / "top.weights.h5"
+    model.save_weights(path)
+    wanted = model.predict(
+        np.stack([resize(i, 224) for i in images])[..., ::-1].astype(np.float32), verbose=0
+    )
+    predictor = DeepImagePredictor(
+        inputCol="content", outputCol="p", modelName=name, weights=str(path), precision="float32"
+    )
+    with_null = df.union(spark.createDataFrame([(9, None)], df.schema))
+    rows = predictor.transform(with_null).orderBy("id").collect()
+    np.testing.assert_allclose([row["p"].toArray() for row in rows[:3]], wanted, rtol=1e-2, atol=1e-5)
+    assert rows[3]["p"] is None
+    named = predictor.copy().setDecodePredictions(True).setTopK(3).transform(with_null)
+    assert named.schema["p"].dataType.elementType.names == ["class", "description", "probability"]
+    rows = named.orderBy("id").collect()
+    assert rows[3]["p"] is None
+    for row, probabilities in zip(rows, wanted, strict=False):
+        best = np.argsort(-probabilities)[:3]
+        assert [tuple(p[:2]) for p in row["p"]] == [imagenet.class_names()[n] for n in best]
+        np.testing.assert_allclose([p["probability"] for p in row["p"]], probabilities[best], rtol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def frames(caviar_or_drawn: Path) -> list[np.ndarray]:
+    images = []
+    for path in sorted(caviar_or_drawn.rglob("*.mp*")):
+        images += [sample.image for sample in Decoding(str(path), fps=1).samples()]
+    return images
+
+
+def test_precisions_agree_on_real_frames(spark, nsfwjs_weights: str, frames) -> None:
+    """OpenVINO's float32, both engines' bfloat16 and int8 against plain TensorFlow, with trained weights."""
+    common = DeepImageFeaturizer(inputCol="content", outputCol="features", weights=nsfwjs_weights)
+    network = common.network()
+    inputs = [resize(image, 299) for image in frames]
+    conversion.quantize(
+        network,
+        conversion.convert(network, network.weights.path),
+        np.stack(inputs[:60]),
+        np.stack(inputs[60:62]),
+    )
+    shown = inputs[60:][:: max(1, (len(inputs) - 60) // 20)]
+
+    def features(engine: str, precision: str) -> np.ndarray:
+        featurizer = common.copy().setEngine(engine).setPrecision(precision)
+        return engines.make_predict_fn(featurizer.feature_spec()).run(np.stack(shown))
+
+    wanted = features("tensorflow", "float32")
+    for engine, precision, least in [
+        ("openvino", "float32", 0.99999),
+        ("openvino", "bfloat16", 0.999),
+        ("openvino", "int8", 0.99),
+        ("tensorflow", "bfloat16", 0.999),
+    ]:
+        assert cosines(features(engine, precision), wanted).min() >= least, (engine, precision)
+    df = spark.createDataFrame([(bytearray(encode_jpeg(frames[0], quality=95)),)], "content binary")
+    out = common.setPrecision("int8").transform(df)
+    told = out.schema["features"].metadata["framewatch"]
+    assert (told["engine"], told["precision"], len(told["quantized_sha256"])) == ("openvino", "int8", 64)
+    assert len(out.first()["features"]) == 2048
+
+
+def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = "bfloat16" if engines.has_bfloat16() else "float32"
+    assert engines.choose("auto", "auto", gpu=False) == ("openvino", fast)
+    assert engines.choose("auto", "float32", gpu=True) == ("tensorflow", "float32")
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    assert engines.choose("auto", "float32", gpu=False) == ("tensorflow", "float32")
+    with pytest.raises(Exception, match=r"pip install 'framewatch\[openvino\]'"):
+        engines.choose("openvino", "float32")
