@@ -32,8 +32,12 @@ from framewatch.session import get_spark
 from framewatch.video.decoder import Decoding
 
 CAVIAR = Path(__file__).resolve().parents[2] / "shared" / "caviar" / "videos"
+CORES = 2
 PRECISIONS = ("float32", "bfloat16", "int8")
 BATCH = 32
+
+# Runs over all frames, or, told so, over a few of them.
+Side = Callable[[bool], object]
 
 
 def frames_of(directory: Path, limit: int) -> list[bytes]:
@@ -70,14 +74,14 @@ def bare_loop(spec: FeatureSpec) -> Callable[[list[bytes]], np.ndarray]:
     assert spec.converted is not None
     hints = {
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": 2,
+        "INFERENCE_NUM_THREADS": CORES,
         "INFERENCE_PRECISION_HINT": inference_precision(spec.precision),
     }
     compiled = core.compile_model(read_converted(spec.converted.path, core), "CPU", hints)
 
     def run(frames: list[bytes]) -> np.ndarray:
         results: dict[int, np.ndarray] = {}
-        queue = openvino.AsyncInferQueue(compiled, 2)
+        queue = openvino.AsyncInferQueue(compiled, CORES)
         queue.set_callback(
             lambda request, start: results.update({start: request.get_output_tensor(0).data.copy()})
         )
@@ -109,15 +113,19 @@ def quantize(featurizer: DeepImageFeaturizer, frames: list[bytes]) -> None:
         conversion.quantize(network, source, np.stack(images[0:400:2]), np.stack(images[1:401:20]))
 
 
-def rates(sides: dict[str, Callable[[], object]], num_frames: int, rounds: int) -> dict[str, float]:
-    """Frames a second of each side: the median of `rounds`, after one that warms up, the sides in turn."""
+def rates(sides: dict[str, Side], num_frames: int, rounds: int) -> dict[str, float]:
+    """Frames a second of each side: the median of `rounds`, the sides taking turns.
+
+    Each turn begins with a few frames that are not measured: a worker keeps no more than two networks, and
+    Spark ends workers that idle for a minute, so it loads what the turn needs.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for round_number in range(rounds + 1):
+    for _ in range(rounds):
         for name, side in sides.items():
+            side(True)
             started = time.perf_counter()
-            side()
-            if round_number:
-                seconds[name].append(time.perf_counter() - started)
+            side(False)
+            seconds[name].append(time.perf_counter() - started)
     return {name: num_frames / statistics.median(times) for name, times in seconds.items()}
 
 
@@ -144,29 +152,30 @@ def machine() -> str:
     return f"{name}, {info.count('processor')} cores, {' '.join(flags)}"
 
 
-def measure(spark: SparkSession, frames: list[bytes], weights: str, rounds: int) -> None:
+def measure(spark: SparkSession, frames: list[bytes], weights: str, rounds: int, tasks: int) -> None:
     """Measures all sides and prints."""
-    df = spark.createDataFrame(
-        [(number, bytearray(data)) for number, data in enumerate(frames)], "id int, content binary"
-    )
-    df = df.repartition(8, "id").cache()
-    df.count()
+    rows = [(number, bytearray(data)) for number, data in enumerate(frames)]
+    df = spark.createDataFrame(rows, "id int, content binary").repartition(tasks).cache()
+    few = spark.createDataFrame(rows[: 2 * CORES], df.schema).repartition(CORES).cache()
+    print(f"{df.count()} frames in {tasks} tasks, {rounds} rounds; warming up with {few.count()}")
     ours = featurizers(weights)
     quantize(ours["float32"], frames)
     specs = {precision: featurizer.feature_spec() for precision, featurizer in ours.items()}
     recipe = documented_recipe(specs["float32"].network.weights.path)
 
-    def spark_side(transform: Callable[[DataFrame], DataFrame]) -> Callable[[], object]:
-        return lambda: transform(df).write.format("noop").mode("overwrite").save()
+    def spark_side(transform: Callable[[DataFrame], DataFrame]) -> Side:
+        return lambda warming: transform(few if warming else df).write.format("noop").mode("overwrite").save()
 
     loops = {precision: bare_loop(specs[precision]) for precision in PRECISIONS}
-    sides: dict[str, Callable[[], object]] = {"a: recipe, float32": spark_side(recipe)}
+    sides: dict[str, Side] = {"a: recipe, float32": spark_side(recipe)}
     for precision in PRECISIONS:
-        sides[f"b: bare loop, {precision}"] = lambda loop=loops[precision]: loop(frames)
+        sides[f"b: bare loop, {precision}"] = lambda warming, loop=loops[precision]: loop(
+            frames[:BATCH] if warming else frames
+        )
         sides[f"c: framewatch, {precision}"] = spark_side(ours[precision].transform)
     measured = rates(sides, len(frames), rounds)
     wanted = vectors(recipe_features(df, specs["float32"]))
-    print(f"machine: {machine()}; {len(frames)} frames, {rounds} rounds")
+    print(machine())
     print(f"{'side':26} {'frames/s':>8} {'c / a':>6} {'c / b':>6} {'cosine, least':>13} {'mean':>8}")
     for name, rate in measured.items():
         line = f"{name:26} {rate:8.1f}"
@@ -209,6 +218,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="how often each side runs (default: %(default)s)"
     )
+    parser.add_argument("--tasks", type=int, default=8, help="Spark tasks they lie in (default: %(default)s)")
     args = parser.parse_args()
     videos = args.videos or (CAVIAR if CAVIAR.is_dir() else None)
     with tempfile.TemporaryDirectory() as directory:
@@ -217,7 +227,13 @@ def main() -> None:
 
             draw_samples(directory)
             videos = Path(directory)
-        measure(get_spark(master="local[2]"), frames_of(videos, args.frames), args.weights, args.rounds)
+        measure(
+            get_spark(master=f"local[{CORES}]"),
+            frames_of(videos, args.frames),
+            args.weights,
+            args.rounds,
+            args.tasks,
+        )
 
 
 if __name__ == "__main__":

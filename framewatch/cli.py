@@ -18,8 +18,8 @@ _STAGES = {
     "rank": "Reads `features` of videos.test (of all videos where it is not set) and model/ (or "
     "classifier.path). Writes `predictions`, ranked, and registers the tables for SQL. With labels.test, "
     "tells what the ranking is worth.",
-    "quantize": "Reads `frames`. Makes the int8 version of the network, calibrated on them, for "
-    "featurizer.precision=int8, and writes quantization.json: how well it agrees with float32.",
+    "quantize": "Reads `frames`. Writes the int8 version of the network, calibrated on them, for "
+    "featurizer.precision=int8, and quantization.json: how well it agrees with float32.",
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
 }

@@ -115,6 +115,28 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of a user's own, with its preprocessing inside."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, activation="relu", name="early"),
+            layers.Conv2D(4, 3, strides=2, activation="relu", name="late"),
+            layers.Flatten(),
+            layers.Dense(5, name="classes"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("model") / "own.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def nsfwjs_weights() -> str:
     """The name of the nsfwjs weights, fetched once; skips where no npm registry is in reach."""
     from framewatch.errors import WeightsError

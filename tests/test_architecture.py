@@ -51,7 +51,7 @@ def test_errors_and_schema_stand_alone() -> None:
     [path for path in FILES if module_name(path).startswith(("video", "samples"))]
     + [
         ROOT / "framewatch" / "featurizer" / f"{name}.py"
-        for name in ("engines", "models", "weights", "nsfwjs")
+        for name in ("conversion", "engines", "imagenet", "models", "networks", "nsfwjs", "spec", "weights")
     ],
     ids=module_name,
 )

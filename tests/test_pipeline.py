@@ -239,6 +239,34 @@ def test_too_many_failed_videos_end_the_run_after_writing(
     assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2
 
 
+def test_quantize_then_featurize_in_int8(
+    spark, clips, model_file: Path, small_weights, tmp_path, capsys
+) -> None:
+    """A model of one's own all the way: int8 asked for too early, made, reported, used, and told of."""
+    common = [f"videos.train={clips}/train", f"output={tmp_path}/out", f"featurizer.model={model_file}"]
+    common += ["featurizer.layer=late", f"labels.train={clips}/labels_train.csv", "evaluation.folds=2"]
+    assert main(["quantize", *common]) == 2
+    assert "run `framewatch extract` with this output first" in capsys.readouterr().err
+    assert main(["extract", *common]) == 0
+    assert main(["featurize", *common, "featurizer.precision=int8"]) == 2
+    assert "there is no int8 version of own.keras" in capsys.readouterr().err
+    assert main(["featurize", *common, "featurizer.precision=float32"]) == 0
+    assert main(["train", *common]) == 0
+    assert main(["quantize", *common]) == 0
+    report = json.loads((tmp_path / "out" / "quantization.json").read_text())
+    assert (report["calibration_frames"], report["compared_frames"]) == (6, 6)
+    assert 0.9 < report["cosine_min"] <= report["cosine_mean"] <= 1
+    assert 0.5 < report["ranking_spearman"] <= 1
+    capsys.readouterr()
+    assert main(["featurize", *common, "featurizer.precision=int8"]) == 2
+    assert "precision is float32 in the features in" in capsys.readouterr().err
+    assert main(["featurize", *common, "featurizer.precision=int8", "featurizer.mode=overwrite"]) == 0
+    features = Tables(spark, f"{tmp_path}/out").read("features")
+    told = features.schema["features"].metadata["framewatch"]
+    assert (told["precision"], told["quantized_sha256"]) == ("int8", report["int8"]["sha256"])
+    assert features.where("features is not null").count() == 12
+
+
 def test_stages_in_the_wrong_order_say_what_to_run(tmp_path, clips, small_weights, capsys) -> None:
     for stage, first in (("featurize", "extract"), ("train", "featurize"), ("rank", "featurize")):
         command = [stage, f"labels.train={clips}/labels_train.csv", f"featurizer.weights={small_weights}"]
@@ -259,7 +287,10 @@ def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spa
     assert contents(spark, tmp_path / "out") == contents(spark, finished)
 
 
-@pytest.mark.parametrize("verb", ["extract", "featurize", "train", "rank", "run", "samples", "weights"])
+@pytest.mark.parametrize(
+    "verb",
+    ["extract", "featurize", "train", "rank", "quantize", "run", "samples", "weights"],
+)
 def test_help_says_what_a_verb_reads_and_writes(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main([verb, "--help"])

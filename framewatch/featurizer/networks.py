@@ -139,4 +139,4 @@ def _load_file(network: Network, path: str) -> Any:
             f"{path} has no layer '{network.layer}': choose one of its {len(names)}, such as "
             f"{', '.join(names[-5:])}"
         )
-    return keras.Model(model.input, model.get_layer(network.layer).output)
+    return keras.Model(model.inputs, model.get_layer(network.layer).output)

@@ -100,28 +100,6 @@ def test_every_network_has_its_weights_and_nearest_hints_differ() -> None:
     assert imagenet.class_names()[281] == ("n02123045", "tabby")
 
 
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network of a user's own, with its preprocessing inside."""
-    import keras
-
-    keras.utils.set_random_seed(7)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(8, 3, activation="relu", name="early"),
-            layers.Conv2D(4, 3, strides=2, activation="relu", name="late"),
-            layers.Flatten(),
-            layers.Dense(5, name="classes"),
-        ]
-    )
-    path = tmp_path_factory.mktemp("model") / "own.keras"
-    model.save(path)
-    return path
-
-
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_a_model_file_cut_at_a_layer(spark, pictures, model_file: Path, engine: str) -> None:
     import keras
