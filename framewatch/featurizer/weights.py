@@ -4,6 +4,7 @@
 Only the driver fetches; workers find the file and check its digest.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -42,7 +43,13 @@ def cache_directory() -> Path:
 
 
 def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes; computed once in a process while the file stays as it is."""
+    status = os.stat(path)
+    return _digest(str(path), algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: str, algorithm: str, *_identity: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
