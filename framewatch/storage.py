@@ -32,6 +32,11 @@ def local_path(uri: str) -> str | None:
     return None
 
 
+def readable(uri: str) -> str:
+    """What to open `uri` by: a path where this machine sees the file, else a URI that fsspec knows."""
+    return local_path(uri) or re.sub("^s3[an]:", "s3:", uri)
+
+
 def absolute(uri: str) -> str:
     """`uri` such that it means the same from any working directory."""
     path = local_path(uri)

@@ -86,6 +86,17 @@ def _make_video(
 
 
 @pytest.fixture(scope="session")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three short videos of two cameras, with names that need care, and a file that is none."""
+    root = tmp_path_factory.mktemp("cameras")
+    _make_video(root / "north" / "Walk1.mpg", seconds=3)
+    _make_video(root / "south" / "Walk1.mpg", seconds=2)
+    _make_video(root / "south" / "a b#1%20é.mp4", seconds=2, codec="libx264")
+    (root / "south" / "notes.txt").write_text("not a video")
+    return root
+
+
+@pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three training clips and one to test on, with labels by time: `train`, `test`, and CSVs."""
     root = tmp_path_factory.mktemp("clips")

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 FILES = sorted((ROOT / "framewatch").rglob("*.py"))
-STAGES = {"frames", "labels", "classifier", "ranking", "evaluation", "catalog"}
+STAGES = {"listing", "frames", "labels", "classifier", "ranking", "evaluation", "catalog"}
 
 
 def module_name(path: Path) -> str:
@@ -48,7 +48,11 @@ def test_errors_and_schema_stand_alone() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if module_name(path).startswith(("video", "samples"))]
+    [
+        path
+        for path in FILES
+        if module_name(path).startswith(("video", "samples")) or module_name(path) == "images"
+    ]
     + [
         ROOT / "framewatch" / "featurizer" / f"{name}.py"
         for name in ("conversion", "engines", "imagenet", "models", "networks", "nsfwjs", "spec", "weights")
@@ -57,7 +61,7 @@ def test_errors_and_schema_stand_alone() -> None:
 )
 def test_no_spark_here(path: Path) -> None:
     assert not [name for name in imports_of(path) if name.startswith("pyspark")]
-    assert {room(name) for name in ours(path)} <= {"errors", "video", "featurizer", "samples"}
+    assert {room(name) for name in ours(path)} <= {"errors", "images", "video", "featurizer", "samples"}
 
 
 def test_stages_meet_only_in_the_tables() -> None:

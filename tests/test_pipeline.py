@@ -1,5 +1,6 @@
 """The whole job through its public face: the command line, on real videos and a real network."""
 
+import fcntl
 import json
 import os
 import signal
@@ -223,6 +224,19 @@ def test_debug_shows_the_trace(finished, arguments) -> None:
 
     with pytest.raises(InputError):
         main(["run", "--debug", *arguments, f"output={finished}", "videos.train=nowhere/*.mpg"])
+
+
+def test_two_runs_at_once_on_one_output(clips, tmp_path: Path, capsys) -> None:
+    command = ["extract", f"videos.train={clips}/train", f"output={tmp_path}/out"]
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("extract, process 1 on here, since 10:00")
+        lock.flush()
+        assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "/out is in use by another run (extract, process 1 on here, since 10:00): wait" in said
+    assert main(command) == 0
 
 
 def test_too_many_failed_videos_end_the_run_after_writing(

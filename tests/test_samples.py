@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from framewatch import samples
-from framewatch.errors import InputError, SetupError
+from framewatch.errors import InputError
 from framewatch.samples import DEFAULT_SEED, Clip, LabelRange, draw_samples, frames, labels_csv, script
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH, Camera
 from framewatch.samples.poses import GESTURES
@@ -189,13 +188,6 @@ def test_says_what_is_wrong_with_the_directory(tmp_path, two_clips):
         draw_samples(tmp_path / "file", workers=1)
     with pytest.raises(InputError, match="workers must be at least 1, got 0"):
         draw_samples(tmp_path, workers=0)
-
-
-def test_says_how_to_get_pyav(tmp_path, two_clips, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(SetupError, match=r"pip install 'framewatch\[samples\]'"):
-        draw_samples(tmp_path / "new", workers=1)
-    assert not (tmp_path / "new").exists()
 
 
 def test_values_check_themselves():

@@ -55,10 +55,13 @@ class FramesConfig:
     """How a frame is kept."""
 
     jpeg_quality: int = 95
+    max_side: int = 0
     write_images: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.jpeg_quality <= 100, "frames.jpeg_quality", self.jpeg_quality, "give 1 to 100")
+        rule = "give 16 or more pixels, or 0 for any size"
+        _require(self.max_side == 0 or self.max_side >= 16, "frames.max_side", self.max_side, rule)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,15 @@ class ExtractConfig:
 
     mode: str = "resume"
     videos_per_batch: int = 64
+    chunk_s: float = 600.0
+    timeout_s: float = 3600.0
     max_failed_share: float = 0.1
 
     def __post_init__(self) -> None:
         _require_choice("extract.mode", self.mode, ("resume", "overwrite"))
+        for name in ("chunk_s", "timeout_s"):
+            value = getattr(self, name)
+            _require(value > 0, f"extract.{name}", value, "give seconds above 0")
         _require(
             self.videos_per_batch >= 1, "extract.videos_per_batch", self.videos_per_batch, "give 1 or more"
         )

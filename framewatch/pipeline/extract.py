@@ -1,16 +1,18 @@
 """videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again."""
 
 import time
+from collections import Counter
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
-from framewatch import frames, storage
+from framewatch import frames, listing, storage
 from framewatch.errors import InputError
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
-from framewatch.schema import METADATA_KEY
+from framewatch.schema import METADATA_KEY, VIDEOS
 from framewatch.tables import Tables
 
 # A file of another size or time is another video. Empty files have no time here.
@@ -18,11 +20,11 @@ _IDENTITY = ("video", "size_bytes", "modified_at")
 
 
 def list_videos(run: Run) -> DataFrame:
-    """The configured videos, train and test, as `frames.list_videos` has them."""
+    """The configured videos, train and test, as `listing.list_videos` has them."""
     patterns = [*run.config.videos.train, *run.config.videos.test]
     if not patterns:
         raise InputError("neither videos.train nor videos.test is set: give a file, a directory or a glob")
-    return frames.list_videos(run.spark, patterns, root=run.config.videos.root)
+    return listing.list_videos(run.spark, patterns, root=run.config.videos.root)
 
 
 def extract(run: Run) -> None:
@@ -32,15 +34,15 @@ def extract(run: Run) -> None:
         InputError: no videos, frames of other settings are there, or too many videos failed.
     """
     config, tables = run.config, run.tables
-    listing = list_videos(run)
+    listed = list_videos(run)
     if config.extract.mode == "overwrite":
         tables.delete("features", "frames", "videos")
-    _require_same_sampling(tables, frames.sampling_metadata(config.sampling.fps, config.frames.jpeg_quality))
-    todo = _new_videos(tables, listing)
+    _require_same_sampling(tables, _sampling(run).metadata())
+    todo = _new_videos(tables, listed)
     started = time.monotonic()
     counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
     if not todo:
-        run.say("extract", f"nothing new: the ledger has all {listing.count()} videos", **counts)
+        run.say("extract", f"nothing new: the ledger has all {listed.count()} videos", **counts)
         return
     first_batch = _next_batch(tables)
     size = config.extract.videos_per_batch
@@ -74,14 +76,14 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
-def _new_videos(tables: Tables, listing: DataFrame) -> list[Row]:
+def _new_videos(tables: Tables, listed: DataFrame) -> list[Row]:
     """The listed videos that the ledger lacks in this size and modification time, in order of URI."""
     taken = None
     if tables.exists("frames"):
         name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
-    named = frames.with_unique_names(listing, taken)
+    named = listing.with_unique_names(listed, taken)
     done = tables.ledger().select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
     same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
     return named.join(done, same, "left_anti").orderBy("video").collect()
@@ -96,28 +98,36 @@ def _next_batch(tables: Tables) -> int:
     return 0 if last is None or last[0] is None else last[0] + 1
 
 
-def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
-    config, tables = run.config, run.tables
-    listed = frames.one_video_per_task(run.spark, videos)
-    extracted = frames.extract_frames(
-        listed,
+def _sampling(run: Run) -> frames.Sampling:
+    config = run.config
+    return frames.Sampling(
         fps=config.sampling.fps,
         jpeg_quality=config.frames.jpeg_quality,
+        max_side=config.frames.max_side,
+        timeout_s=config.extract.timeout_s,
+    )
+
+
+def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
+    config, tables, sampling = run.config, run.tables, _sampling(run)
+    parts = frames.plan_parts(run.spark, videos, sampling=sampling, chunk_s=config.extract.chunk_s)
+    extracted = frames.extract_frames(
+        parts,
+        sampling=sampling,
         images_root=_images_root(tables),
         write_images=config.frames.write_images,
     )
-    with task_progress(run.spark, f"extract, batch {batch}", "videos"):
+    with task_progress(run.spark, f"extract, batch {batch}", "parts of videos"):
         staged = tables.stage(extracted, "extract")
-    ledger = frames.ledger_of(staged, listed)
-    totals = (
-        ledger.groupBy("status")
-        .agg(F.count("*").alias("videos"), F.sum("num_frames").alias("frames"))
-        .collect()
-    )
-    counts = {row["status"]: row["videos"] for row in totals}
-    num_frames = sum(row["frames"] for row in totals)
+    rows = frames.ledger_of(staged, videos)
+    num_frames = sum(row["num_frames"] for row in rows)
     tables.write_batch(frames.frames_of(staged, num_frames=num_frames), "frames", batch)
-    tables.write_batch(ledger, "videos", batch)  # last: from here on the batch counts
+    schema = StructType([field for field in VIDEOS.fields if field.name != "batch"])
+    ledger = run.spark.createDataFrame(
+        [tuple(row.get(name) for name in schema.names) for row in rows], schema
+    )
+    tables.write_batch(ledger.orderBy("video").coalesce(1), "videos", batch)  # from here on the batch counts
+    counts = Counter(row["status"] for row in rows)
     return {"videos": len(videos), "frames": num_frames, **counts}
 
 

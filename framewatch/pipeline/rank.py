@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from framewatch import catalog, classifier, evaluation, frames, labels, model_card, ranking, storage
+from framewatch import catalog, classifier, evaluation, labels, listing, model_card, ranking, storage
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.run import Run, metastore_directory
@@ -63,8 +63,8 @@ def _features_to_rank(run: Run) -> DataFrame:
     features = run.tables.current("features")
     if not run.config.videos.test:
         return features
-    listing = frames.list_videos(run.spark, run.config.videos.test, root=run.config.videos.root)
-    return features.join(listing, "video", "left_semi")
+    wanted = listing.list_videos(run.spark, run.config.videos.test, root=run.config.videos.root)
+    return features.join(wanted, "video", "left_semi")
 
 
 def _model_notes(run: Run) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
-from framewatch.errors import SetupError
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH
 
 # Container, codec and its options for each file extension: an old recorder and a new one.
@@ -20,19 +19,6 @@ _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-def require_av() -> ModuleType:
-    """PyAV, or a message that says how to get it.
-
-    Raises:
-        SetupError: PyAV is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise SetupError("samples need PyAV: pip install 'framewatch[samples]'") from error
-    return av
-
-
 def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
     """Encode frames at FPS; the file appears at `path` only when it is whole.
 
@@ -40,7 +26,6 @@ def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
         frames: uint8 BGR, shape (HEIGHT, WIDTH, 3).
         path: its extension chooses the format: .mpg is MPEG-2, .mp4 is H.264.
     """
-    av = require_av()
     container_format, codec, options = _FORMATS[path.suffix]
     partial = path.with_name(f".{path.name}.partial")
     try:

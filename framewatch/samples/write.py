@@ -13,7 +13,7 @@ import cv2
 
 from framewatch.errors import InputError
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH
-from framewatch.samples.encode import require_av, write_video
+from framewatch.samples.encode import write_video
 from framewatch.samples.render import frames
 from framewatch.samples.script import Clip, Split
 from framewatch.samples.stories import script
@@ -48,7 +48,6 @@ def draw_samples(
         The clips in the order of the script, train first.
 
     Raises:
-        SetupError: PyAV is not installed.
         InputError: the directory cannot be written, or `workers` is below 1.
     """
     if workers is not None and workers < 1:
@@ -56,7 +55,6 @@ def draw_samples(
     clips, root = list(script(seed)), Path(directory)
     if _is_drawn(root, clips, seed):
         return clips
-    require_av()
     try:
         _prepare(root)
         for done, clip in enumerate(_draw_all(root, clips, workers or os.cpu_count() or 1), start=1):

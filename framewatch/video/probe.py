@@ -1,16 +1,17 @@
-"""Open a video file and read its metadata."""
+"""Open a video and read what its container says."""
 
 import os
 import stat
 from dataclasses import dataclass
+from typing import Any
 
-import cv2
+import av
+import fsspec
 
 from framewatch.errors import VideoError
 
-# FFmpeg writes its complaints to stderr; what matters of them goes into the ledger.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+# Formats without an index of their frames: only reading them through tells their times and keyframes.
+_WITHOUT_INDEX = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mjpeg"}
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,19 @@ class VideoInfo:
 
     Attributes:
         fps: nominal frames a second.
-        width: pixels.
-        height: pixels.
-        codec: four characters, such as `h264`.
-        num_frames: frames by the container's account, often an estimate.
+        width: pixels of the coded picture.
+        height: pixels of the coded picture.
+        codec: FFmpeg's name, such as `h264`.
+        container: FFmpeg's name of the file format, such as `matroska`.
+        duration_s: by the container's account, often an estimate.
     """
 
     fps: float
     width: int
     height: int
     codec: str
-    num_frames: int
+    container: str
+    duration_s: float
 
     @property
     def frame_duration_s(self) -> float:
@@ -37,44 +40,95 @@ class VideoInfo:
         return 1 / self.fps if self.fps > 0 else 0.0
 
     @property
-    def expected_duration_s(self) -> float:
-        """Seconds by the container's account, or 0 where that is unknown."""
-        return max(0.0, self.num_frames * self.frame_duration_s)
+    def has_index(self) -> bool:
+        """Whether the container lists its frames, so that its times can be trusted without reading it."""
+        return self.container not in _WITHOUT_INDEX
 
 
-def open_video(path: str) -> tuple[cv2.VideoCapture, VideoInfo]:
-    """Opens a video for decoding in one thread: a Spark task has one core.
+class OpenVideo:
+    """An open file and its first video stream; close it, or use it in a `with`."""
 
-    Raises:
-        VideoError: the file is missing, empty, unreadable, or holds no video that FFmpeg can decode.
-    """
-    _require_readable_file(path)
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        raise VideoError("not a video that FFmpeg can read: no video stream was found")
-    return capture, _read_info(capture)
+    def __init__(self, source: str) -> None:
+        """Opens a local path, or a URI that fsspec reads, without copying it.
+
+        Raises:
+            VideoError: the file is missing, empty, unreadable, or holds no video that FFmpeg can decode.
+        """
+        self._file: Any = None
+        self.container = self._open(source)
+        streams = [s for s in self.container.streams.video if not _is_cover(s)]
+        if not streams:
+            self.close()
+            raise VideoError("no video stream: the file holds only sound or data")
+        self.stream = streams[0]
+        if self.stream.codec_context is None:
+            self.close()
+            raise VideoError("the codec of its video stream is unknown to FFmpeg")
+        self.stream.thread_type = "NONE"  # a Spark task has one core
+        self.stream.codec_context.thread_count = 1
+        self.info = _info(self.container, self.stream)
+
+    def _open(self, source: str) -> Any:
+        try:
+            if "://" in source:
+                self._file = fsspec.open(source, "rb").open()
+                if not self._file.size:
+                    raise VideoError("the file is empty")
+                return av.open(self._file, metadata_errors="ignore")
+            _require_readable_file(source)
+            return av.open(f"file:{source}", metadata_errors="ignore")
+        except av.error.FFmpegError as error:
+            self.close()
+            reason = error.strerror or type(error).__name__
+            raise VideoError(f"not a video that FFmpeg can read: {reason}") from error
+        except OSError as error:
+            self.close()
+            raise VideoError(f"the file cannot be read: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        if getattr(self, "container", None) is not None:
+            self.container.close()
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> "OpenVideo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the picture of an album, which is no video."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _require_readable_file(path: str) -> None:
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise VideoError("a directory, not a video file")
-        if status.st_size == 0:
-            raise VideoError("the file is empty")
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise VideoError(f"the file cannot be read: {error.strerror}") from error
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise VideoError("a directory, not a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("not a regular file")
+    if status.st_size == 0:
+        raise VideoError("the file is empty")
+    with open(path, "rb") as file:
+        file.read(1)
 
 
-def _read_info(capture: cv2.VideoCapture) -> VideoInfo:
-    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC))
-    codec = "".join(chr(fourcc >> shift & 0xFF) for shift in (0, 8, 16, 24)) if fourcc > 0 else ""
+def _info(container: Any, stream: Any) -> VideoInfo:
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    if stream.duration and stream.time_base:
+        duration_s = float(stream.duration * stream.time_base)
+    else:
+        duration_s = (container.duration or 0) / av.time_base
+    if rate:  # FFmpeg shortens the duration of a truncated AVI, and keeps its number of frames
+        duration_s = max(duration_s, float(stream.frames / rate))
     return VideoInfo(
-        fps=max(0.0, float(capture.get(cv2.CAP_PROP_FPS))),
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        codec=codec.strip("\0 "),
-        num_frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))),
+        fps=float(rate) if rate else 0.0,
+        width=stream.codec_context.width,
+        height=stream.codec_context.height,
+        codec=stream.codec_context.name,
+        container=container.format.name.split(",")[0],
+        duration_s=max(0.0, duration_s),
     )

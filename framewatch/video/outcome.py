@@ -1,0 +1,50 @@
+"""How a video went, from how its parts went: the words of the ledger. No Spark in here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+# Containers round their duration, and count frames that a decoder drops at either end.
+_MISSING_TOLERANCE_S = 1.0
+_OF_THE_FILE = ("fps", "width", "height", "codec")
+
+
+def combined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Status, error and counts of a video.
+
+    Args:
+        parts: the outcome of each part, in any order.
+
+    Returns:
+        `status` is `ok`, `partial` (frames came out, and something is missing or damaged) or `failed`.
+    """
+    num_frames = sum(part["num_frames"] or 0 for part in parts)
+    failures = sorted({part["failure"] for part in parts if part["failure"]})
+    complaint = next((part["complaint"] for part in parts if part["complaint"]), None)
+    told = f"FFmpeg: {complaint}" if complaint else None
+    if num_frames == 0:
+        reasons = failures or ["no frame could be decoded"]
+        return {"status": "failed", "error": _joined([*reasons, told]), "num_frames": 0}
+    duration_s = max(part["duration_s"] or 0.0 for part in parts)
+    known = next(part for part in parts if part["width"]) if any(part["width"] for part in parts) else {}
+    problems = [*_problems(parts, duration_s), *failures]
+    came_out = f"{duration_s:.1f} s came out"
+    return {
+        "status": "partial" if problems else "ok",
+        "error": f"{came_out}: {_joined([*problems, told])}" if problems else None,
+        "duration_s": duration_s,
+        **{name: known.get(name) for name in _OF_THE_FILE},
+        "num_frames": num_frames,
+    }
+
+
+def _problems(parts: Sequence[dict[str, Any]], duration_s: float) -> list[str]:
+    damaged = sum(part["damaged_packets"] or 0 for part in parts)
+    missing_s = max(part["expected_s"] or 0.0 for part in parts) - duration_s
+    problems = [f"{damaged} damaged packet(s) passed over"] if damaged else []
+    if missing_s > _MISSING_TOLERANCE_S:
+        problems.append(f"the last {missing_s:.1f} s are missing")
+    return problems
+
+
+def _joined(reasons: Sequence[str | None]) -> str:
+    return "; ".join(reason for reason in reasons if reason)

@@ -1,0 +1,54 @@
+"""Decoded frames -> upright BGR pictures with square pixels."""
+
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+
+# A pixel belongs to a comb where it differs from the lines above and below it by this much, the same way.
+_COMB_LEVELS = 12
+
+
+def to_bgr(frame: Any, aspect: Fraction | None, *, max_side: int = 0) -> np.ndarray:
+    """The picture as a person would see it: (height, width, 3) uint8 BGR.
+
+    Combs of interlaced frames are smoothed away, pixels that are not square are stretched along the
+    width, rotation metadata is applied, and a picture larger than `max_side` is scaled down.
+
+    Args:
+        frame: of PyAV, in any pixel format.
+        aspect: width of a pixel over its height; None where unknown.
+        max_side: the longer side of the result, pixels; 0 for any.
+    """
+    image = frame.to_ndarray(format="bgr24")
+    if frame.interlaced_frame:
+        image = _without_combs(image)
+    if aspect and aspect != 1:
+        image = _scaled(image, max(1, round(image.shape[1] * aspect)), image.shape[0])
+    if frame.rotation:
+        image = np.rot90(image, k=round(frame.rotation / 90))
+    height, width = image.shape[:2]
+    if 0 < max_side < max(height, width):
+        scale = max_side / max(height, width)
+        image = _scaled(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.ascontiguousarray(image)
+
+
+def _without_combs(image: np.ndarray) -> np.ndarray:
+    """Where the two fields disagree, the second's lines are taken from the first's, above and below."""
+    if image.shape[0] < 4:
+        return image
+    odd = image[1:-1:2].astype(np.int16)
+    above, below = image[0:-2:2][: len(odd)].astype(np.int16), image[2::2][: len(odd)].astype(np.int16)
+    up, down = odd - above, odd - below
+    comb = ((np.minimum(up, down) > _COMB_LEVELS) | (np.maximum(up, down) < -_COMB_LEVELS)).any(axis=2)
+    smooth = image.copy()
+    lines = smooth[1:-1:2]
+    lines[comb] = ((above + below) // 2)[comb].astype(np.uint8)
+    return smooth
+
+
+def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    grows = width > image.shape[1] or height > image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA)

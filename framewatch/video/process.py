@@ -1,0 +1,128 @@
+"""Decoding in a process of its own: what kills or hangs a decoder costs one video, not Spark's worker.
+
+The child is `python -m framewatch.video.process`. A request is a line of JSON on its stdin; an answer is
+lines of JSON on its stdout, each followed by as many bytes as its `size` says; the last has `outcome`.
+FFmpeg's complaints go to its stderr, a file, whose last line tells why a video failed.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from framewatch.errors import VideoError
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+class DecoderProcess:
+    """A child that decodes one video after the other; started anew after it died."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the child
+
+    def run(self, request: dict[str, Any], *, timeout_s: float) -> Iterator[Answer]:
+        """Sends one request and yields the answers as they come.
+
+        Raises:
+            VideoError: the child died, or was ended after `timeout_s`.
+        """
+        child = self._started()
+        assert child.stdin is not None and child.stdout is not None
+        timer = threading.Timer(timeout_s, child.kill)
+        timer.daemon = True
+        timer.start()
+        complete = False
+        try:
+            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.flush()
+            for answer in _answers(child.stdout):
+                complete = "outcome" in answer[0]
+                yield answer
+                if complete:
+                    return
+            raise VideoError(self._cause_of_death(child, timeout_s, timed_out=not timer.is_alive()))
+        except BrokenPipeError:
+            raise VideoError(self._cause_of_death(child, timeout_s, timed_out=False)) from None
+        finally:
+            timer.cancel()
+            if not complete:  # dead, or in the middle of an answer that nobody wants any more
+                self.end()
+
+    def last_complaint(self) -> str | None:
+        """FFmpeg's last line about the last video."""
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr.read()[-4000:].decode(errors="replace").splitlines()]
+        told = [line for line in lines if line and not line.startswith("Last message repeated")]
+        return told[-1] if told else None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        self._stderr.seek(0)
+        self._stderr.truncate()
+        if self._child is None or self._child.poll() is not None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "framewatch.video.process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+        return self._child
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child, where there is one."""
+        return self._child.pid if self._child else None
+
+    def end(self) -> None:
+        """Ends the child, whatever it does."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            for pipe in (self._child.stdin, self._child.stdout):
+                with contextlib.suppress(OSError):
+                    assert pipe is not None
+                    pipe.close()
+        self._child = None
+
+    def _cause_of_death(self, child: "subprocess.Popen[bytes]", timeout_s: float, *, timed_out: bool) -> str:
+        if timed_out:
+            return f"decoding did not end within {timeout_s:g} s: set extract.timeout_s higher"
+        code = child.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"the decoder crashed ({how})"
+
+
+def _answers(stream: Any) -> Iterator[Answer]:
+    while line := stream.readline():
+        header = json.loads(line)
+        yield header, stream.read(header.get("size", 0))
+
+
+def _main() -> None:
+    """Answers requests until stdin ends."""
+    import av
+
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.ERROR)
+    from framewatch.video.extraction import answer
+
+    # Nothing but answers may reach the pipe, whatever a library prints.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        for header, data in answer(json.loads(line)):
+            out.write(json.dumps({**header, "size": len(data)}).encode() + b"\n" + data)
+            if "outcome" in header or len(data) > 0:
+                out.flush()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,159 @@
+"""Frame numbers drawn into the pictures of many codecs and containers, read back from the samples."""
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from framewatch.video.decoder import DecodedFrame, Decoding
+from framewatch.video.extraction import answer
+
+BITS = 10
+SIDE = 16  # a block a bit: whole blocks of every codec
+GOP = 12
+
+# file name, encoder, its options, frames a second
+KINDS = [
+    ("mpeg1.mpg", "mpeg1video", {}, Fraction(25)),
+    ("mpeg2.mpg", "mpeg2video", {"bf": "2"}, Fraction(25)),
+    ("mpeg2.ts", "mpeg2video", {"bf": "2"}, Fraction(30000, 1001)),
+    ("mpeg4.avi", "mpeg4", {}, Fraction(10)),
+    ("mjpeg.avi", "mjpeg", {}, Fraction(10)),
+    ("h264.mp4", "libx264", {"bf": "3"}, Fraction(30000, 1001)),
+    ("h264.mkv", "libx264", {"bf": "3", "x264-params": "open-gop=1"}, Fraction(25)),
+    ("h264.ts", "libx264", {"bf": "2"}, Fraction(25)),
+    ("hevc.mp4", "libx265", {"x265-params": "log-level=none"}, Fraction(25)),
+    ("hevc.mkv", "libx265", {"x265-params": "log-level=none"}, Fraction(15)),
+    ("vp9.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}, Fraction(25)),
+]
+
+
+def drawn(number: int) -> np.ndarray:
+    """A picture of `number` in black and white blocks, one a bit, with noise that makes frames large."""
+    bits = [(number >> bit) & 1 for bit in range(BITS)]
+    row = np.repeat(np.array(bits, np.uint8) * 160 + 28, SIDE)
+    noise = np.random.default_rng(number).integers(0, 60, (4 * SIDE, BITS * SIDE), dtype=np.uint8)
+    return np.repeat((np.tile(row, (4 * SIDE, 1)) + noise)[..., None], 3, axis=2)
+
+
+def read_number(image: np.ndarray) -> int:
+    """The number that a picture shows."""
+    blocks = image.mean(axis=(0, 2)).reshape(BITS, -1).mean(axis=1)
+    return sum(1 << bit for bit, level in enumerate(blocks) if level > 128)
+
+
+def encode(
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    rate: Fraction,
+    *,
+    num_frames: int,
+    bit_rate: int = 1_500_000,
+    times: list[float] | None = None,
+) -> Path:
+    """Writes `num_frames` pictures of their own numbers; `times` gives irregular ones, in seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height = BITS * SIDE, 4 * SIDE
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.gop_size = GOP
+        stream.codec_context.bit_rate = bit_rate
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(drawn(number), format="bgr24")
+            if times is not None:
+                frame.time_base = Fraction(1, 1000)
+                frame.pts = round(times[number] * 1000)
+                stream.codec_context.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One file of each kind, about 20 s."""
+    root = tmp_path_factory.mktemp("golden")
+    return {
+        name: encode(root / name, codec, options, rate, num_frames=int(20 * rate))
+        for name, codec, options, rate in KINDS
+    }
+
+
+def samples(path: Path, fps: float = 1, **kwargs) -> list[DecodedFrame]:
+    return list(Decoding(str(path), fps, **kwargs).samples())
+
+
+def plan(path: Path) -> dict:
+    return next(answer({"task": "plan", "source": str(path)}))[0]["outcome"]
+
+
+@pytest.mark.parametrize("fps", [0.3, 1, 4.7])
+@pytest.mark.parametrize(("name", "rate"), [(name, rate) for name, _, _, rate in KINDS])
+def test_every_sample_shows_the_frame_of_its_time(golden, name: str, rate: Fraction, fps: float) -> None:
+    frames = samples(golden[name], fps)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert len(frames) == pytest.approx(20 * fps, abs=1)
+    for frame in frames:
+        number = read_number(frame.image)
+        assert frame.timestamp_s == pytest.approx(float(number / rate), abs=2e-3)
+        early_s = frame.index / fps - frame.timestamp_s
+        assert early_s <= float(1 / rate) / 2 + 2e-3  # to half a frame
+        assert early_s > -float(1 / rate) - 2e-3  # and no frame before it would have done
+
+
+@pytest.mark.parametrize("fps", [1, 4.7])
+@pytest.mark.parametrize("name", [kind[0] for kind in KINDS])
+def test_parts_equal_the_whole(golden, name: str, fps: float) -> None:
+    whole = samples(golden[name], fps)
+    bounds = [0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1, None]
+    parts = [
+        frame
+        for first, stop in itertools.pairwise(bounds)
+        for frame in samples(golden[name], fps, first=first, stop=stop)
+    ]
+    assert plan(golden[name])["splittable"]
+    assert [(f.index, f.timestamp_s) for f in parts] == [(f.index, f.timestamp_s) for f in whole]
+    for part, frame in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(part.image, frame.image)
+
+
+def test_frames_that_share_a_time_are_not_split(tmp_path: Path) -> None:
+    """In a program stream, several tiny frames share a time, and the next depends on all before."""
+    path = encode(
+        tmp_path / "a.mpg", "mpeg2video", {"bf": "2"}, Fraction(25), num_frames=500, bit_rate=30_000
+    )
+    assert not plan(path)["splittable"]
+
+
+def test_clocks_that_start_anew_go_on(tmp_path: Path) -> None:
+    """Two recordings put end to end with `cat`, as DVRs do."""
+    for name in ("a.mpg", "a.ts"):
+        encode(tmp_path / name, "mpeg2video", {}, Fraction(25), num_frames=150)
+        twice = tmp_path / f"twice-{name}"
+        twice.write_bytes((tmp_path / name).read_bytes() * 2)
+        frames = samples(twice)
+        assert [frame.index for frame in frames] == list(range(12)), name
+        assert [read_number(frame.image) for frame in frames] == [25 * (k % 6) for k in range(12)], name
+        assert not plan(twice)["splittable"]
+
+
+def test_irregular_times(tmp_path: Path) -> None:
+    """A variable rate: dense at first, then a frame every 0.7 s, then a gap."""
+    times = [n / 30 for n in range(90)] + [3 + 0.7 * n for n in range(10)] + [20.25, 20.5, 21.05]
+    path = encode(
+        tmp_path / "vfr.mkv", "libx264", {"bf": "2"}, Fraction(30), num_frames=len(times), times=times
+    )
+    for fps in (0.25, 1, 3):
+        taken = {}
+        for frame in samples(path, fps):
+            number = read_number(frame.image)
+            assert frame.timestamp_s == pytest.approx(times[number], abs=2e-3)
+            taken[frame.index] = number
+        assert len(set(taken.values())) == len(taken)
+        for k in range(int(21 * fps)):
+            due = next(n for n, time_s in enumerate(times) if time_s >= k / fps - 1 / 60)
+            assert due in taken.values()
