@@ -72,9 +72,9 @@ def _alone(output: str, stage: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)
+            holder = lock.read().strip() or "just started"
             raise InputError(
-                f"output={output} is in use by another run ({lock.read().strip() or 'just started'}): wait for its "
-                "end, or set another output"
+                f"output={output} is in use by another run ({holder}): wait for its end, or set another"
             ) from error
         lock.truncate(0)
         lock.write(
