@@ -79,17 +79,20 @@ class Sampling:
         jpeg_quality: 1 to 100.
         max_side: the longer side of larger frames, pixels; 0 for any.
         timeout_s: what one task may take of a video before it is given up.
+        tolerance_s: above 0, the keyframe nearest to each sample's time is taken, if it is this near.
     """
 
     fps: float = 1.0
     jpeg_quality: int = 95
     max_side: int = 0
     timeout_s: float = 3600.0
+    tolerance_s: float = 0.0
 
     def metadata(self) -> dict[str, float]:
         """What the metadata of `content` says: frames that differ in it are not mixed."""
         told: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
-        return {**told, "max_side": self.max_side} if self.max_side else told
+        more = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
+        return {**told, **{name: value for name, value in more.items() if value}}
 
 
 def plan_parts(
@@ -222,6 +225,7 @@ def _extract_part(part: dict[str, Any], prefix: str, sampling: Sampling) -> Iter
         "fps": sampling.fps,
         "jpeg_quality": sampling.jpeg_quality,
         "max_side": sampling.max_side,
+        "tolerance_s": sampling.tolerance_s,
     }
     num_frames, outcome = 0, {}
     try:

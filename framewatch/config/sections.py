@@ -43,11 +43,15 @@ class SamplingConfig:
     """Which frames to take: `fps` a second."""
 
     fps: float = 1.0
+    mode: str = "exact"
+    tolerance_s: float = 0.5
 
     def __post_init__(self) -> None:
         _require(
             0 < self.fps <= 240, "sampling.fps", self.fps, "give frames per second, above 0 and up to 240"
         )
+        _require_choice("sampling.mode", self.mode, ("exact", "keyframes"))
+        _require(self.tolerance_s > 0, "sampling.tolerance_s", self.tolerance_s, "give seconds above 0")
 
 
 @dataclass(frozen=True)

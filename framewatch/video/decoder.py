@@ -118,9 +118,10 @@ class Decoding:
 
     def _frames(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Decoded frames in order of presentation, past damage."""
-        for packet in packets:
+        decoder = self._video.stream.codec_context
+        for packet in packets:  # None flushes
             try:
-                yield from packet.decode()
+                yield from decoder.decode(packet)
             except av.error.FFmpegError:
                 self.failures += 1
 
@@ -139,7 +140,7 @@ class Decoding:
         keyframe = next(packets, None)
         if keyframe is None:
             return None
-        start_pts = _time_of(keyframe)
+        start_pts = time_of(keyframe)
         frames = self._frames(itertools.chain([keyframe], packets))
         # Frames shown before the keyframe may refer to others before it, which were not decoded.
         return (frame for frame in frames if frame.pts is None or frame.pts >= start_pts)
@@ -173,7 +174,7 @@ class Decoding:
             if packet.is_keyframe and self._is_before_range(packet):
                 group = []
             group.append(packet)
-            if _time_of(packet) is not None and not self._is_before_range(packet):
+            if time_of(packet) is not None and not self._is_before_range(packet):
                 break
         if group and group[0].is_keyframe:
             yield from group
@@ -184,7 +185,7 @@ class Decoding:
         self._video = OpenVideo(self._source)
 
     def _is_before_range(self, packet: Any) -> bool:
-        pts = _time_of(packet)
+        pts = time_of(packet)
         if pts is None or self._start_pts is None or pts < self._start_pts:
             return False
         timestamp_s = float((pts - self._start_pts) * self._video.stream.time_base)
@@ -221,6 +222,6 @@ class Decoding:
         return float((frame.pts - self._start_pts) * self._video.stream.time_base)
 
 
-def _time_of(packet: Any) -> int | None:
-    """AVI has no presentation times; its keyframes are shown when they are decoded."""
+def time_of(packet: Any) -> int | None:
+    """A keyframe's time, in ticks. AVI has no presentation times; its keyframes are shown when decoded."""
     return packet.dts if packet.pts is None else packet.pts

@@ -5,6 +5,7 @@ from typing import Any
 
 from framewatch.images import encode_jpeg
 from framewatch.video.decoder import Decoding
+from framewatch.video.keyframes import KeyframeDecoding
 from framewatch.video.probe import OpenVideo
 
 Answer = tuple[dict[str, Any], bytes]
@@ -48,10 +49,10 @@ def _has_one_clock(video: OpenVideo) -> bool:
     return bool(times)
 
 
-def _extract(
-    source: str, fps: float, first: int, stop: int | None, jpeg_quality: int, max_side: int
-) -> Iterator[Answer]:
-    decoding = Decoding(source, fps, first=first, stop=stop, max_side=max_side)
+def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) -> Iterator[Answer]:
+    if tolerance_s:
+        part["tolerance_s"] = tolerance_s
+    decoding = (KeyframeDecoding if tolerance_s else Decoding)(source, **part)
     failure = None
     try:
         for frame in decoding.samples():

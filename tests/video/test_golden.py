@@ -10,6 +10,7 @@ import pytest
 
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.extraction import answer
+from framewatch.video.keyframes import KeyframeDecoding
 
 BITS = 10
 SIDE = 16  # a block a bit: whole blocks of every codec
@@ -157,3 +158,43 @@ def test_irregular_times(tmp_path: Path) -> None:
         for k in range(int(21 * fps)):
             due = next(n for n, time_s in enumerate(times) if time_s >= k / fps - 1 / 60)
             assert due in taken.values()
+
+
+def keyframe_times(path: Path) -> list[float]:
+    """When the keyframes are shown, from the first, by decoding everything."""
+    with av.open(str(path)) as container:
+        shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
+    return [time_s - shown[0][0] for time_s, is_key in shown if is_key]
+
+
+@pytest.mark.parametrize("tolerance_s", [0.05, 0.25, 0.5])
+@pytest.mark.parametrize("name", [kind[0] for kind in KINDS])
+def test_keyframes_are_taken_where_they_are_near(golden, name: str, tolerance_s: float) -> None:
+    exact = {frame.index: frame for frame in samples(golden[name])}
+    times = keyframe_times(golden[name])
+    nearest = {k: min(times, key=lambda time_s: abs(time_s - k)) for k in exact}
+    near = {k: time_s for k, time_s in nearest.items() if abs(time_s - k) <= tolerance_s}
+    enough = len(near) >= len(exact) / 2
+    rate = dict((kind[0], kind[3]) for kind in KINDS)[name]
+
+    def by_keyframes(**part) -> list[DecodedFrame]:
+        return list(KeyframeDecoding(str(golden[name]), 1, tolerance_s=tolerance_s, **part).samples())
+
+    whole = by_keyframes()
+    assert [frame.index for frame in whole] == sorted(exact)
+    for frame in whole:
+        wanted_s = near[frame.index] if enough and frame.index in near else exact[frame.index].timestamp_s
+        assert frame.timestamp_s == pytest.approx(wanted_s, abs=2e-3)
+        assert read_number(frame.image) == pytest.approx(float(wanted_s * rate), abs=0.1)
+    parts = [
+        part
+        for first, stop in [(0, 3), (3, 4), (4, 12), (12, None)]
+        for part in by_keyframes(first=first, stop=stop)
+    ]
+    assert [(f.index, f.timestamp_s) for f in parts] == [(f.index, f.timestamp_s) for f in whole]
+
+
+def test_keyframes_too_sparse_for_most_samples_are_left(golden) -> None:
+    exact = samples(golden["h264.mp4"], 10)
+    sparse = list(KeyframeDecoding(str(golden["h264.mp4"]), 10, tolerance_s=0.02).samples())
+    assert [(f.index, f.timestamp_s) for f in sparse] == [(f.index, f.timestamp_s) for f in exact]

@@ -11,7 +11,7 @@ import pytest
 from framewatch.errors import VideoError
 from framewatch.video.process import DecoderProcess
 
-SAMPLING = {"fps": 5, "first": 0, "stop": None, "jpeg_quality": 90, "max_side": 0}
+SAMPLING = {"fps": 5, "first": 0, "stop": None, "jpeg_quality": 90, "max_side": 0, "tolerance_s": 0}
 
 
 @pytest.fixture(scope="module")

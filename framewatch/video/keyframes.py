@@ -1,0 +1,136 @@
+"""Times -> frames by keyframes alone: for a camera with one a second, at a fraction of the cost."""
+
+import contextlib
+import heapq
+import itertools
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import av
+
+from framewatch.errors import VideoError
+from framewatch.video.decoder import DecodedFrame, Decoding, time_of
+from framewatch.video.picture import to_bgr
+from framewatch.video.sampling import SampleClock
+
+
+class KeyframeDecoding(Decoding):
+    """As `Decoding`, but sample k is the keyframe nearest to k / fps, where one is near enough.
+
+    A sample without one near is decoded exactly. So is the whole of a video whose clock starts anew, or
+    that has a keyframe near to less than half of its samples.
+    """
+
+    def __init__(self, source: str, fps: float, *, tolerance_s: float, **part: Any) -> None:
+        """Opens the file.
+
+        Args:
+            source: a local path, or a URI that fsspec reads.
+            fps: samples a second.
+            tolerance_s: how far from k / fps a keyframe may lie.
+            part: `first`, `stop` and `max_side`, as of `Decoding`.
+
+        Raises:
+            VideoError: the file cannot be read as a video.
+        """
+        super().__init__(source, fps, **part)
+        self._tolerance_s = tolerance_s
+
+    def samples(self) -> Iterator[DecodedFrame]:
+        """Yields the samples in order, each with its own frame's time.
+
+        Raises:
+            VideoError: not one frame of the whole video could be decoded.
+        """
+        near = self._nearest_keyframes()
+        self._reopen()
+        num_samples = self._num_samples()
+        if len(near) < num_samples / 2:  # seeking to each gap would cost more than decoding it all
+            yield from super().samples()
+            return
+        wanted = range(self._first, min(num_samples, self._stop or num_samples))
+        chosen = {pts: index for index, pts in near.items() if index in wanted}
+        missing = [index for index in wanted if index not in near]
+        with contextlib.closing(self):
+            by_index = operator.attrgetter("index")
+            yield from heapq.merge(self._keyframes(chosen), self._exactly(missing), key=by_index)
+
+    def _num_samples(self) -> int:
+        """Samples that exact decoding would give, but for gaps."""
+        frame_s = self.info.frame_duration_s
+        last = SampleClock(self._fps, frame_s).take(self.duration_s - frame_s)
+        return 0 if last is None else last + 1
+
+    def _nearest_keyframes(self) -> dict[int, int]:
+        """The time, in ticks, of the keyframe for each sample that has one near; empty without one clock."""
+        time_base = self._video.stream.time_base
+        near: dict[int, int] = {}
+        last: int | None = None
+        for packet in self._packets():
+            pts = time_of(packet)
+            if pts is None or packet.size == 0:
+                continue
+            if packet.is_keyframe:
+                if last is not None and pts <= last:
+                    return {}
+                last = pts
+                self._start_pts = pts if self._start_pts is None else self._start_pts
+                self._choose(near, pts)
+            if self._start_pts is not None:
+                end_s = float((pts - self._start_pts) * time_base) + self.info.frame_duration_s
+                self.duration_s = max(self.duration_s, end_s)
+        return near
+
+    def _choose(self, near: dict[int, int], pts: int) -> None:
+        """Gives the keyframe at `pts` to the sample it is nearest to, unless another is nearer."""
+        assert self._start_pts is not None
+        timestamp_s = self._seconds_of(pts)
+        index = round(timestamp_s * self._fps)
+        distance_s = abs(timestamp_s - index / self._fps)
+        if distance_s > self._tolerance_s:
+            return
+        if index in near and abs(self._seconds_of(near[index]) - index / self._fps) <= distance_s:
+            return
+        near[index] = pts
+
+    def _seconds_of(self, pts: int) -> float:
+        assert self._start_pts is not None
+        return float((pts - self._start_pts) * self._video.stream.time_base)
+
+    def _keyframes(self, chosen: dict[int, int]) -> Iterator[DecodedFrame]:
+        """The frames whose times are keys of `chosen`, in order; the decoder sees no others."""
+        if not chosen:
+            return
+        stream = self._video.stream
+        stream.codec_context.skip_frame = "NONKEY"
+        if self._first and self.info.has_index:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._video.container.seek(min(chosen), stream=stream)
+        last = max(chosen)
+        packets = itertools.takewhile(lambda packet: (time_of(packet) or 0) <= last, self._packets())
+        wanted = (packet for packet in packets if time_of(packet) in chosen)
+        for frame in self._one_by_one(wanted):
+            index = chosen.pop(frame.pts, None)
+            if index is not None:
+                self.num_samples += 1
+                image = to_bgr(frame, stream.sample_aspect_ratio, max_side=self._max_side)
+                yield DecodedFrame(index, self._seconds_of(frame.pts), image)
+
+    def _one_by_one(self, keyframes: Iterator[Any]) -> Iterator[Any]:
+        """Decodes packets that do not follow each other: the decoder is drained after each."""
+        for packet in keyframes:
+            yield from self._frames(iter([packet, None]))
+            self._video.stream.codec_context.flush_buffers()
+
+    def _exactly(self, missing: list[int]) -> Iterator[DecodedFrame]:
+        """The samples that no keyframe is near to, run by run."""
+        for _, run in itertools.groupby(enumerate(missing), key=lambda item: item[1] - item[0]):
+            indexes = [index for _, index in run]
+            first, stop = indexes[0], indexes[-1] + 1
+            exact = Decoding(self._source, self._fps, first=first, stop=stop, max_side=self._max_side)
+            with contextlib.suppress(VideoError):  # the last of them may lie behind the last frame
+                for frame in exact.samples():
+                    self.num_samples += 1
+                    yield frame
+            self.failures += exact.failures
