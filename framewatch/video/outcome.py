@@ -19,7 +19,7 @@ def combined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     num_frames = sum(part["num_frames"] or 0 for part in parts)
     failures = sorted({part["failure"] for part in parts if part["failure"]})
-    complaint = next((part["complaint"] for part in parts if part["complaint"]), None)
+    complaint = min((part["complaint"] for part in parts if part["complaint"]), default=None)
     told = f"FFmpeg: {complaint}" if complaint else None
     if num_frames == 0:
         reasons = failures or ["no frame could be decoded"]

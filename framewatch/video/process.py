@@ -8,6 +8,7 @@ FFmpeg's complaints go to its stderr, a file, whose last line tells why a video 
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from framewatch.errors import VideoError
+
+# FFmpeg names the part that complains by its place in memory, which is another in each run.
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -61,7 +65,7 @@ class DecoderProcess:
         self._stderr.seek(0)
         lines = [line.strip() for line in self._stderr.read()[-4000:].decode(errors="replace").splitlines()]
         told = [line for line in lines if line and not line.startswith("Last message repeated")]
-        return told[-1] if told else None
+        return _ADDRESS.sub("", told[-1]) if told else None
 
     def _started(self) -> subprocess.Popen[bytes]:
         self._stderr.seek(0)
