@@ -100,6 +100,22 @@ def test_videos_that_cannot_be_read_cost_themselves_only(spark, tmp_path: Path, 
     assert pictures.count() == 2
 
 
+def test_damaged_videos_give_what_they_hold(spark, tmp_path: Path, make_video) -> None:
+    damaged = make_video(tmp_path / "damaged.mpg", seconds=20, fps=25, size=(192, 128))
+    data = bytearray(damaged.read_bytes())
+    for position in range(4000, len(data) - 4000, 700):
+        data[position] ^= 0xFF
+    damaged.write_bytes(data)
+    cut = make_video(tmp_path / "cut.avi", seconds=20, fps=10, codec="mpeg4", size=(192, 128))
+    os.truncate(cut, cut.stat().st_size * 6 // 10)
+    _, rows = extract(spark, listing.list_videos(spark, [str(tmp_path)]))
+    ledger = by_file(rows)
+    assert {row["status"] for row in rows} == {"partial"}
+    assert "damaged packet(s) passed over" in ledger["damaged.mpg"]["error"]
+    assert ledger["damaged.mpg"]["num_frames"] >= 15
+    assert "s came out: the last" in ledger["cut.avi"]["error"]
+
+
 def test_a_decoder_that_hangs_costs_that_video_only(spark, tmp_path: Path, make_video) -> None:
     make_video(tmp_path / "long.mp4", seconds=60, fps=30, codec="libx264", size=(640, 480))
     make_video(tmp_path / "short.mp4", seconds=1, codec="libx264")
