@@ -14,12 +14,15 @@ from framewatch.video.decoder import DecodedFrame, Decoding, time_of
 from framewatch.video.picture import to_bgr
 from framewatch.video.sampling import SampleClock
 
+# Each gap is decoded from seconds before it: with more of them, decoding everything once is faster.
+LEAST_SHARE = 0.9
+
 
 class KeyframeDecoding(Decoding):
     """As `Decoding`, but sample k is the keyframe nearest to k / fps, where one is near enough.
 
     A sample without one near is decoded exactly. So is the whole of a video whose clock starts anew, or
-    that has a keyframe near to less than half of its samples.
+    that has no keyframe near to a tenth of its samples or more.
     """
 
     def __init__(self, source: str, fps: float, *, tolerance_s: float, **part: Any) -> None:
@@ -46,7 +49,7 @@ class KeyframeDecoding(Decoding):
         near = self._nearest_keyframes()
         self._reopen()
         num_samples = self._num_samples()
-        if len(near) < num_samples / 2:  # seeking to each gap would cost more than decoding it all
+        if len(near) < LEAST_SHARE * num_samples:
             yield from super().samples()
             return
         wanted = range(self._first, min(num_samples, self._stop or num_samples))

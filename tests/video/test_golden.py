@@ -10,7 +10,7 @@ import pytest
 
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.extraction import answer
-from framewatch.video.keyframes import KeyframeDecoding
+from framewatch.video.keyframes import LEAST_SHARE, KeyframeDecoding
 
 BITS = 10
 SIDE = 16  # a block a bit: whole blocks of every codec
@@ -174,7 +174,7 @@ def test_keyframes_are_taken_where_they_are_near(golden, name: str, tolerance_s:
     times = keyframe_times(golden[name])
     nearest = {k: min(times, key=lambda time_s: abs(time_s - k)) for k in exact}
     near = {k: time_s for k, time_s in nearest.items() if abs(time_s - k) <= tolerance_s}
-    enough = len(near) >= len(exact) / 2
+    enough = len(near) >= LEAST_SHARE * len(exact)
     rate = dict((kind[0], kind[3]) for kind in KINDS)[name]
 
     def by_keyframes(**part) -> list[DecodedFrame]:
