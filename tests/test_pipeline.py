@@ -281,6 +281,30 @@ def test_quantize_then_featurize_in_int8(
     assert features.where("features is not null").count() == 12
 
 
+def test_a_picture_that_cannot_be_decoded_is_kept_counted_and_left_out(
+    spark, clips, model_file: Path, tmp_path, capsys
+) -> None:
+    output = tmp_path / "out"
+    common = [f"videos.train={clips}/train", f"output={output}", f"featurizer.model={model_file}"]
+    common += ["featurizer.layer=late", "featurizer.engine=tensorflow", "evaluation.folds=0"]
+    assert main(["extract", *common]) == 0
+    tables = Tables(spark, str(output))
+    frames = tables.read("frames").where("batch = 0")
+    rows = [
+        {**row.asDict(), "content": bytearray(b"damaged")} if row["frame_index"] == 1 else row.asDict()
+        for row in frames.collect()
+    ]
+    tables.write_batch(spark.createDataFrame(rows, frames.schema), "frames", 0)
+    capsys.readouterr()
+    assert main(["featurize", *common]) == 0
+    assert "3 pictures could not be decoded" in capsys.readouterr().out
+    features = tables.read("features")
+    assert (features.count(), features.where("features is null").count()) == (12, 3)
+    assert main(["train", *common, f"labels.train={clips}/labels_train.csv"]) == 0
+    assert "3 of them left out: their pictures could not be decoded" in capsys.readouterr().out
+    assert manifests(output)[-1]["report"]["train"]["labels"]["without_features"] == 3
+
+
 def test_stages_in_the_wrong_order_say_what_to_run(tmp_path, clips, small_weights, capsys) -> None:
     for stage, first in (("featurize", "extract"), ("train", "featurize"), ("rank", "featurize")):
         command = [stage, f"labels.train={clips}/labels_train.csv", f"featurizer.weights={small_weights}"]

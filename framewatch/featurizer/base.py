@@ -1,6 +1,7 @@
 """What the featurizer and the predictor share: from parameters to a network, from pictures to numbers."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 
 from pyspark.errors import PySparkException
@@ -29,13 +30,13 @@ Say = Callable[[str], None]
 class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsReadable):
     """A transformer that runs a network on a column of pictures."""
 
+    @abstractmethod
     def network(self, *, say: Say = log.info) -> Network:
         """The network that the parameters name, its weights found or fetched.
 
         Raises:
             WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
         """
-        raise NotImplementedError
 
     def feature_spec(self, *, spark: SparkSession | None = None, say: Say = log.info) -> FeatureSpec:
         """The network and how it is run; `say` is told of downloads and conversions.
@@ -74,7 +75,6 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
             weights = resolve_weights(self.getWeights(), name, classes=classes, say=say)
         elif self.isSet(self.weights):
             raise ConfigError(f"weights were given for {name}, which has its own: clear weights")
-
         else:
             weights = model_file(name)
         wanted = self.getWeightsSha256()
@@ -85,23 +85,24 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
             )
         return weights
 
-    def with_numbers(self, dataset: DataFrame, spec: FeatureSpec) -> DataFrame:
-        """Adds the output column, as array<float>, null where there is no picture."""
+    @abstractmethod
+    def output(self, numbers: Column) -> Column:
+        """What becomes of the network's numbers, array<float>, in the output column."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
         index = check_columns(dataset, self)
         spark = dataset.sparkSession
+        spec = self.feature_spec(spark=spark)
         rows = self.getArrowBatchRows()
         if rows and not 0 < int(spark.conf.get(_ARROW_ROWS) or 0) <= rows:
             # Spark plans with this setting when the job starts: 10,000 pictures are gigabytes in one batch.
             spark.conf.set(_ARROW_ROWS, rows)
-        output = StructField(self.getOutputCol(), ArrayType(FloatType()))
-        work = Work(index, output.name, spec, self.getBatchSize())
-        return dataset.mapInArrow(work, StructType([*dataset.schema.fields, output]))
-
-    def replace_output(self, df: DataFrame, value: Column, spec: FeatureSpec) -> DataFrame:
         name = self.getOutputCol()
-        return df.withColumn(name, F.when(column(name).isNotNull(), value)).withMetadata(
-            name, {METADATA_KEY: spec.identity()}
-        )
+        numbers = StructField(name, ArrayType(FloatType()))
+        work = Work(index, name, spec, self.getBatchSize())
+        df = dataset.mapInArrow(work, StructType([*dataset.schema.fields, numbers]))
+        value = F.when(column(name).isNotNull(), self.output(column(name)))
+        return df.withColumn(name, value).withMetadata(name, {METADATA_KEY: spec.identity()})
 
 
 def column(name: str) -> Column:

@@ -84,8 +84,9 @@ class NetworkParams(HasInputCol, HasOutputCol):
             arrowBatchRows=64,
         )
 
-    def _set_given(self, given: dict[str, Any]) -> Self:
-        return self._set(**{name: value for name, value in given.items() if value is not None})
+    def setParams(self, **params: Any) -> Self:
+        """Sets any of the parameters by name; None leaves one alone."""
+        return self._set(**{name: value for name, value in params.items() if value is not None})
 
     def setInputCol(self, value: str) -> Self:
         """Sets the column of pictures."""

@@ -1,16 +1,16 @@
 """`DeepImagePredictor`: pictures in a DataFrame become probabilities of ImageNet's classes."""
 
-from typing import Any, Self
+from typing import Self
 
 from pyspark import keyword_only
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.param import TypeConverters
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from framewatch.errors import ConfigError
 from framewatch.featurizer import imagenet
-from framewatch.featurizer.base import DeepImageTransformer, Say, check_columns, column, log
+from framewatch.featurizer.base import DeepImageTransformer, Say, log
 from framewatch.featurizer.models import get_model, is_model_file
 from framewatch.featurizer.params import at_least, param
 from framewatch.featurizer.spec import Network
@@ -59,10 +59,6 @@ class DeepImagePredictor(DeepImageTransformer):
         self._setDefault(decodePredictions=False, topK=5)
         self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
-    def setParams(self, **params: Any) -> Self:
-        """Sets any of the parameters by name."""
-        return self._set_given(params)
-
     def setDecodePredictions(self, value: bool) -> Self:
         """Sets whether to name the likeliest classes."""
         return self._set(decodePredictions=value)
@@ -88,16 +84,14 @@ class DeepImagePredictor(DeepImageTransformer):
         name = self.getModelName()
         if is_model_file(name):
             raise ConfigError(f"{name} has classes of its own: give modelName a name of the registry")
-
         weights = self.find_weights(classes=True, say=say)
         return Network(name, weights, "classes", get_model(name).preprocessing)
 
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        check_columns(dataset, self)
-        spec = self.feature_spec(spark=dataset.sparkSession)
-        scores = column(self.getOutputCol())
-        value = _likeliest(scores, self.getTopK()) if self.getDecodePredictions() else array_to_vector(scores)
-        return self.replace_output(self.with_numbers(dataset, spec), value, spec)
+    def output(self, numbers: Column) -> Column:
+        """An MLlib vector, or the named likeliest."""
+        return (
+            _likeliest(numbers, self.getTopK()) if self.getDecodePredictions() else array_to_vector(numbers)
+        )
 
 
 def _likeliest(scores: Column, top_k: int) -> Column:

@@ -1,14 +1,14 @@
 """`DeepImageFeaturizer`: pictures in a DataFrame become feature vectors."""
 
-from typing import Any, Self
+from typing import Self
 
 from pyspark import keyword_only
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.param import TypeConverters
-from pyspark.sql import DataFrame
+from pyspark.sql import Column
 
 from framewatch.errors import ConfigError
-from framewatch.featurizer.base import DeepImageTransformer, Say, check_columns, column, log
+from framewatch.featurizer.base import DeepImageTransformer, Say, log
 from framewatch.featurizer.models import POOLINGS, Pooling, get_model, is_model_file
 from framewatch.featurizer.params import choice, param
 from framewatch.featurizer.spec import Network
@@ -82,10 +82,6 @@ class DeepImageFeaturizer(DeepImageTransformer):
         self._setDefault(pooling="avg", saveWeights=False)
         self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
-    def setParams(self, **params: Any) -> Self:
-        """Sets any of the parameters by name."""
-        return self._set_given(params)
-
     def setPooling(self, value: Pooling) -> Self:
         """Sets how the last feature map becomes a vector: `avg`, `max`, or `none`."""
         return self._set(pooling=value)
@@ -124,8 +120,6 @@ class DeepImageFeaturizer(DeepImageTransformer):
             raise ConfigError(f"layer and preprocessing are for model files: {name} has its own, clear them")
         return Network(name, weights, self.getPooling(), get_model(name).preprocessing)
 
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        check_columns(dataset, self)
-        spec = self.feature_spec(spark=dataset.sparkSession)
-        vector = array_to_vector(column(self.getOutputCol()))
-        return self.replace_output(self.with_numbers(dataset, spec), vector, spec)
+    def output(self, numbers: Column) -> Column:
+        """An MLlib vector."""
+        return array_to_vector(numbers)

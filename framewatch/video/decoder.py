@@ -16,8 +16,6 @@ from framewatch.video.sampling import SampleClock
 
 # A demuxer that fails this often in a row, without a packet between, has nothing more to give.
 _MAX_FAILURES_IN_A_ROW = 100
-# Containers round their duration, and count frames that a decoder drops at either end.
-_MISSING_TOLERANCE_S = 1.0
 # A step back in time larger than this is a clock that starts anew, as in files put end to end.
 _RESET_S = 1.0
 # How far before its range a part looks for a keyframe first; doubled until there is one.
@@ -100,7 +98,7 @@ class Decoding:
         frames = self._from_keyframe() if self._first else None
         if frames is None and self._first:
             self._reopen()
-        self.failures = 0
+        self.failures = 0  # what lies before the range is another part's to tell
         return self._whole() if frames is None else frames
 
     def _packets(self) -> Iterator[Any]:
@@ -188,8 +186,7 @@ class Decoding:
         pts = time_of(packet)
         if pts is None or self._start_pts is None or pts < self._start_pts:
             return False
-        timestamp_s = float((pts - self._start_pts) * self._video.stream.time_base)
-        index = SampleClock(self._fps, self.info.frame_duration_s).take(timestamp_s)
+        index = SampleClock(self._fps, self.info.frame_duration_s).take(self._seconds_of(pts))
         return index is not None and index < self._first
 
     def _pts(self, timestamp_s: float) -> int:
@@ -219,7 +216,11 @@ class Decoding:
             return None
         if self._start_pts is None:
             self._start_pts = frame.pts
-        return float((frame.pts - self._start_pts) * self._video.stream.time_base)
+        return self._seconds_of(frame.pts)
+
+    def _seconds_of(self, pts: int) -> float:
+        assert self._start_pts is not None
+        return float((pts - self._start_pts) * self._video.stream.time_base)
 
 
 def time_of(packet: Any) -> int | None:

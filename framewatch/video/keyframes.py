@@ -48,8 +48,9 @@ class KeyframeDecoding(Decoding):
         """
         near = self._nearest_keyframes()
         self._reopen()
+        self.failures = 0  # the packets are read again
         num_samples = self._num_samples()
-        if len(near) < LEAST_SHARE * num_samples:
+        if not near or len(near) < LEAST_SHARE * num_samples:
             yield from super().samples()
             return
         wanted = range(self._first, min(num_samples, self._stop or num_samples))
@@ -67,7 +68,6 @@ class KeyframeDecoding(Decoding):
 
     def _nearest_keyframes(self) -> dict[int, int]:
         """The time, in ticks, of the keyframe for each sample that has one near; empty without one clock."""
-        time_base = self._video.stream.time_base
         near: dict[int, int] = {}
         last: int | None = None
         for packet in self._packets():
@@ -81,13 +81,12 @@ class KeyframeDecoding(Decoding):
                 self._start_pts = pts if self._start_pts is None else self._start_pts
                 self._choose(near, pts)
             if self._start_pts is not None:
-                end_s = float((pts - self._start_pts) * time_base) + self.info.frame_duration_s
+                end_s = self._seconds_of(pts) + self.info.frame_duration_s
                 self.duration_s = max(self.duration_s, end_s)
         return near
 
     def _choose(self, near: dict[int, int], pts: int) -> None:
         """Gives the keyframe at `pts` to the sample it is nearest to, unless another is nearer."""
-        assert self._start_pts is not None
         timestamp_s = self._seconds_of(pts)
         index = round(timestamp_s * self._fps)
         distance_s = abs(timestamp_s - index / self._fps)
@@ -96,10 +95,6 @@ class KeyframeDecoding(Decoding):
         if index in near and abs(self._seconds_of(near[index]) - index / self._fps) <= distance_s:
             return
         near[index] = pts
-
-    def _seconds_of(self, pts: int) -> float:
-        assert self._start_pts is not None
-        return float((pts - self._start_pts) * self._video.stream.time_base)
 
     def _keyframes(self, chosen: dict[int, int]) -> Iterator[DecodedFrame]:
         """The frames whose times are keys of `chosen`, in order; the decoder sees no others."""

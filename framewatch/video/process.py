@@ -30,7 +30,7 @@ class DecoderProcess:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the child
+        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # as long as the child
 
     def run(self, request: dict[str, Any], *, timeout_s: float) -> Iterator[Answer]:
         """Sends one request and yields the answers as they come.
@@ -105,9 +105,13 @@ class DecoderProcess:
 
 
 def _answers(stream: Any) -> Iterator[Answer]:
-    while line := stream.readline():
+    """Whole answers only: of one that a dying child was writing, nothing."""
+    while (line := stream.readline()).endswith(b"\n"):
         header = json.loads(line)
-        yield header, stream.read(header.get("size", 0))
+        data = stream.read(header["size"])
+        if len(data) < header["size"]:
+            return
+        yield header, data
 
 
 def _main() -> None:
@@ -124,8 +128,7 @@ def _main() -> None:
     for line in sys.stdin.buffer:
         for header, data in answer(json.loads(line)):
             out.write(json.dumps({**header, "size": len(data)}).encode() + b"\n" + data)
-            if "outcome" in header or len(data) > 0:
-                out.flush()
+            out.flush()
 
 
 if __name__ == "__main__":

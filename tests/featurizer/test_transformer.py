@@ -273,6 +273,39 @@ def test_weights_saved_inside_need_no_file(spark, small_weights: Path, tmp_path:
         DeepImageFeaturizer.load(str(tmp_path / "named")).network()
 
 
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_workers_find_weights_among_the_session_s_files(
+    spark, model_file: Path, tmp_path: Path, monkeypatch, engine: str
+) -> None:
+    """As after `spark-submit --files`: neither the driver's path nor its cache is there for the worker."""
+    monkeypatch.setenv("FRAMEWATCH_HOME", str(tmp_path / "cache"))
+    name = f"shipped-{engine}.keras"
+    own = Path(shutil.copy(model_file, tmp_path / name))
+    (tmp_path / "files").mkdir()
+    # The session keeps the file to its end, and looks for it in every later job.
+    spark.sparkContext.addFile(str(shutil.copy(model_file, tmp_path / "files" / name)))
+    df = spark.createDataFrame([(png(picture(1)),)], "content binary")
+    common = {"inputCol": "content", "outputCol": "features", "engine": engine, "precision": "float32"}
+    out = DeepImageFeaturizer(**common, modelName=str(own)).transform(df)
+    own.unlink()
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    there = DeepImageFeaturizer(**common, modelName=str(model_file)).transform(df)
+    np.testing.assert_allclose(
+        out.first()["features"].toArray(), there.first()["features"].toArray(), rtol=1e-4
+    )
+
+
+def test_old_notebooks_pipelines_load(spark, small_weights: Path, tmp_path: Path) -> None:
+    from framewatch import sparkdl
+
+    old = sparkdl.DeepImageFeaturizer(inputCol="image", outputCol="f", weights=str(small_weights))
+    Pipeline(stages=[old]).save(str(tmp_path / "old"))
+    loaded = Pipeline.load(str(tmp_path / "old")).getStages()[0]
+    assert type(loaded) is sparkdl.DeepImageFeaturizer
+    assert (loaded.getPooling(), loaded.getPrecision()) == ("none", "float32")
+    assert loaded.setModelName("ResNet50").getPooling() == "avg"
+
+
 def test_errors_come_before_any_job(spark, featurizer, tmp_path: Path) -> None:
     df = spark.createDataFrame([(1, bytearray(b"x"))], "id int, content binary")
     with pytest.raises(SchemaError, match="inputCol 'nope' is not a column: choose one of id, content"):
