@@ -54,7 +54,7 @@ _OUTCOME = StructType(
     [
         StructField("failure", StringType()),
         StructField("complaint", StringType()),
-        StructField("damaged_packets", IntegerType()),
+        StructField("num_damaged", IntegerType()),
         StructField("duration_s", DoubleType()),
         StructField("expected_s", DoubleType()),
         *fields(VIDEOS, "fps", "width", "height", "codec", "num_frames"),
@@ -80,6 +80,7 @@ class Sampling:
         max_side: the longer side of larger frames, pixels; 0 for any.
         timeout_s: what one task may take of a video before it is given up.
         tolerance_s: above 0, the keyframe nearest to each sample's time is taken, if it is this near.
+        decode_all: decode also what no sample needs, so that all damage is found.
     """
 
     fps: float = 1.0
@@ -87,6 +88,7 @@ class Sampling:
     max_side: int = 0
     timeout_s: float = 3600.0
     tolerance_s: float = 0.0
+    decode_all: bool = False
 
     def metadata(self) -> dict[str, float]:
         """What the metadata of `content` says: frames that differ in it are not mixed."""
@@ -111,7 +113,7 @@ def plan_parts(
     """
     listed = spark.createDataFrame([tuple(row[name] for name in LISTING.names) for row in videos], LISTING)
     spread = listed.select("video").repartition(len(videos))
-    work = functools.partial(_plan_batches, timeout_s=sampling.timeout_s)
+    work = functools.partial(_plan_batches, chunk_s=chunk_s, timeout_s=sampling.timeout_s)
     plans = {row["video"]: row for row in spread.mapInArrow(work, _PLAN).collect()}
     samples_per_part = max(1, math.floor(chunk_s * sampling.fps))
     parts: list[tuple[float, tuple[Any, ...]]] = []
@@ -179,18 +181,21 @@ def _decoder() -> DecoderProcess:
     return DecoderProcess()
 
 
-def _plan_batches(batches: Iterator[pa.RecordBatch], *, timeout_s: float) -> Iterator[pa.RecordBatch]:
+def _plan_batches(
+    batches: Iterator[pa.RecordBatch], *, chunk_s: float, timeout_s: float
+) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        rows = [{"video": row["video"], **_plan(row["video"], timeout_s)} for row in batch.to_pylist()]
+        rows = [
+            {"video": row["video"], **_plan(row["video"], chunk_s, timeout_s)} for row in batch.to_pylist()
+        ]
         yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_PLAN))
 
 
-def _plan(video: str, timeout_s: float) -> dict[str, Any]:
+def _plan(video: str, chunk_s: float, timeout_s: float) -> dict[str, Any]:
     """What fails here fails again, and is told, when the video is extracted."""
+    request = {"task": "plan", "source": storage.readable(video), "chunk_s": chunk_s}
     try:
-        for header, _ in _decoder().run(
-            {"task": "plan", "source": storage.readable(video)}, timeout_s=timeout_s
-        ):
+        for header, _ in _decoder().run(request, timeout_s=timeout_s):
             return header["outcome"]
     except VideoError:
         pass
@@ -226,6 +231,7 @@ def _extract_part(part: dict[str, Any], prefix: str, sampling: Sampling) -> Iter
         "jpeg_quality": sampling.jpeg_quality,
         "max_side": sampling.max_side,
         "tolerance_s": sampling.tolerance_s,
+        "decode_all": sampling.decode_all,
     }
     num_frames, outcome = 0, {}
     try:

@@ -77,6 +77,7 @@ class ExtractConfig:
     chunk_s: float = 600.0
     timeout_s: float = 3600.0
     max_failed_share: float = 0.1
+    decode_all: bool = False
 
     def __post_init__(self) -> None:
         _require_choice("extract.mode", self.mode, ("resume", "overwrite"))

@@ -106,6 +106,7 @@ def _sampling(run: Run) -> frames.Sampling:
         max_side=config.frames.max_side,
         timeout_s=config.extract.timeout_s,
         tolerance_s=config.sampling.tolerance_s if config.sampling.mode == "keyframes" else 0.0,
+        decode_all=config.extract.decode_all,
     )
 
 

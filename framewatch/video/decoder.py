@@ -1,21 +1,19 @@
-"""Times -> frames: decode a video once and yield the frames that are samples."""
+"""Times -> frames: read a video once, and decode no more of it than the samples need."""
 
 import contextlib
-import itertools
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import av
 import numpy as np
 
 from framewatch.errors import VideoError
+from framewatch.video.groups import Group, IrregularError, groups
 from framewatch.video.picture import to_bgr
-from framewatch.video.probe import OpenVideo
 from framewatch.video.sampling import SampleClock
+from framewatch.video.stream import Stream
 
-# A demuxer that fails this often in a row, without a packet between, has nothing more to give.
-_MAX_FAILURES_IN_A_ROW = 100
 # A step back in time larger than this is a clock that starts anew, as in files put end to end.
 _RESET_S = 1.0
 # How far before its range a part looks for a keyframe first; doubled until there is one.
@@ -44,11 +42,17 @@ class Decoding:
         info: what the container says.
         duration_s: seconds of video up to the end of the last frame seen.
         num_samples: frames yielded so far.
-        failures: damaged packets passed over so far.
     """
 
     def __init__(
-        self, source: str, fps: float, *, first: int = 0, stop: int | None = None, max_side: int = 0
+        self,
+        source: str,
+        fps: float,
+        *,
+        first: int = 0,
+        stop: int | None = None,
+        max_side: int = 0,
+        decode_all: bool = False,
     ) -> None:
         """Opens the file.
 
@@ -58,15 +62,23 @@ class Decoding:
             first: the first sample wanted; decoding begins at a keyframe before it.
             stop: the first sample not wanted; None for all to the end.
             max_side: the longer side of larger pictures, pixels; 0 for any.
+            decode_all: decode also what no sample needs, so that all damage is found.
 
         Raises:
             VideoError: the file cannot be read as a video.
         """
-        self._source, self._video = source, OpenVideo(source)
-        self.info = self._video.info
+        self._source, self._stream = source, Stream(source)
+        self.info = self._stream.info
         self._fps, self._first, self._stop, self._max_side = fps, first, stop, max_side
-        self.duration_s, self.num_samples, self.failures = 0.0, 0, 0
+        self._decode_all = decode_all
+        self.duration_s, self.num_samples = 0.0, 0
         self._start_pts: int | None = None
+        self._clock = SampleClock(fps, self.info.frame_duration_s)
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames so far that were lost to damage, or in which the decoder patched it up."""
+        return self._stream.num_damaged
 
     def samples(self) -> Iterator[DecodedFrame]:
         """Yields the frames that are samples, in order of time.
@@ -75,154 +87,152 @@ class Decoding:
             VideoError: not one frame of the whole video could be decoded.
         """
         with contextlib.closing(self):
-            clock = SampleClock(self._fps, self.info.frame_duration_s)
-            for timestamp_s, frame in self._timed(self._in_order()):
-                index = clock.take(timestamp_s)
-                if index is None or index < self._first:
-                    continue
-                if self._stop is not None and index >= self._stop:
-                    return
-                aspect = self._video.stream.sample_aspect_ratio
-                image = to_bgr(frame, aspect, max_side=self._max_side)
-                self.num_samples += 1
-                yield DecodedFrame(index, timestamp_s, image)
+            try:
+                yield from self._by_groups()
+            except IrregularError:
+                self._stream.reopen()
+                frames = self._stream.frames(self._stream.packets())
+                yield from self._taken(self._timed(frames))
         if self.num_samples == 0 and self._first == 0:
             raise VideoError("no frame could be decoded: the file is damaged or has no pictures")
 
     def close(self) -> None:
         """Closes the file."""
-        self._video.close()
+        self._stream.close()
 
-    def _in_order(self) -> Iterator[Any]:
-        """Decoded frames, from shortly before the range that is wanted."""
-        frames = self._from_keyframe() if self._first else None
-        if frames is None and self._first:
-            self._reopen()
-        self.failures = 0  # what lies before the range is another part's to tell
-        return self._whole() if frames is None else frames
+    def _by_groups(self) -> Iterator[DecodedFrame]:
+        """The samples, from the groups of pictures that hold them; the others stay undecoded.
 
-    def _packets(self) -> Iterator[Any]:
-        """The stream's packets, past damage; the last is the one that flushes the decoder."""
-        failures_in_a_row = 0
-        while failures_in_a_row < _MAX_FAILURES_IN_A_ROW:
-            try:
-                for packet in self._video.container.demux(self._video.stream):
-                    failures_in_a_row = 0
-                    yield packet
+        Raises:
+            IrregularError: packets do not tell beforehand which frames are samples.
+        """
+        packets = self._packets_from_keyframe()
+        self._stream.num_damaged = 0  # what lies before the range is another part's to tell
+        before: Group | None = None
+        for group in groups(packets):
+            ahead = dataclasses.replace(self._clock)
+            taken = {pts: ahead.take(self._seconds_of(pts)) for pts in group.shown if pts >= self._start}
+            samples = {pts: index for pts, index in taken.items() if index is not None}
+            wanted = [pts for pts, index in samples.items() if self._is_wanted(index)]
+            # Another part has decoded up to its own samples, and told of the damage there.
+            told = group.needed(pts for pts, index in samples.items() if index < self._first)
+            known = {packet.pts for packet in told}
+            complete, num_damaged = True, self.num_damaged
+            if wanted or (self._decode_all and not known):
+                complete = yield from self._chosen(group, wanted, known)
+            if complete:
+                self._clock = ahead
+                self._has_shown(self._seconds_of(max(group.shown, default=self._start)))
+            else:
+                self._stream.num_damaged = num_damaged  # the packets are read again
+                yield from self._all_of(group, before, known)
+            if self._stop is not None and self._clock.next >= self._stop:
                 return
-            except av.error.FFmpegError:
-                failures_in_a_row += 1
-                self.failures += failures_in_a_row == 1
+            before = group
 
-    def _frames(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Decoded frames in order of presentation, past damage."""
-        decoder = self._video.stream.codec_context
-        for packet in packets:  # None flushes
-            try:
-                yield from decoder.decode(packet)
-            except av.error.FFmpegError:
-                self.failures += 1
+    def _is_wanted(self, index: int) -> bool:
+        return self._first <= index and (self._stop is None or index < self._stop)
 
-    def _whole(self) -> Iterator[Any]:
-        return self._frames(self._packets())
+    def _chosen(
+        self, group: Group, wanted: list[int], known: set[int]
+    ) -> Generator[DecodedFrame, None, bool]:
+        """Yields the frames at the times wanted, and returns whether all of them came out, in order."""
+        due = iter(wanted)
+        pts = next(due, None)
+        packets = [*group.packets, *group.tail] if self._decode_all else group.needed(wanted)
+        only = None if self._decode_all else set(wanted)
+        for frame in self._stream.frames_from_keyframe(packets, wanted=only, known=known):
+            if pts is not None and frame.pts > pts:
+                return False
+            if frame.pts == pts:
+                yield from self._taken([(self._seconds_of(frame.pts), frame)])
+                pts = next(due, None)
+        return pts is None
 
-    def _from_keyframe(self) -> Iterator[Any] | None:
-        """Frames from a keyframe whose sample number is below the first one wanted; None without one.
+    def _all_of(self, group: Group, before: Group | None, known: set[int]) -> Iterator[DecodedFrame]:
+        """Where a sample's frame did not come out: decodes all of a group, from the group before it on.
+
+        If the frame is damaged, the next that can be decoded is the sample. If it is not, the decoder
+        could not begin at the keyframe, which is only as good as one some frames later (intra refresh).
+        """
+        if before is None and self._first > 0:
+            raise IrregularError
+        lead = before.packets if before else []
+        frames = self._stream.frames_from_keyframe(
+            [*lead, *group.packets, *group.tail], known={*known, *(packet.pts for packet in lead)}
+        )
+        shown = set(group.shown)
+        yield from self._taken((self._seconds_of(frame.pts), frame) for frame in frames if frame.pts in shown)
+
+    def _taken(self, timed: Iterable[tuple[float, Any]]) -> Iterator[DecodedFrame]:
+        """Those of the frames, each with its time, that are samples of the range."""
+        for timestamp_s, frame in timed:
+            self._has_shown(timestamp_s)
+            index = self._clock.take(timestamp_s)
+            if index is not None and self._stop is not None and index >= self._stop:
+                return
+            if index is not None and index >= self._first:
+                self.num_samples += 1
+                image = to_bgr(frame, self._stream.aspect, max_side=self._max_side)
+                yield DecodedFrame(index, timestamp_s, image)
+
+    def _has_shown(self, timestamp_s: float) -> None:
+        self.duration_s = max(self.duration_s, timestamp_s + self.info.frame_duration_s)
+
+    def _packets_from_keyframe(self) -> Iterator[Any]:
+        """Packets from the start, or from a keyframe before the range, by the container's index.
+
+        Containers without one are read through, which costs little as long as nothing is decoded: in
+        them few frames have a time of their own. FFmpeg counts on from the last, after a seek from another.
+        """
+        frame, packets = self._stream.first_frame()
+        if frame is None or frame.pts is None:
+            raise IrregularError
+        self._start_pts = frame.pts
+        if self._first == 0 or not self.info.has_index:
+            return packets
+        back_s = _FIRST_STEP_BACK_S
+        while (wanted_s := self._first / self._fps - back_s) > 0:
+            pts = self._start + int(wanted_s / self._stream.time_base)
+            sought = self._stream.packets_from(pts, accept=self._is_before_range)
+            if sought is not None:
+                return sought
+            back_s *= 2
+        self._stream.reopen()
+        return self._stream.packets()
+
+    def _is_before_range(self, packet: Any) -> bool:
+        """Whether a keyframe's sample number is below the first one wanted.
 
         So samples come out as from the start: whether a frame is one depends on the frame before.
         """
-        first_frame = next(self._whole(), None)
-        if first_frame is None or self._seconds(first_frame) is None:
-            return None
-        packets = self._sought() if self.info.has_index else self._skipped_to()
-        keyframe = next(packets, None)
-        if keyframe is None:
-            return None
-        start_pts = time_of(keyframe)
-        frames = self._frames(itertools.chain([keyframe], packets))
-        # Frames shown before the keyframe may refer to others before it, which were not decoded.
-        return (frame for frame in frames if frame.pts is None or frame.pts >= start_pts)
-
-    def _sought(self) -> Iterator[Any]:
-        """Packets from a keyframe before the range, found by the container's index."""
-        back_s = _FIRST_STEP_BACK_S
-        while (wanted_s := self._first / self._fps - back_s) > 0:
-            try:
-                self._video.container.seek(self._pts(wanted_s), stream=self._video.stream)
-            except av.error.FFmpegError:
-                return
-            packets = self._packets()
-            keyframe = next((packet for packet in packets if packet.is_keyframe), None)
-            if keyframe is not None and self._is_before_range(keyframe):
-                yield keyframe
-                yield from packets
-                return
-            back_s *= 2
-
-    def _skipped_to(self) -> Iterator[Any]:
-        """The same where there is no index: packets are read from the start, and left undecoded.
-
-        In such containers few frames have a time of their own; FFmpeg counts on from the last, and
-        after a seek it counts from another.
-        """
-        self._reopen()
-        packets = self._packets()
-        group: list[Any] = []
-        for packet in packets:
-            if packet.is_keyframe and self._is_before_range(packet):
-                group = []
-            group.append(packet)
-            if time_of(packet) is not None and not self._is_before_range(packet):
-                break
-        if group and group[0].is_keyframe:
-            yield from group
-            yield from packets
-
-    def _reopen(self) -> None:
-        self._video.close()
-        self._video = OpenVideo(self._source)
-
-    def _is_before_range(self, packet: Any) -> bool:
-        pts = time_of(packet)
-        if pts is None or self._start_pts is None or pts < self._start_pts:
+        if packet.pts < self._start:
             return False
-        index = SampleClock(self._fps, self.info.frame_duration_s).take(self._seconds_of(pts))
+        index = SampleClock(self._fps, self.info.frame_duration_s).take(self._seconds_of(packet.pts))
         return index is not None and index < self._first
 
-    def _pts(self, timestamp_s: float) -> int:
-        assert self._start_pts is not None
-        return self._start_pts + int(timestamp_s / self._video.stream.time_base)
-
-    def _timed(self, frames: Iterator[Any]) -> Iterator[tuple[float, Any]]:
+    def _timed(self, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
         """Each frame with its time from the start of the video, which only grows."""
-        shift_s, last_s = 0.0, None
+        shift_s, last_s = -self._stream.uncertainty_s, None
         for frame in frames:
-            raw_s = self._seconds(frame)
-            if raw_s is None:
+            if frame.pts is None:
                 timestamp_s = 0.0 if last_s is None else last_s + self.info.frame_duration_s
             else:
-                timestamp_s = raw_s + shift_s
+                self._start_pts = frame.pts if self._start_pts is None else self._start_pts
+                timestamp_s = max(0.0, self._seconds_of(frame.pts) + shift_s)
                 if last_s is not None and timestamp_s <= last_s:
                     next_s = last_s + self.info.frame_duration_s
                     if last_s - timestamp_s > _RESET_S:
                         shift_s += next_s - timestamp_s
                     timestamp_s = next_s
             last_s = timestamp_s
-            self.duration_s = timestamp_s + self.info.frame_duration_s
             yield timestamp_s, frame
 
-    def _seconds(self, frame: Any) -> float | None:
-        if frame.pts is None:
-            return None
-        if self._start_pts is None:
-            self._start_pts = frame.pts
-        return self._seconds_of(frame.pts)
+    @property
+    def _start(self) -> int:
+        assert self._start_pts is not None
+        return self._start_pts
 
     def _seconds_of(self, pts: int) -> float:
-        assert self._start_pts is not None
-        return float((pts - self._start_pts) * self._video.stream.time_base)
-
-
-def time_of(packet: Any) -> int | None:
-    """A keyframe's time, in ticks. AVI has no presentation times; its keyframes are shown when decoded."""
-    return packet.dts if packet.pts is None else packet.pts
+        """From the first frame, whose time is known by now."""
+        return float((pts - self._start) * self._stream.time_base)

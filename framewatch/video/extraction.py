@@ -1,12 +1,16 @@
 """What the decoding process does with a request: the plan of a video, or the samples of a part of it."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from framewatch.images import encode_jpeg
 from framewatch.video.decoder import Decoding
+from framewatch.video.groups import IrregularError, groups
 from framewatch.video.keyframes import KeyframeDecoding
 from framewatch.video.probe import OpenVideo
+
+_GROUPS_LOOKED_AT = 2
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -25,28 +29,29 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _plan(source: str) -> Iterator[Answer]:
+def _plan(source: str, chunk_s: float) -> Iterator[Answer]:
     with OpenVideo(source) as video:
-        splittable = video.info.has_index or _has_one_clock(video)
-        yield {"outcome": {"duration_s": video.info.duration_s, "splittable": splittable}}, b""
+        duration_s = video.info.duration_s
+        splittable = duration_s > chunk_s and _is_regular(video)
+        yield {"outcome": {"duration_s": duration_s, "splittable": splittable}}, b""
 
 
-def _has_one_clock(video: OpenVideo) -> bool:
-    """Whether every packet has a time of its own, and decoding times only grow.
+def _is_regular(video: OpenVideo) -> bool:
+    """Whether the packets tell which frames are shown when.
 
     Where they do not (files put end to end, and program streams whose small frames share a time), the
-    time of a frame depends on all frames before it. Reads the file through, without decoding it.
+    time of a frame depends on all frames before it. So it does in AVI, which has no presentation times,
+    where frames are decoded in another order than shown. An index is trusted after a look; a file
+    without one is read through, without decoding it.
     """
-    times: set[int] = set()
-    last: int | None = None
-    for packet in video.container.demux(video.stream):
-        if packet.size == 0:  # the last, which flushes decoders
-            continue
-        if packet.pts is None or packet.pts in times or (last is not None and packet.dts < last):
-            return False
-        times.add(packet.pts)
-        last = packet.dts
-    return bool(times)
+    if video.info.container == "avi" and video.stream.codec_context.has_b_frames:
+        return False
+    found = groups(video.container.demux(video.stream))
+    looked_at = itertools.islice(found, _GROUPS_LOOKED_AT if video.info.has_index else None)
+    try:
+        return sum(1 for _ in looked_at) > 1
+    except IrregularError:
+        return False
 
 
 def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) -> Iterator[Answer]:
@@ -69,7 +74,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
     info = decoding.info
     outcome = {
         "failure": failure,
-        "damaged_packets": decoding.failures,
+        "num_damaged": decoding.num_damaged,
         "duration_s": decoding.duration_s,
         "expected_s": info.duration_s,
         "fps": info.fps,

@@ -7,10 +7,8 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-import av
-
 from framewatch.errors import VideoError
-from framewatch.video.decoder import DecodedFrame, Decoding, time_of
+from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.picture import to_bgr
 from framewatch.video.sampling import SampleClock
 
@@ -47,8 +45,7 @@ class KeyframeDecoding(Decoding):
             VideoError: not one frame of the whole video could be decoded.
         """
         near = self._nearest_keyframes()
-        self._reopen()
-        self.failures = 0  # the packets are read again
+        self._stream.reopen()
         num_samples = self._num_samples()
         if not near or len(near) < LEAST_SHARE * num_samples:
             yield from super().samples()
@@ -70,8 +67,8 @@ class KeyframeDecoding(Decoding):
         """The time, in ticks, of the keyframe for each sample that has one near; empty without one clock."""
         near: dict[int, int] = {}
         last: int | None = None
-        for packet in self._packets():
-            pts = time_of(packet)
+        for packet in self._stream.packets():
+            pts = packet.pts
             if pts is None or packet.size == 0:
                 continue
             if packet.is_keyframe:
@@ -100,26 +97,21 @@ class KeyframeDecoding(Decoding):
         """The frames whose times are keys of `chosen`, in order; the decoder sees no others."""
         if not chosen:
             return
-        stream = self._video.stream
-        stream.codec_context.skip_frame = "NONKEY"
+        packets = None
         if self._first and self.info.has_index:
-            with contextlib.suppress(av.error.FFmpegError):
-                self._video.container.seek(min(chosen), stream=stream)
+            packets = self._stream.packets_from(min(chosen), accept=lambda packet: packet.pts <= min(chosen))
         last = max(chosen)
-        packets = itertools.takewhile(lambda packet: (time_of(packet) or 0) <= last, self._packets())
-        wanted = (packet for packet in packets if time_of(packet) in chosen)
-        for frame in self._one_by_one(wanted):
-            index = chosen.pop(frame.pts, None)
-            if index is not None:
-                self.num_samples += 1
-                image = to_bgr(frame, stream.sample_aspect_ratio, max_side=self._max_side)
-                yield DecodedFrame(index, self._seconds_of(frame.pts), image)
-
-    def _one_by_one(self, keyframes: Iterator[Any]) -> Iterator[Any]:
-        """Decodes packets that do not follow each other: the decoder is drained after each."""
-        for packet in keyframes:
-            yield from self._frames(iter([packet, None]))
-            self._video.stream.codec_context.flush_buffers()
+        for packet in packets or self._stream.packets():
+            if packet.pts is not None and packet.pts > last:
+                return
+            if packet.pts not in chosen:
+                continue
+            for frame in self._stream.frames_from_keyframe([packet]):
+                index = chosen.get(frame.pts)
+                if index is not None:
+                    self.num_samples += 1
+                    image = to_bgr(frame, self._stream.aspect, max_side=self._max_side)
+                    yield DecodedFrame(index, self._seconds_of(frame.pts), image)
 
     def _exactly(self, missing: list[int]) -> Iterator[DecodedFrame]:
         """The samples that no keyframe is near to, run by run."""
@@ -131,4 +123,4 @@ class KeyframeDecoding(Decoding):
                 for frame in exact.samples():
                     self.num_samples += 1
                     yield frame
-            self.failures += exact.failures
+            self._stream.num_damaged += exact.num_damaged

@@ -38,9 +38,9 @@ def combined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _problems(parts: Sequence[dict[str, Any]], duration_s: float) -> list[str]:
-    damaged = sum(part["damaged_packets"] or 0 for part in parts)
+    damaged = sum(part["num_damaged"] or 0 for part in parts)
     missing_s = max(part["expected_s"] or 0.0 for part in parts) - duration_s
-    problems = [f"{damaged} damaged packet(s) passed over"] if damaged else []
+    problems = [f"{damaged} damaged frame(s)"] if damaged else []
     if missing_s > _MISSING_TOLERANCE_S:
         problems.append(f"the last {missing_s:.1f} s are missing")
     return problems

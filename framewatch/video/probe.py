@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,8 @@ class OpenVideo:
             raise VideoError("the codec of its video stream is unknown to FFmpeg")
         self.stream.thread_type = "NONE"  # a Spark task has one core
         self.stream.codec_context.thread_count = 1
+        # Some decoders, such as dav1d, keep for ever what they were told of frames to skip when opened.
+        self._attempt(self.stream.codec_context.open)
         self.info = _info(self.container, self.stream)
 
     def _open(self, source: str) -> Any:
@@ -74,16 +77,20 @@ class OpenVideo:
                 self._file = fsspec.open(source, "rb").open()
                 if not self._file.size:
                     raise VideoError("the file is empty")
-                return av.open(self._file, metadata_errors="ignore")
+                return self._attempt(lambda: av.open(self._file, metadata_errors="ignore"))
             _require_readable_file(source)
-            return av.open(f"file:{source}", metadata_errors="ignore")
+            return self._attempt(lambda: av.open(f"file:{source}", metadata_errors="ignore"))
+        except OSError as error:
+            self.close()
+            raise VideoError(f"the file cannot be read: {error.strerror or error}") from error
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
         except av.error.FFmpegError as error:
             self.close()
             reason = error.strerror or type(error).__name__
             raise VideoError(f"not a video that FFmpeg can read: {reason}") from error
-        except OSError as error:
-            self.close()
-            raise VideoError(f"the file cannot be read: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Closes the file."""

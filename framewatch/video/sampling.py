@@ -20,20 +20,21 @@ class SampleClock:
     Attributes:
         fps: samples a second.
         frame_duration_s: seconds that one frame of the video lasts; 0 where unknown.
+        next: the lowest sample number that is still to be taken.
     """
 
     fps: float
     frame_duration_s: float = 0.0
-    _next: int = 0
+    next: int = 0
 
     def take(self, timestamp_s: float) -> int | None:
         """The sample number of the frame at `timestamp_s` (seconds from the video's start), or None."""
         # Half a frame, but never half a sample: a slow video's frames must not be early.
         tolerance_s = min(self.frame_duration_s, 1 / self.fps) / 2
         sample = math.floor((timestamp_s + tolerance_s + _ROUNDING_S) * self.fps)
-        if sample < self._next:
+        if sample < self.next:
             return None
-        self._next = sample + 1
+        self.next = sample + 1
         return sample
 
 

@@ -25,7 +25,7 @@ def test_one_frame_a_second_at_its_true_time(
         assert frame.image.shape == (64, 96, 3)
         assert frame.image.mean() == pytest.approx(90 + (k * fps) % 60, abs=6)
     assert decoding.duration_s == pytest.approx(4, abs=1.5 / fps)
-    assert decoding.failures == 0
+    assert decoding.num_damaged == 0
 
 
 def test_shorter_than_a_second_gives_one_frame(tmp_path: Path, make_video) -> None:
@@ -50,7 +50,7 @@ def test_damage_is_passed_over_and_told(tmp_path: Path, make_video) -> None:
     frames = list(decoding.samples())
     assert len(frames) >= 15
     assert decoding.duration_s > 15
-    assert decoding.failures > 0
+    assert decoding.num_damaged > 0
 
 
 def test_truncated_file_tells_what_is_missing(tmp_path: Path, make_video) -> None:

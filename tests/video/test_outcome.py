@@ -3,7 +3,7 @@
 from framewatch.video.outcome import combined
 
 GOOD = {
-    "failure": None, "complaint": None, "damaged_packets": 0, "duration_s": 20.0, "expected_s": 60.0,
+    "failure": None, "complaint": None, "num_damaged": 0, "duration_s": 20.0, "expected_s": 60.0,
     "fps": 25.0, "width": 384, "height": 288, "codec": "h264", "num_frames": 20,
 }  # fmt: skip
 
@@ -17,11 +17,11 @@ def test_parts_that_went_well_are_one_video() -> None:
 
 
 def test_damage_and_what_is_missing_are_told_once() -> None:
-    parts = [{**GOOD, "damaged_packets": 2}, {**GOOD, "damaged_packets": 1, "complaint": "[h264] error"}]
+    parts = [{**GOOD, "num_damaged": 2}, {**GOOD, "num_damaged": 1, "complaint": "[h264] error"}]
     told = combined(parts)
     assert told["status"] == "partial"
     assert told["error"] == (
-        "20.0 s came out: 3 damaged packet(s) passed over; the last 40.0 s are missing; FFmpeg: [h264] error"
+        "20.0 s came out: 3 damaged frame(s); the last 40.0 s are missing; FFmpeg: [h264] error"
     )
 
 

@@ -12,7 +12,15 @@ import pytest
 from framewatch.errors import VideoError
 from framewatch.video.process import DecoderProcess, _answers
 
-SAMPLING = {"fps": 5, "first": 0, "stop": None, "jpeg_quality": 90, "max_side": 0, "tolerance_s": 0}
+SAMPLING = {
+    "fps": 5,
+    "first": 0,
+    "stop": None,
+    "jpeg_quality": 90,
+    "max_side": 0,
+    "tolerance_s": 0,
+    "decode_all": False,
+}
 
 
 @pytest.fixture(scope="module")
