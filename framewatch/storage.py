@@ -4,6 +4,7 @@ Tables are Spark's business; this is for manifests, metrics, and pictures beside
 """
 
 import json
+import math
 import os
 import re
 from typing import Any
@@ -48,12 +49,8 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts)])
 
 
-def _open(uri: str, mode: str) -> Any:
-    return fsspec.open(local_path(uri) or uri, mode, auto_mkdir=True).open()
-
-
 def _filesystem(uri: str) -> tuple[Any, str]:
-    return fsspec.core.url_to_fs(local_path(uri) or uri)
+    return fsspec.core.url_to_fs(readable(uri))
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -78,7 +75,8 @@ def read_json(uri: str) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    with _open(uri, "rb") as file:
+    filesystem, path = _filesystem(uri)
+    with filesystem.open(path, "rb") as file:
         return json.load(file)
 
 
@@ -86,6 +84,26 @@ def matches(directory: str, pattern: str) -> bool:
     """Whether any path below `directory` matches the glob `pattern`."""
     filesystem, path = _filesystem(directory)
     return bool(filesystem.glob(f"{_escape(path)}/{pattern}"))
+
+
+def children(directory: str) -> list[str]:
+    """Names of what lies in a directory, in order; none where there is none."""
+    filesystem, path = _filesystem(directory)
+    if not filesystem.isdir(path):
+        return []
+    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False))
+
+
+def status(uri: str) -> tuple[int, int | None]:
+    """Size in bytes, and time of modification in ms since 1970; 0 and None for what is no file in reach."""
+    try:
+        filesystem, path = _filesystem(uri)
+        info = filesystem.info(path)
+        if info["type"] != "file":
+            return 0, None
+        return info["size"], math.floor(filesystem.modified(path).timestamp() * 1000)
+    except Exception:  # of any library behind fsspec; who reads the file tells what is wrong
+        return 0, None
 
 
 def _escape(path: str) -> str:

@@ -90,9 +90,41 @@ class Tables:
         for table in tables:
             storage.delete(self.path(table))
 
-    def delete_staging(self) -> None:
-        """Removes what `stage` wrote."""
+    def delete_leftovers(self) -> None:
+        """Removes batches that a killed run did not finish, and what `stage` wrote."""
         storage.delete(storage.join(self.output, "_staging"))
+        done = {row["batch"] for row in self.ledger().select("batch").distinct().collect()}
+        for table in ("frames", "features"):
+            for name in storage.children(self.path(table)):
+                if name.startswith("batch=") and int(name.removeprefix("batch=")) not in done:
+                    storage.delete(storage.join(self.path(table), name))
+
+    def delete_superseded(self) -> None:
+        """Removes rows of files that have changed since. What else is in their batches moves to a new one.
+
+        Killed at any point and repeated, it loses nothing: moved rows count once the ledger has them.
+        """
+        if not self.exists("videos"):
+            return
+        old = self.read("videos").join(self.ledger(), ["video", "batch"], "left_anti")
+        batches = sorted(row["batch"] for row in old.select("batch").distinct().collect())
+        if not batches:
+            return
+        moved = F.col("batch").isin(batches)
+        if not self.ledger().where(moved).isEmpty():
+            new = self.next_batch()
+            for table in ("features", "frames"):
+                if self.exists(table):
+                    self.write_batch(self.current(table).where(moved), table, new)
+            self.write_batch(self.ledger().where(moved).coalesce(1), "videos", new)
+        for batch in batches:
+            for table in reversed(BATCHED):
+                storage.delete(storage.join(self.path(table), f"batch={batch}"))
+
+    def next_batch(self) -> int:
+        """The lowest number that no batch has had."""
+        last = self.ledger().agg(F.max("batch")).first()
+        return 0 if last is None or last[0] is None else last[0] + 1
 
     def _write(self, df: DataFrame, path: str) -> None:
         df.write.mode("overwrite").option("compression", "zstd").parquet(path)

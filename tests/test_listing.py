@@ -52,3 +52,79 @@ def test_a_name_in_the_tables_is_taken(spark, cameras: Path) -> None:
 def test_no_match_is_one_clear_line(spark, pattern: str) -> None:
     with pytest.raises(InputError, match=f"no video matches '{pattern.replace('*', '.')}'"):
         listing.list_videos(spark, [pattern])
+
+
+def test_lists_of_videos(spark, cameras: Path, tmp_path: Path) -> None:
+    """A CSV and a Parquet list name the same files, as a glob does; a missing one stays in."""
+    glob = listing.list_videos(spark, [f"{cameras}/*/*.mp*"], root=str(cameras)).orderBy("video").collect()
+    paths = [*(row["video"].removeprefix("file:") for row in glob), f"{tmp_path}/gone.mp4"]
+    (tmp_path / "list.csv").write_text("camera,video\n" + "".join(f'7,"{path}"\n' for path in paths))
+    frame = spark.createDataFrame([(f"file://{path}",) for path in [*paths, *paths]], "video string")
+    frame.write.parquet(str(tmp_path / "list.parquet"))
+    for name in ("list.csv", "list.parquet"):
+        listed = listing.list_videos(spark, [str(tmp_path / name)], root=str(cameras))
+        rows = listed.orderBy("video").collect()
+        assert [row for row in rows if "gone" not in row["video"]] == glob
+        gone = next(row for row in rows if "gone" in row["video"])
+        assert (gone["size_bytes"], gone["modified_at"], gone["name"]) == (0, None, "gone")
+        assert len(rows) == 4
+    names = listing.list_videos(spark, [str(tmp_path / "list.csv")]).orderBy("video").collect()
+    assert [row["name"] for row in names] == ["Walk1", "Walk1", "a b#1%20é", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,camera\na.mp4,7\n", "has the columns path, camera: it must have a column video"),
+        ("video\n", "names none: give one or more in its column video"),
+        ("", "has the columns none: it must have a column video"),
+    ],
+)
+def test_lists_that_are_none(spark, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(InputError, match=says):
+        listing.list_videos(spark, [str(tmp_path / "list.csv")])
+    with pytest.raises(InputError, match=r"'nowhere\.csv' does not exist"):
+        listing.list_videos(spark, ["nowhere.csv"])
+
+
+def test_a_scheme_without_a_connector_is_one_clear_line(spark) -> None:
+    with pytest.raises(InputError, match=r"no connector for s3: add one by .* or give a list of URIs"):
+        listing.list_videos(spark, ["s3://bucket/*.mp4"])
+
+
+ODD = [
+    "sp ace.mp4",
+    "new\nline.mp4",
+    "per%41cent%.mp4",
+    "ha#sh.mp4",
+    "ünï 東京.mp4",
+    "plus+&;=.mp4",
+    "quo'te\".mp4",
+]
+
+
+def test_odd_names(spark, tmp_path: Path, make_video) -> None:
+    good = make_video(tmp_path / "good.mpg", seconds=1).read_bytes()
+    for name in ODD:
+        (tmp_path / "odd" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "odd" / name).write_bytes(good)
+    for pattern in (f"{tmp_path}/odd", f"{tmp_path}/odd/*.mp4"):
+        rows = listing.list_videos(spark, [pattern]).collect()
+        assert {row["video"].rpartition("/")[2] for row in rows} == set(ODD)
+        assert {row["name"] for row in rows} == {name.removesuffix(".mp4") for name in ODD}
+        assert {row["size_bytes"] for row in rows} == {len(good)}
+
+
+def test_a_directory_named_like_a_video(spark, tmp_path: Path, make_video) -> None:
+    """One with videos in it is searched; an empty one is told of in the ledger."""
+    make_video(tmp_path / "camera.mp4" / "a.mpg")
+    (tmp_path / "empty.mp4").mkdir()
+
+    def listed(pattern: str) -> list[str]:
+        rows = listing.list_videos(spark, [pattern]).collect()
+        return sorted(row["video"].removeprefix(f"file:{tmp_path}/") for row in rows)
+
+    assert listed(f"{tmp_path}/*.mp4") == ["camera.mp4/a.mpg", "empty.mp4"]
+    assert listed(f"{tmp_path}/empty.mp4") == ["empty.mp4"]
+    assert listed(str(tmp_path)) == ["camera.mp4/a.mpg"]

@@ -1,8 +1,8 @@
 """The whole job through its public face: the command line, on real videos and a real network."""
 
-import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,15 +123,48 @@ def test_a_new_video_adds_only_its_own_work(
     assert tables.current("features").count() == 5
 
 
-def test_a_changed_video_replaces_its_rows(spark, arguments, make_video, tmp_path: Path) -> None:
-    make_video(tmp_path / "videos" / "A1.mpg", seconds=2)
-    common = [*arguments, f"videos.train={tmp_path}/videos", "videos.test=[]", f"output={tmp_path}/out"]
+def test_a_changed_video_replaces_its_rows(spark, arguments, make_video, tmp_path: Path, capsys) -> None:
+    """Its batch has another video too, whose rows stay, and are not made again."""
+    output, videos = tmp_path / "out", tmp_path / "videos"
+    make_video(videos / "A1.mpg", seconds=2)
+    make_video(videos / "A2.mpg", seconds=3)
+    common = [*arguments, f"videos.train={videos}", "videos.test=[]", f"output={output}"]
     assert main(["extract", "--debug", *common]) == 0
-    make_video(tmp_path / "videos" / "A1.mpg", seconds=4)
+    assert main(["featurize", "--debug", *common]) == 0
+    shutil.copytree(output, tmp_path / "before")
+    make_video(videos / "A1.mpg", seconds=4)
     assert main(["extract", "--debug", *common]) == 0
-    tables = Tables(spark, f"{tmp_path}/out")
-    assert sorted(row["frame_index"] for row in tables.current("frames").collect()) == [0, 1, 2, 3]
-    assert [row["num_frames"] for row in tables.ledger().collect()] == [4]
+    capsys.readouterr()
+    assert main(["featurize", "--debug", *common]) == 0
+    assert "featurize: 4 frames in" in capsys.readouterr().out
+    tables = Tables(spark, str(output))
+    counts = {row["video"][-6:]: row["num_frames"] for row in tables.read("videos").collect()}
+    assert counts == {"A1.mpg": 4, "A2.mpg": 3}
+    assert {name: tables.read(name).count() for name in ("frames", "features")} == {
+        "frames": 7,
+        "features": 7,
+    }
+    # As if killed before the old batch was removed.
+    for name in ("videos", "frames", "features"):
+        shutil.copytree(tmp_path / "before" / name / "batch=0", output / name / "batch=0")
+    assert main(["extract", "--debug", *common]) == 0
+    assert not (output / "frames" / "batch=0").exists()
+    assert {name: tables.read(name).count() for name in ("frames", "features")} == {
+        "frames": 7,
+        "features": 7,
+    }
+
+
+def test_what_a_killed_run_left_goes_away(spark, finished, arguments) -> None:
+    before = contents(spark, finished)
+    for name in ("frames", "features"):
+        shutil.copytree(finished / name / "batch=0", finished / name / "batch=9")
+    (finished / "_staging" / "extract").mkdir(parents=True)
+    assert Tables(spark, str(finished)).read("frames").count() > 16
+    assert main(["extract", "--debug", *arguments, f"output={finished}"]) == 0
+    assert Tables(spark, str(finished)).read("frames").count() == 16
+    assert not (finished / "_staging").exists()
+    assert contents(spark, finished) == before
 
 
 def test_killed_again_and_again_it_gives_the_same_tables(spark, finished, arguments, tmp_path: Path) -> None:
@@ -224,33 +257,6 @@ def test_debug_shows_the_trace(finished, arguments) -> None:
 
     with pytest.raises(InputError):
         main(["run", "--debug", *arguments, f"output={finished}", "videos.train=nowhere/*.mpg"])
-
-
-def test_two_runs_at_once_on_one_output(clips, tmp_path: Path, capsys) -> None:
-    command = ["extract", f"videos.train={clips}/train", f"output={tmp_path}/out"]
-    (tmp_path / "out").mkdir()
-    with open(tmp_path / "out" / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("extract, process 1 on here, since 10:00")
-        lock.flush()
-        assert main(command) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "/out is in use by another run (extract, process 1 on here, since 10:00): wait for its end" in said
-    assert main(command) == 0
-
-
-def test_too_many_failed_videos_end_the_run_after_writing(
-    spark, arguments, make_video, tmp_path, capsys
-) -> None:
-    make_video(tmp_path / "videos" / "good.mpg", seconds=2)
-    (tmp_path / "videos" / "bad.mpg").write_text("not a video")
-    command = ["extract", f"videos.train={tmp_path}/videos", f"output={tmp_path}/out"]
-    assert main(command) == 2
-    captured = capsys.readouterr()
-    said = captured.out + captured.err
-    assert "2 videos (1 ok, 0 partial, 1 failed), 2 frames" in said
-    assert "1 of 2 videos failed, such as file:" in said and "extract.max_failed_share above 0.1" in said
-    assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2
 
 
 def test_quantize_then_featurize_in_int8(

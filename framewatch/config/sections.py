@@ -80,7 +80,7 @@ class ExtractConfig:
     decode_all: bool = False
 
     def __post_init__(self) -> None:
-        _require_choice("extract.mode", self.mode, ("resume", "overwrite"))
+        _require_choice("extract.mode", self.mode, ("resume", "retry", "overwrite"))
         for name in ("chunk_s", "timeout_s"):
             value = getattr(self, name)
             _require(value > 0, f"extract.{name}", value, "give seconds above 0")

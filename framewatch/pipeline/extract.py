@@ -15,7 +15,7 @@ from framewatch.progress import task_progress
 from framewatch.schema import METADATA_KEY, VIDEOS
 from framewatch.tables import Tables
 
-# A file of another size or time is another video. Empty files have no time here.
+# A file of another size or time is another video. Empty and missing files have no time here.
 _IDENTITY = ("video", "size_bytes", "modified_at")
 
 
@@ -37,19 +37,22 @@ def extract(run: Run) -> None:
     listed = list_videos(run)
     if config.extract.mode == "overwrite":
         tables.delete("features", "frames", "videos")
+    tables.delete_leftovers()
     _require_same_sampling(tables, _sampling(run).metadata())
-    todo = _new_videos(tables, listed)
+    todo = _new_videos(tables, listed, again=["failed"] if config.extract.mode == "retry" else [])
     started = time.monotonic()
     counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
     if not todo:
+        tables.delete_superseded()
         run.say("extract", f"nothing new: the ledger has all {listed.count()} videos", **counts)
         return
-    first_batch = _next_batch(tables)
+    first_batch = tables.next_batch()
     size = config.extract.videos_per_batch
     for number, begin in enumerate(range(0, len(todo), size)):
         for key, value in _extract_batch(run, todo[begin : begin + size], first_batch + number).items():
             counts[key] += value
-    tables.delete_staging()
+    tables.delete_leftovers()
+    tables.delete_superseded()
     seconds = time.monotonic() - started
     run.say(
         "extract",
@@ -76,26 +79,25 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
-def _new_videos(tables: Tables, listed: DataFrame) -> list[Row]:
-    """The listed videos that the ledger lacks in this size and modification time, in order of URI."""
+def _new_videos(tables: Tables, listed: DataFrame, again: list[str]) -> list[Row]:
+    """The listed videos that the ledger lacks in this size and modification time, in order of URI.
+
+    So are those whose status is one of `again`.
+    """
     taken = None
     if tables.exists("frames"):
         name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
     named = listing.with_unique_names(listed, taken)
-    done = tables.ledger().select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
+    ledger = tables.ledger().where(~F.col("status").isin(again))
+    done = ledger.select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
     same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
     return named.join(done, same, "left_anti").orderBy("video").collect()
 
 
 def _images_root(tables: Tables) -> str:
     return storage.join(tables.output, "images")
-
-
-def _next_batch(tables: Tables) -> int:
-    last = tables.ledger().agg(F.max("batch")).first()
-    return 0 if last is None or last[0] is None else last[0] + 1
 
 
 def _sampling(run: Run) -> frames.Sampling:

@@ -1,9 +1,6 @@
 """One call of a stage: its session, its tables, what it says, and its manifest."""
 
 import contextlib
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +12,7 @@ from pyspark.sql import SparkSession
 import framewatch
 from framewatch import catalog, storage
 from framewatch.config import Config
-from framewatch.errors import InputError
+from framewatch.pipeline.lock import alone
 from framewatch.progress import tell
 from framewatch.session import get_spark
 from framewatch.tables import Tables
@@ -52,37 +49,8 @@ class Run:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    with _alone(config.output, stage):
+    with alone(config.output, stage):
         yield from _run(config, stage, debug)
-
-
-@contextlib.contextmanager
-def _alone(output: str, stage: str) -> Iterator[None]:
-    """Keeps other runs out of a local output until this one ends, even by a kill.
-
-    Raises:
-        InputError: another run is writing there.
-    """
-    local = storage.local_path(output)
-    if local is None:  # object storage has no locks
-        yield
-        return
-    with open(os.path.join(local, ".lock"), "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "just started"
-            raise InputError(
-                f"output={output} is in use by another run ({holder}): wait for its end, or set another"
-            ) from error
-        lock.truncate(0)
-        lock.write(
-            f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%H:%M}\n"
-        )
-        lock.flush()
-        yield
-        lock.truncate(0)
 
 
 def _run(config: Config, stage: str, debug: bool) -> Iterator[Run]:

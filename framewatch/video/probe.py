@@ -14,6 +14,9 @@ from framewatch.errors import VideoError
 # Formats without an index of their frames: only reading them through tells their times and keyframes.
 _WITHOUT_INDEX = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mjpeg"}
 
+# Read at once from object storage; the default of s3fs, 50 MB, would copy most clips whole.
+_BLOCK_BYTES = 4 << 20
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -74,12 +77,15 @@ class OpenVideo:
     def _open(self, source: str) -> Any:
         try:
             if "://" in source:
-                self._file = fsspec.open(source, "rb").open()
+                filesystem, path = fsspec.core.url_to_fs(source)
+                self._file = filesystem.open(path, "rb", block_size=_BLOCK_BYTES)
                 if not self._file.size:
                     raise VideoError("the file is empty")
                 return self._attempt(lambda: av.open(self._file, metadata_errors="ignore"))
             _require_readable_file(source)
             return self._attempt(lambda: av.open(f"file:{source}", metadata_errors="ignore"))
+        except ImportError as error:
+            raise VideoError(f"a package is missing on the worker: {error}") from error
         except OSError as error:
             self.close()
             raise VideoError(f"the file cannot be read: {error.strerror or error}") from error

@@ -225,6 +225,55 @@ def test_clocks_that_start_anew_go_on(tmp_path: Path) -> None:
         assert not plan(twice)["splittable"]
 
 
+def shifted(source: Path, target: Path, shift_s: float) -> Path:
+    """The packets of a file with other times; the muxer cuts off what is shown before 0 by an edit list."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        stream = container.streams.video[0]
+        out = output.add_stream_from_template(stream)
+        for packet in container.demux(stream):
+            if packet.dts is not None:
+                ticks = round(shift_s / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, out
+                output.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4"])
+def test_edit_lists(golden, tmp_path: Path, name: str) -> None:
+    """What an edit list cuts off is not shown, though others refer to it: time begins behind it."""
+    path = shifted(golden[name], tmp_path / name, -2.52)
+    rate = dict((kind[0], kind[3]) for kind in KINDS)[name]
+    with av.open(str(path)) as container:
+        assert any(packet.is_discard for packet in container.demux(video=0))
+    for fps in (1, 4.7):
+        frames = samples(path, fps)
+        cut = read_number(frames[0].image)
+        assert cut == pytest.approx(2.52 * rate, abs=1)
+        assert frames[0].timestamp_s == 0
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        assert len(frames) == pytest.approx((20 - 2.52) * fps, abs=1)
+        for frame in frames:
+            assert read_number(frame.image) - cut == pytest.approx(frame.timestamp_s * rate, abs=0.05)
+        parts = [
+            (frame.index, frame.timestamp_s)
+            for first, stop in [(0, 5), (5, None)]
+            for frame in samples(path, fps, first=first, stop=stop)
+        ]
+        assert parts == [(frame.index, frame.timestamp_s) for frame in frames]
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg2.ts", "mpeg1.mpg"])
+def test_start_times_that_are_not_zero(golden, tmp_path: Path, name: str) -> None:
+    path = shifted(golden[name], tmp_path / name, 33.4)
+    with av.open(str(path)) as container:
+        assert container.start_time > 30_000_000
+    moved, kept = samples(path), samples(golden[name])
+    assert [frame.index for frame in moved] == [frame.index for frame in kept]
+    for one, other in zip(moved, kept, strict=True):
+        assert one.timestamp_s == pytest.approx(other.timestamp_s, abs=2e-3)
+        np.testing.assert_array_equal(one.image, other.image)
+
+
 def test_irregular_times(tmp_path: Path) -> None:
     """A variable rate: dense at first, then a frame every 0.7 s, then a gap."""
     times = [n / 30 for n in range(90)] + [3 + 0.7 * n for n in range(10)] + [20.25, 20.5, 21.05]

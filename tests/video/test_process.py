@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -91,3 +92,41 @@ def test_ffmpeg_s_complaint_is_kept_and_not_shown(decoder, tmp_path: Path, make_
     assert header["outcome"]["failure"].startswith("not a video that FFmpeg can read")
     assert decoder.last_complaint() == "[mov,mp4,m4a,3gp,3g2,mj2] moov atom not found"
     assert capfd.readouterr().err == ""
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most that a process has held in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory from /proc")
+def test_memory_does_not_grow_with_the_video(decoder, tmp_path: Path, make_video) -> None:
+    """An hour of 1080p, against a minute of it."""
+    minute = make_video(tmp_path / "minute.mkv", seconds=60, fps=10, codec="libx264", size=(1920, 1080))
+    hour = repeated(minute, tmp_path / "hour.mkv", times=60, period_s=60)
+    peaks = []
+    for path in (minute, hour):
+        answers = list(decoder.run({**extract(path), "fps": 0.05}, timeout_s=300))
+        assert answers[-1][0]["outcome"]["failure"] is None
+        peaks.append(peak_memory_mb(decoder.pid))
+    assert answers[-1][0]["outcome"]["duration_s"] == pytest.approx(3600, abs=1)
+    assert len(answers) == 181
+    assert peaks[1] < 500
+    assert peaks[1] - peaks[0] < 50
+
+
+def repeated(source: Path, target: Path, *, times: int, period_s: int) -> Path:
+    """A file's packets again and again, on one clock."""
+    with av.open(str(target), "w") as output:
+        out = None
+        for number in range(times):
+            with av.open(str(source)) as container:
+                stream = container.streams.video[0]
+                out = out or output.add_stream_from_template(stream)
+                for packet in container.demux(stream):
+                    if packet.dts is not None:
+                        ticks = round(number * period_s / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, out
+                        output.mux(packet)
+    return target

@@ -1,0 +1,123 @@
+"""Videos on a real S3 API on loopback, with credentials from the environment alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3fs
+from conftest import FAST_START, ROOT
+from moto.server import ThreadedMotoServer
+
+from framewatch.cli import main
+from framewatch.errors import InputError
+from framewatch.pipeline import lock
+from framewatch.tables import Tables
+from framewatch.video.decoder import Decoding
+from framewatch.video.probe import OpenVideo
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """Variables that lead to the server and open it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    _, port = server.get_host_and_port()
+    yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    server.stop()
+
+
+@pytest.fixture
+def bucket(environment, monkeypatch) -> Iterator[s3fs.S3FileSystem]:
+    """An empty bucket `clips`, for this process too."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    filesystem = s3fs.S3FileSystem()
+    filesystem.mkdir("clips")
+    yield filesystem
+    filesystem.rm("clips", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
+    """A process of its own: Spark's workers have the environment that their session began with."""
+    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "framewatch.cli", "extract", *arguments, *fast, "spark.master=local[2]"],
+        cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_videos_on_s3_equal_local_ones(
+    spark, bucket, environment, make_video, tmp_path: Path, capsys
+) -> None:
+    videos = tmp_path / "videos"
+    make_video(videos / "a b#1%.mp4", seconds=3, codec="libx264")
+    make_video(videos / "b.mpg", seconds=3)
+    make_video(videos / "c.avi", seconds=3, codec="mpeg4")
+    (videos / "empty.mp4").write_bytes(b"")
+    names = sorted(path.name for path in videos.iterdir())
+    for name in names:
+        bucket.put(str(videos / name), f"clips/{name}")
+    lines = [f"s3://clips/{name}" for name in names] + ["s3a://clips/gone.mp4"]
+    (tmp_path / "list.csv").write_text("video\n" + "\n".join(lines) + "\n")
+    common = ["extract.chunk_s=1", "extract.max_failed_share=1"]
+    remote = [f"videos.train={tmp_path}/list.csv", f"output={tmp_path}/remote", *common]
+    done = run(environment, *remote)
+    assert "extract: 5 videos (3 ok, 0 partial, 2 failed), 9 frames" in done.stdout, done.stderr[-2000:]
+    assert main(["extract", f"videos.train={videos}", f"output={tmp_path}/local", *common]) == 0
+    frames = [
+        [
+            (row["video"].rpartition("/")[2], row["frame_index"], row["timestamp_s"], row["content"])
+            for row in Tables(spark, f"{tmp_path}/{side}").read("frames").orderBy("origin").collect()
+        ]
+        for side in ("remote", "local")
+    ]
+    assert frames[0] == frames[1]
+    ledger = {row["video"]: row for row in Tables(spark, f"{tmp_path}/remote").read("videos").collect()}
+    assert ledger["s3://clips/empty.mp4"]["error"] == "the file is empty"
+    assert "cannot be read" in ledger["s3a://clips/gone.mp4"]["error"]
+    assert ledger["s3://clips/b.mpg"]["size_bytes"] == (videos / "b.mpg").stat().st_size
+    again = run(environment, *remote)
+    assert "extract: nothing new: the ledger has all 5 videos" in again.stdout, again.stderr[-2000:]
+
+
+def test_without_credentials_each_video_says_so(spark, bucket, environment, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("video\ns3://clips/a.mp4\n")
+    bare = {name: value for name, value in environment.items() if name not in CREDENTIALS}
+    bare |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    done = run(bare, f"videos.train={tmp_path}/list.csv", f"output={tmp_path}/out")
+    assert done.returncode == 2
+    assert "Unable to locate credentials" in done.stderr.splitlines()[-1]
+
+
+def test_a_part_reads_its_part_of_the_file(bucket, make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "long.mkv", seconds=240, fps=2, codec="rawvideo", size=(320, 240))
+    assert path.stat().st_size > 24 << 20  # several times what is read at once
+    bucket.put(str(path), "clips/long.mkv")
+    decoding = Decoding("s3://clips/long.mkv", 1, first=200, stop=203)
+    assert [frame.index for frame in decoding.samples()] == [200, 201, 202]
+    with OpenVideo("s3://clips/long.mkv") as video:
+        video.container.seek(200_000_000)
+        next(video.container.decode(video.stream))
+        assert video._file.cache.total_requested_bytes < path.stat().st_size / 2
+
+
+def test_two_runs_at_once_on_remote_storage(bucket, monkeypatch) -> None:
+    monkeypatch.setattr(lock, "LEASE_S", 4)
+    with lock.alone("s3://clips/out", "extract"):
+        for wait_s in (0, 5):  # it is renewed
+            lock.time.sleep(wait_s)
+            with pytest.raises(InputError, match=r"is in use by another run \(extract, process"):
+                lock.alone("s3://clips/out", "featurize").__enter__()
+    assert not bucket.exists("clips/out/.lock")
+    lock._write("s3://clips/out/.lock", {"id": "dead", "holder": "a run that was killed"})
+    lock.time.sleep(4.1)
+    with lock.alone("s3://clips/out", "extract"):
+        pass
