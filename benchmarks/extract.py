@@ -91,6 +91,7 @@ def repeat(path: Path, once: Path, kind: Kind, seconds: float) -> None:
         while end_s < seconds:
             with av.open(str(once)) as source:
                 stream = source.streams.video[0]
+                shift_s -= Fraction(source.start_time or 0, av.time_base)
                 out = out or target.add_stream_from_template(stream)
                 for packet in source.demux(stream):
                     if packet.dts is None:
@@ -161,7 +162,7 @@ def framewatch(
     spark: SparkSession, paths: list[Path], *, chunk_s: float = 1e9, sampling: Sampling = EXACT
 ) -> None:
     """Plan and extract; the rows go nowhere."""
-    videos = listing.list_videos(spark, [str(path) for path in paths]).orderBy("video").collect()
+    videos = listing.list_videos(spark, [str(path) for path in paths]).collect()
     parts = frames.plan_parts(spark, videos, sampling=sampling, chunk_s=chunk_s)
     extracted = frames.extract_frames(parts, sampling=sampling, images_root="out")
     extracted.write.format("noop").mode("overwrite").save()

@@ -6,11 +6,12 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import LongType, StructField, StructType
@@ -26,6 +27,7 @@ VIDEO_SUFFIXES = (
 # A pattern that ends in one of these is a list of videos, in a column `video`.
 LIST_SUFFIXES = (".csv", ".parquet")
 _STATUS = StructType([*fields(LISTING, "video", "size_bytes"), StructField("modified_ms", LongType())])
+_FOUND = StructType([*_STATUS.fields, *fields(LISTING, "name")])
 Status = tuple[str, int, int | None]
 _WILDCARD = re.compile(r"[*?\[{]")
 _SCHEME_AND_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?"
@@ -41,24 +43,22 @@ def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | Non
         root: names are paths below it; by default below each pattern's part without wildcards.
 
     Returns:
-        `video`, `size_bytes`, `modified_at`, and `name`: the path below the root, without its extension.
+        `video`, `size_bytes`, `modified_at`, and `name`: the path below the root, without its extension. A
+        video that several patterns match is there once. Rows are in order of URI.
 
     Raises:
         InputError: a pattern matches no video, or a list has no such column.
     """
-    listings = [_list_one(spark, pattern, root) for pattern in patterns]
-    return functools.reduce(DataFrame.union, listings).dropDuplicates(["video"])
-
-
-def _list_one(spark: SparkSession, pattern: str, root: str | None) -> DataFrame:
-    if pattern.rstrip("/").lower().endswith(LIST_SUFFIXES):
-        rows = _read_list(spark, pattern)
-    else:
-        rows, root = _list_pattern(spark, pattern), root or _fixed_part(pattern)
-    # Collected by now: a file that changes meanwhile must not have two identities.
-    files = spark.createDataFrame(rows, _STATUS)
-    modified_at = F.timestamp_millis("modified_ms").alias("modified_at")
-    return files.select("video", "size_bytes", modified_at, _name(F.col("video"), root).alias("name"))
+    # Collected: a file that changes meanwhile must not have two identities.
+    found: dict[str, tuple[Any, ...]] = {}
+    for pattern in patterns:
+        is_list = pattern.rstrip("/").lower().endswith(LIST_SUFFIXES)
+        files = (_read_list if is_list else _list_pattern)(spark, pattern)
+        top = root or (None if is_list else _fixed_part(pattern))
+        for video, size_bytes, modified_ms in files:
+            found.setdefault(video, (video, size_bytes, modified_ms, _name(video, top)))
+    rows = spark.createDataFrame([found[video] for video in sorted(found)], _FOUND)
+    return rows.select("video", "size_bytes", F.timestamp_millis("modified_ms").alias("modified_at"), "name")
 
 
 def _read_list(spark: SparkSession, pattern: str) -> list[Status]:
@@ -148,19 +148,16 @@ def _fixed_part(pattern: str) -> str:
     return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else ".")
 
 
-def _name(video: Column, root: str | None) -> Column:
+def _name(video: str, root: str | None) -> str:
     """The path below the root, without its extension; the file's own name where it is not below."""
-    path = F.regexp_replace(video, _SCHEME_AND_HOST, "")
-    base = F.substring_index(path, "/", -1)
-    return F.regexp_replace(base if root is None else _below(path, root), r"\.[^./]*$", "")
-
-
-def _below(path: Column, root: str) -> Column:
-    bare_root = re.sub(_SCHEME_AND_HOST, "", root)
-    top = posixpath.normpath(bare_root if bare_root.startswith("/") else os.path.abspath(bare_root))
-    prefix = top.rstrip("/") + "/"
-    below = F.when(path.startswith(prefix), F.substring(path, len(prefix) + 1, 2**31 - 1))
-    return F.coalesce(below, F.substring_index(path, "/", -1))
+    path = re.sub(_SCHEME_AND_HOST, "", video)
+    base = path.rpartition("/")[2]
+    if root is not None:
+        bare_root = re.sub(_SCHEME_AND_HOST, "", root)
+        top = posixpath.normpath(bare_root if bare_root.startswith("/") else os.path.abspath(bare_root))
+        prefix = top.rstrip("/") + "/"
+        base = path.removeprefix(prefix) if path.startswith(prefix) else base
+    return re.sub(r"\.[^./]*\Z", "", base)
 
 
 def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 
 from framewatch.errors import VideoError
 from framewatch.video.groups import Group, IrregularError, groups
-from framewatch.video.picture import to_bgr
+from framewatch.video.picture import Pictures
 from framewatch.video.sampling import SampleClock
 from framewatch.video.stream import Stream
 
@@ -74,6 +74,9 @@ class Decoding:
         self.duration_s, self.num_samples = 0.0, 0
         self._start_pts: int | None = None
         self._clock = SampleClock(fps, self.info.frame_duration_s)
+        # Of the time base: a Fraction would round no better, and take a tenth of the time.
+        self._numerator, self._denominator = self._stream.time_base.as_integer_ratio()
+        self._pictures = Pictures(max_side=max_side)
 
     @property
     def num_damaged(self) -> int:
@@ -110,6 +113,8 @@ class Decoding:
         self._stream.num_damaged = 0  # what lies before the range is another part's to tell
         before: Group | None = None
         for group in groups(packets):
+            if before is None and self._first == 0 and group.packets[0].pts > self._start:
+                raise IrregularError  # there are frames before the first keyframe
             ahead = dataclasses.replace(self._clock)
             taken = {pts: ahead.take(self._seconds_of(pts)) for pts in group.shown if pts >= self._start}
             samples = {pts: index for pts, index in taken.items() if index is not None}
@@ -173,7 +178,7 @@ class Decoding:
                 return
             if index is not None and index >= self._first:
                 self.num_samples += 1
-                image = to_bgr(frame, self._stream.aspect, max_side=self._max_side)
+                image = self._pictures.upright(frame, self._stream.aspect)
                 yield DecodedFrame(index, timestamp_s, image)
 
     def _has_shown(self, timestamp_s: float) -> None:
@@ -212,7 +217,10 @@ class Decoding:
         return index is not None and index < self._first
 
     def _timed(self, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
-        """Each frame with its time from the start of the video, which only grows."""
+        """Each frame with its time from the start of the video, which only grows.
+
+        Frames that come out far out of order, as behind a lost keyframe, are left out.
+        """
         shift_s, last_s = -self._stream.uncertainty_s, None
         for frame in frames:
             if frame.pts is None:
@@ -224,6 +232,8 @@ class Decoding:
                     next_s = last_s + self.info.frame_duration_s
                     if last_s - timestamp_s > _RESET_S:
                         shift_s += next_s - timestamp_s
+                    elif next_s - timestamp_s > _RESET_S / 2:
+                        continue  # else many such would add up to a clock that starts anew
                     timestamp_s = next_s
             last_s = timestamp_s
             yield timestamp_s, frame
@@ -235,4 +245,4 @@ class Decoding:
 
     def _seconds_of(self, pts: int) -> float:
         """From the first frame, whose time is known by now."""
-        return float((pts - self._start) * self._stream.time_base)
+        return (pts - self._start) * self._numerator / self._denominator

@@ -38,17 +38,19 @@ class Group:
 def groups(packets: Iterable[Any]) -> Iterator[Group]:
     """Takes a stream's packets apart at its keyframes.
 
+    What comes before the first keyframe is left out.
+
     Raises:
-        IrregularError: a packet has no time, times repeat or step back, or a group has more than
-            `MAX_GROUP_BYTES`.
+        IrregularError: there is no keyframe, a packet has no time, times repeat or step back, or a group
+            has more than `MAX_GROUP_BYTES`.
     """
     current: list[Any] = []
     coming: list[Any] = []  # the next keyframe and what is shown before it, until its own group begins
     num_bytes = 0
     for packet in packets:
-        if packet.size == 0:  # the last, which flushes decoders
-            continue
         num_bytes = packet.size + (0 if packet.is_keyframe else num_bytes)
+        if packet.size == 0 or (not current and not packet.is_keyframe and num_bytes < MAX_GROUP_BYTES):
+            continue  # the last, which flushes decoders; or what comes before the first keyframe
         if packet.pts is None or num_bytes > MAX_GROUP_BYTES:
             raise IrregularError
         if coming and (packet.is_keyframe or packet.pts > coming[0].pts):
@@ -62,8 +64,9 @@ def groups(packets: Iterable[Any]) -> Iterator[Group]:
     if coming:
         yield _group(current, coming)
         current = coming
-    if current:
-        yield _group(current, [])
+    if not current:
+        raise IrregularError
+    yield _group(current, [])
 
 
 def _require_order(packets: list[Any]) -> None:

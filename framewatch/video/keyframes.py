@@ -9,7 +9,6 @@ from typing import Any
 
 from framewatch.errors import VideoError
 from framewatch.video.decoder import DecodedFrame, Decoding
-from framewatch.video.picture import to_bgr
 from framewatch.video.sampling import SampleClock
 
 # Each gap is decoded from seconds before it: with more of them, decoding everything once is faster.
@@ -110,7 +109,7 @@ class KeyframeDecoding(Decoding):
                 index = chosen.get(frame.pts)
                 if index is not None:
                     self.num_samples += 1
-                    image = to_bgr(frame, self._stream.aspect, max_side=self._max_side)
+                    image = self._pictures.upright(frame, self._stream.aspect)
                     yield DecodedFrame(index, self._seconds_of(frame.pts), image)
 
     def _exactly(self, missing: list[int]) -> Iterator[DecodedFrame]:

@@ -262,7 +262,7 @@ def test_edit_lists(golden, tmp_path: Path, name: str) -> None:
         assert parts == [(frame.index, frame.timestamp_s) for frame in frames]
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg2.ts", "mpeg1.mpg"])
+@pytest.mark.parametrize("name", ["hevc.mp4", "vp9.webm", "mpeg2.ts", "mpeg1.mpg"])
 def test_start_times_that_are_not_zero(golden, tmp_path: Path, name: str) -> None:
     path = shifted(golden[name], tmp_path / name, 33.4)
     with av.open(str(path)) as container:
@@ -272,6 +272,38 @@ def test_start_times_that_are_not_zero(golden, tmp_path: Path, name: str) -> Non
     for one, other in zip(moved, kept, strict=True):
         assert one.timestamp_s == pytest.approx(other.timestamp_s, abs=2e-3)
         np.testing.assert_array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("name", ["mpeg2.ts", "h264.ts"])
+def test_recordings_that_begin_between_keyframes(golden, tmp_path: Path, name: str) -> None:
+    """A recorder's file cut anywhere: time begins with the first frame that can be decoded."""
+    rate = dict((kind[0], kind[3]) for kind in KINDS)[name]
+    data = golden[name].read_bytes()
+    path = tmp_path / name
+    path.write_bytes(data[len(data) // 8 // 188 * 188 :])
+    frames = samples(path)
+    begin = read_number(frames[0].image)
+    assert begin > 0
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for frame in frames:
+        assert read_number(frame.image) - begin == pytest.approx(frame.timestamp_s * rate, abs=0.05)
+    assert len(list(samples(path, 30))) == pytest.approx(20 * rate - begin, abs=1)  # all were read
+
+
+def test_time_does_not_run_away_where_frames_are_lost(tmp_path: Path) -> None:
+    """Keyframes lost again and again: the frames behind them come out in no order."""
+    whole = encode(tmp_path / "whole.mp4", "libx264", {"bf": "3"}, Fraction(25), num_frames=1000)
+    path = tmp_path / "lossy.mkv"
+    with av.open(str(whole)) as container, av.open(str(path), "w") as output:
+        stream = container.streams.video[0]
+        out = output.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in container.demux(stream) if packet.size):
+            if number % 36:
+                packet.stream = out
+                output.mux(packet)
+    decoding = Decoding(str(path), 1)
+    assert [frame.index for frame in decoding.samples()] == pytest.approx(list(range(40)), abs=1)
+    assert decoding.duration_s == pytest.approx(40, abs=1)
 
 
 def test_irregular_times(tmp_path: Path) -> None:

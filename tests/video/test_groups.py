@@ -51,6 +51,11 @@ def test_the_end_of_a_stream_is_no_packet() -> None:
     assert [group.shown for group in groups(iter(ended))] == [[0, 1]]
 
 
+def test_what_comes_before_the_first_keyframe_is_left_out() -> None:
+    stream = [packet(5), packet(6), packet(7, key=True), packet(8)]
+    assert [group.shown for group in groups(iter(stream))] == [[7, 8]]
+
+
 def test_what_an_edit_list_cuts_off_is_needed_and_not_shown() -> None:
     [group] = groups(iter([packet(-2, key=True, discard=True), packet(-1, discard=True), packet(0)]))
     assert group.shown == [0]
@@ -58,7 +63,7 @@ def test_what_an_edit_list_cuts_off_is_needed_and_not_shown() -> None:
 
 
 IRREGULAR = {
-    "no keyframe first": [packet(0), packet(1, key=True)],
+    "no keyframe": [packet(0), packet(1)],
     "no time": [packet(0, key=True), packet(None)],
     "a time twice": [packet(0, key=True), packet(1), packet(1)],
     "a clock that starts anew": [packet(0, key=True), packet(1), packet(0, key=True), packet(1)],
