@@ -64,6 +64,7 @@ _OUTCOME = StructType(
 EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
+_MOST_PARTS = 10_000
 # Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
 _ROWS_AT_ONCE = 32
 # About 50 MB of CCTV frames a Parquet file.
@@ -121,6 +122,7 @@ def plan_parts(
         plan = plans[video["video"]]
         num_samples = math.ceil((plan["duration_s"] or 0) * sampling.fps)
         num_parts = max(1, math.ceil(num_samples / samples_per_part)) if plan["splittable"] else 1
+        num_parts = min(num_parts, _MOST_PARTS)  # a damaged header may tell of years
         for part in range(num_parts):
             last = part == num_parts - 1
             first, stop = part * samples_per_part, None if last else (part + 1) * samples_per_part
@@ -209,9 +211,8 @@ def _extract_batches(
     pending: list[dict[str, Any]] = []
     for batch in batches:
         for part in batch.to_pylist():
-            for row in _extract_part(part, storage.join(images_root, part["name"]), sampling):
-                if write_images and row["content"]:
-                    storage.write_bytes(row["origin"], row["content"])
+            prefix = storage.join(images_root, part["name"])
+            for row in _extract_part(part, prefix, sampling, write_images=write_images):
                 pending.append(row)
                 if len(pending) == _ROWS_AT_ONCE:
                     yield pa.RecordBatch.from_pylist(pending, arrow_schema)
@@ -220,7 +221,9 @@ def _extract_batches(
         yield pa.RecordBatch.from_pylist(pending, arrow_schema)
 
 
-def _extract_part(part: dict[str, Any], prefix: str, sampling: Sampling) -> Iterator[dict[str, Any]]:
+def _extract_part(
+    part: dict[str, Any], prefix: str, sampling: Sampling, *, write_images: bool
+) -> Iterator[dict[str, Any]]:
     """Rows of a part's frames, then its outcome; a failure is an outcome too, never an exception."""
     request = {
         "task": "extract",
@@ -239,11 +242,16 @@ def _extract_part(part: dict[str, Any], prefix: str, sampling: Sampling) -> Iter
             if "outcome" in header:
                 outcome = header["outcome"]
             else:
+                row = _frame_row(header, jpeg, part["video"], prefix)
+                if write_images:
+                    storage.write_bytes(row["origin"], jpeg)
                 num_frames += 1
-                yield _frame_row(header, jpeg, part["video"], prefix)
+                yield row
     except VideoError as error:
         outcome = {"failure": str(error)}
-    told = {"num_frames": num_frames, "complaint": _decoder().last_complaint(), **outcome}
+    except OSError as error:
+        outcome = {"failure": f"a picture cannot be written: {error.strerror or error} ({error.filename})"}
+    told = {"complaint": _decoder().last_complaint(), **outcome, "num_frames": num_frames}
     yield {"video": part["video"], "outcome": told, "content": None}
 
 

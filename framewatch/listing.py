@@ -114,8 +114,7 @@ def _list_pattern(spark: SparkSession, pattern: str) -> list[Status]:
             f"Spark here cannot list '{pattern}', as it has no connector for {scheme}: add one by "
             "spark.conf.spark.jars.packages, or give a list of URIs in a CSV file, which needs none"
         ) from error
-    if "." not in pattern.rstrip("/").rsplit("/", 1)[-1].strip("."):  # a directory, or a glob of any names
-        files = [file for file in files if _has_suffix(file[0])]
+    files = [file for file in files if _has_suffix(file[0]) or _is_named(file[0], pattern)]
     files += [(path, 0, None) for path in _directories(pattern, files)]
     if not files:
         raise InputError(nothing)
@@ -129,6 +128,12 @@ def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
     found = {path: (path, length, modified_ms) for path, length, modified_ms in rows}
     paths = [re.sub("^file:/+", "file:/", unquote(uri)) for uri in scan.inputFiles()]
     return [found.get(path, (path, 0, None)) for path in paths]
+
+
+def _is_named(path: str, pattern: str) -> bool:
+    """Whether a file was asked for by its name, with whatever suffix, rather than found in a directory."""
+    depth = _uri(pattern.rstrip("/"), os.getcwd()).count("/")
+    return "." in pattern.rpartition("/")[2].strip(".") and path.count("/") == depth
 
 
 def _has_suffix(path: str) -> bool:
@@ -168,13 +173,13 @@ def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> Dat
         taken: `video` and `name` of videos that are in the tables already.
 
     Returns:
-        `listing`, where a shared name ends in `~` and six digits of the SHA-1 of the video's URI.
+        `listing`, where a shared name ends in `~` and twelve digits of the SHA-1 of the video's URI.
     """
     require_columns(listing, LISTING.fields, table="listing")
     claims = listing.select("video", "name")
     claims = claims.union(taken.select("video", "name")) if taken is not None else claims
     shared = claims.groupBy("name").agg(F.countDistinct("video").alias("claims")).where("claims > 1")
-    unique = F.concat("name", F.lit("~"), F.substring(F.sha1("video"), 1, 6))
+    unique = F.concat("name", F.lit("~"), F.substring(F.sha1("video"), 1, 12))
     return listing.join(shared, "name", "left").select(
         "video",
         "size_bytes",

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,3 +140,28 @@ def test_too_many_failed_videos_end_the_run_after_writing(spark, make_video, tmp
     assert "2 videos (1 ok, 0 partial, 1 failed), 2 frames" in said
     assert "1 of 2 videos failed, such as file:" in said and "extract.max_failed_share above 0.1" in said
     assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2
+
+
+def test_the_queries_of_the_documentation(spark, undisturbed: Path) -> None:
+    for name in ("videos", "frames"):
+        Tables(spark, str(undisturbed)).read(name).createOrReplaceTempView(name)
+    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "videos.md").read_text(), flags=re.DOTALL)
+    queries = [query for block in blocks for query in block.split(";") if query.strip()]
+    answers = [spark.sql(query).collect() for query in queries]
+    assert len(answers) >= 4
+    assert answers[0][0]["status"] == "ok" and answers[0][0]["hours"] >= 0
+    for name in ("videos", "frames"):
+        spark.catalog.dropTempView(name)
+
+
+def test_a_video_out_of_reach_keeps_its_rows(spark, make_video, tmp_path: Path, capsys) -> None:
+    """A share that is away for a night, or recordings that were deleted after they were read."""
+    video = make_video(tmp_path / "videos" / "a.mpg", seconds=2)
+    (tmp_path / "list.csv").write_text(f"video\n{video}\n")
+    common = [f"videos.train={tmp_path}/list.csv", f"output={tmp_path}/out"]
+    assert main(["extract", *common]) == 0
+    before = contents(spark, tmp_path / "out")
+    video.rename(tmp_path / "away.mpg")
+    assert main(["extract", *common]) == 0
+    assert "extract: nothing new" in capsys.readouterr().out
+    assert contents(spark, tmp_path / "out") == before

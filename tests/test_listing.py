@@ -128,3 +128,14 @@ def test_a_directory_named_like_a_video(spark, tmp_path: Path, make_video) -> No
     assert listed(f"{tmp_path}/*.mp4") == ["camera.mp4/a.mpg", "empty.mp4"]
     assert listed(f"{tmp_path}/empty.mp4") == ["empty.mp4"]
     assert listed(str(tmp_path)) == ["camera.mp4/a.mpg"]
+
+
+def test_directories_with_dots_in_their_names(spark, tmp_path: Path, make_video) -> None:
+    camera = tmp_path / "192.168.1.10"
+    make_video(camera / "a.mpg")
+    (camera / "notes.txt").write_text("not a video")
+    for pattern in (str(camera), f"{tmp_path}/192.*", f"{camera}/"):
+        rows = listing.list_videos(spark, [pattern]).collect()
+        assert [row["video"].rpartition("/")[2] for row in rows] == ["a.mpg"], pattern
+    rows = listing.list_videos(spark, [f"{camera}/*.txt"]).collect()  # asked for by name
+    assert [row["video"].rpartition("/")[2] for row in rows] == ["notes.txt"]

@@ -116,8 +116,8 @@ def test_two_runs_at_once_on_remote_storage(bucket, monkeypatch) -> None:
             lock.time.sleep(wait_s)
             with pytest.raises(InputError, match=r"is in use by another run \(extract, process"):
                 lock.alone("s3://clips/out", "featurize").__enter__()
-    assert not bucket.exists("clips/out/.lock")
-    lock._write("s3://clips/out/.lock", {"id": "dead", "holder": "a run that was killed"})
+    assert not bucket.exists("clips/out/.lease")
+    lock._write("s3://clips/out/.lease", {"id": "dead", "holder": "a run that was killed"})
     lock.time.sleep(4.1)
     with lock.alone("s3://clips/out", "extract"):
         pass

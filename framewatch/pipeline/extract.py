@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
@@ -15,6 +16,7 @@ from framewatch.progress import task_progress
 from framewatch.schema import METADATA_KEY, VIDEOS
 from framewatch.tables import Tables
 
+_AGAIN = ("partial", "failed")
 # A file of another size or time is another video. Empty and missing files have no time here.
 _IDENTITY = ("video", "size_bytes", "modified_at")
 
@@ -36,10 +38,10 @@ def extract(run: Run) -> None:
     config, tables = run.config, run.tables
     listed = list_videos(run)
     if config.extract.mode == "overwrite":
-        tables.delete("features", "frames", "videos")
+        tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
     tables.delete_leftovers()
     _require_same_sampling(tables, _sampling(run).metadata())
-    todo = _new_videos(tables, listed, again=["failed"] if config.extract.mode == "retry" else [])
+    todo = _new_videos(tables, listed, again=_AGAIN if config.extract.mode == "retry" else ())
     started = time.monotonic()
     counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
     if not todo:
@@ -79,10 +81,10 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
-def _new_videos(tables: Tables, listed: DataFrame, again: list[str]) -> list[Row]:
+def _new_videos(tables: Tables, listed: DataFrame, again: Sequence[str]) -> list[Row]:
     """The listed videos that the ledger lacks in this size and modification time, in order of URI.
 
-    So are those whose status is one of `again`.
+    So are those whose status is one of `again`. What is out of reach just now keeps the rows that it has.
     """
     taken = None
     if tables.exists("frames"):
@@ -90,7 +92,9 @@ def _new_videos(tables: Tables, listed: DataFrame, again: list[str]) -> list[Row
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
     named = listing.with_unique_names(listed, taken)
-    ledger = tables.ledger().where(~F.col("status").isin(again))
+    out_of_reach = named.where("size_bytes = 0 and modified_at is null").select("video")
+    named = named.join(out_of_reach.join(tables.ledger(), "video", "left_semi"), "video", "left_anti")
+    ledger = tables.ledger().where(~F.col("status").isin(*again))
     done = ledger.select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
     same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
     return named.join(done, same, "left_anti").orderBy("video").collect()

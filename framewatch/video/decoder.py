@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -122,16 +123,21 @@ class Decoding:
             # Another part has decoded up to its own samples, and told of the damage there.
             told = group.needed(pts for pts, index in samples.items() if index < self._first)
             known = {packet.pts for packet in told}
+            number = self._number_of(group.packets[0].pts)
+            owned = self._decode_all and self._is_wanted(number)
+            if self._decode_all and not owned:
+                known = {packet.pts for packet in group.packets}
             complete, num_damaged = True, self.num_damaged
-            if wanted or (self._decode_all and not known):
+            if wanted or owned:
                 complete = yield from self._chosen(group, wanted, known)
             if complete:
                 self._clock = ahead
                 self._has_shown(self._seconds_of(max(group.shown, default=self._start)))
+                self.duration_s = max(self.duration_s, self._seconds_of(group.end))
             else:
                 self._stream.num_damaged = num_damaged  # the packets are read again
                 yield from self._all_of(group, before, known)
-            if self._stop is not None and self._clock.next >= self._stop:
+            if self._stop is not None and (number if self._decode_all else self._clock.next) >= self._stop:
                 return
             before = group
 
@@ -201,8 +207,14 @@ class Decoding:
             pts = self._start + int(wanted_s / self._stream.time_base)
             sought = self._stream.packets_from(pts, accept=self._is_before_range)
             if sought is not None:
-                return sought
+                # And the group before: it helps where this one is damaged.
+                earlier = self._stream.packets_from(sought[0] - 1, accept=lambda p: p.pts >= self._start)
+                sought = earlier or self._stream.packets_from(pts, accept=self._is_before_range)
+                return sought[1] if sought else self._from_the_start()
             back_s *= 2
+        return self._from_the_start()
+
+    def _from_the_start(self) -> Iterator[Any]:
         self._stream.reopen()
         return self._stream.packets()
 
@@ -211,32 +223,45 @@ class Decoding:
 
         So samples come out as from the start: whether a frame is one depends on the frame before.
         """
-        if packet.pts < self._start:
-            return False
-        index = SampleClock(self._fps, self.info.frame_duration_s).take(self._seconds_of(packet.pts))
-        return index is not None and index < self._first
+        return packet.pts >= self._start and self._number_of(packet.pts) < self._first
+
+    def _number_of(self, pts: int) -> int:
+        """The sample that a frame at `pts` would be, if it were the first after that sample's time."""
+        clock = SampleClock(self._fps, self.info.frame_duration_s)
+        return clock.take(max(0.0, self._seconds_of(pts))) or 0
 
     def _timed(self, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
         """Each frame with its time from the start of the video, which only grows.
 
-        Frames that come out far out of order, as behind a lost keyframe, are left out.
+        Frames that come out far out of order, as behind a lost keyframe, are left out. A frame whose time is
+        far off, while the next goes on from the one before, has a damaged time.
         """
         shift_s, last_s = -self._stream.uncertainty_s, None
-        for frame in frames:
-            if frame.pts is None:
-                timestamp_s = 0.0 if last_s is None else last_s + self.info.frame_duration_s
-            else:
+        for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
+            next_s = 0.0 if last_s is None else last_s + self.info.frame_duration_s
+            timestamp_s = next_s
+            if frame.pts is not None:
                 self._start_pts = frame.pts if self._start_pts is None else self._start_pts
                 timestamp_s = max(0.0, self._seconds_of(frame.pts) + shift_s)
-                if last_s is not None and timestamp_s <= last_s:
-                    next_s = last_s + self.info.frame_duration_s
-                    if last_s - timestamp_s > _RESET_S:
-                        shift_s += next_s - timestamp_s
-                    elif next_s - timestamp_s > _RESET_S / 2:
-                        continue  # else many such would add up to a clock that starts anew
+            if last_s is not None and abs(timestamp_s - last_s) > _RESET_S:
+                if self._goes_on(following, last_s - shift_s):
+                    self._stream.num_damaged += 1
                     timestamp_s = next_s
+                elif timestamp_s < last_s:
+                    shift_s += next_s - timestamp_s
+                    timestamp_s = next_s
+            elif last_s is not None and timestamp_s <= last_s:
+                if next_s - timestamp_s > _RESET_S / 2:
+                    continue  # else many such would add up to a clock that starts anew
+                timestamp_s = next_s
             last_s = timestamp_s
             yield timestamp_s, frame
+
+    def _goes_on(self, frame: Any, last_s: float) -> bool:
+        """Whether a frame is shown shortly after the time `last_s`, of the stream's own clock."""
+        if frame is None or frame.pts is None:
+            return False
+        return 0 < self._seconds_of(frame.pts) - last_s <= _RESET_S + 2 * self.info.frame_duration_s
 
     @property
     def _start(self) -> int:

@@ -76,7 +76,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
         "failure": failure,
         "num_damaged": decoding.num_damaged,
         "duration_s": decoding.duration_s,
-        "expected_s": info.duration_s,
+        "expected_s": info.expected_s,
         "fps": info.fps,
         "width": info.width,
         "height": info.height,

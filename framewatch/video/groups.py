@@ -21,11 +21,13 @@ class Group:
         tail: the next keyframe and the packets behind it that are shown before it: they refer to this
             group too. Empty where there are none.
         shown: presentation times, in ticks, of the frames from this keyframe to the next, in order.
+        end: when the last of them ends, in ticks, as far as the packets tell.
     """
 
     packets: list[Any]
     tail: list[Any]
     shown: list[int]
+    end: int
 
     def needed(self, times: Iterable[int]) -> list[Any]:
         """The packets to decode, in order, for the frames that are shown at `times`; none for none."""
@@ -85,4 +87,5 @@ def _group(current: list[Any], coming: list[Any]) -> Group:
         raise IrregularError
     # What an edit list cuts off is decoded for others to refer to, and not shown.
     shown = sorted(packet.pts for packet in own if not packet.is_discard)
-    return Group(current, coming if leading else [], shown)
+    end = max(packet.pts + (packet.duration or 0) for packet in own)
+    return Group(current, coming if leading else [], shown, end)

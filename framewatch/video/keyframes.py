@@ -9,6 +9,7 @@ from typing import Any
 
 from framewatch.errors import VideoError
 from framewatch.video.decoder import DecodedFrame, Decoding
+from framewatch.video.groups import IrregularError
 from framewatch.video.sampling import SampleClock
 
 # Each gap is decoded from seconds before it: with more of them, decoding everything once is faster.
@@ -66,19 +67,23 @@ class KeyframeDecoding(Decoding):
         """The time, in ticks, of the keyframe for each sample that has one near; empty without one clock."""
         near: dict[int, int] = {}
         last: int | None = None
-        for packet in self._stream.packets():
+        try:
+            frame, packets = self._stream.first_frame()
+        except IrregularError:
+            return near
+        if frame is None or frame.pts is None:
+            return near
+        self._start_pts = frame.pts
+        for packet in packets:
             pts = packet.pts
-            if pts is None or packet.size == 0:
+            if pts is None or packet.size == 0 or packet.is_discard or pts < self._start:
                 continue
             if packet.is_keyframe:
                 if last is not None and pts <= last:
                     return {}
                 last = pts
-                self._start_pts = pts if self._start_pts is None else self._start_pts
                 self._choose(near, pts)
-            if self._start_pts is not None:
-                end_s = self._seconds_of(pts) + self.info.frame_duration_s
-                self.duration_s = max(self.duration_s, end_s)
+            self._has_shown(self._seconds_of(pts))
         return near
 
     def _choose(self, near: dict[int, int], pts: int) -> None:
@@ -96,11 +101,11 @@ class KeyframeDecoding(Decoding):
         """The frames whose times are keys of `chosen`, in order; the decoder sees no others."""
         if not chosen:
             return
-        packets = None
+        sought = None
         if self._first and self.info.has_index:
-            packets = self._stream.packets_from(min(chosen), accept=lambda packet: packet.pts <= min(chosen))
+            sought = self._stream.packets_from(min(chosen), accept=lambda packet: packet.pts <= min(chosen))
         last = max(chosen)
-        for packet in packets or self._stream.packets():
+        for packet in sought[1] if sought else self._stream.packets():
             if packet.pts is not None and packet.pts > last:
                 return
             if packet.pts not in chosen:

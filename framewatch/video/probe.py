@@ -11,8 +11,8 @@ import fsspec
 
 from framewatch.errors import VideoError
 
-# Formats without an index of their frames: only reading them through tells their times and keyframes.
-_WITHOUT_INDEX = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mjpeg"}
+# Formats with an index of their frames. Of others only reading them through tells times and keyframes.
+_WITH_INDEX = {"mov", "matroska", "avi", "asf", "mxf"}
 
 # Read at once from object storage; the default of s3fs, 50 MB, would copy most clips whole.
 _BLOCK_BYTES = 4 << 20
@@ -29,6 +29,7 @@ class VideoInfo:
         codec: FFmpeg's name, such as `h264`.
         container: FFmpeg's name of the file format, such as `matroska`.
         duration_s: by the container's account, often an estimate.
+        expected_s: what the video stream should last; 0 where the container does not say.
     """
 
     fps: float
@@ -37,6 +38,7 @@ class VideoInfo:
     codec: str
     container: str
     duration_s: float
+    expected_s: float
 
     @property
     def frame_duration_s(self) -> float:
@@ -46,7 +48,7 @@ class VideoInfo:
     @property
     def has_index(self) -> bool:
         """Whether the container lists its frames, so that its times can be trusted without reading it."""
-        return self.container not in _WITHOUT_INDEX
+        return self.container in _WITH_INDEX
 
 
 class OpenVideo:
@@ -132,11 +134,13 @@ def _require_readable_file(path: str) -> None:
 def _info(container: Any, stream: Any) -> VideoInfo:
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     if stream.duration and stream.time_base:
-        duration_s = float(stream.duration * stream.time_base)
-    else:
+        duration_s = expected_s = float(stream.duration * stream.time_base)
+    else:  # of the longest stream, which may be another
         duration_s = (container.duration or 0) / av.time_base
-    if rate:  # FFmpeg shortens the duration of a truncated AVI, and keeps its number of frames
-        duration_s = max(duration_s, float(stream.frames / rate))
+        expected_s = duration_s if len(container.streams) == 1 else 0.0
+    if rate and container.format.name == "avi":
+        # FFmpeg shortens the duration of a truncated AVI, and keeps its number of frames.
+        duration_s = expected_s = max(duration_s, float(stream.frames / rate))
     return VideoInfo(
         fps=float(rate) if rate else 0.0,
         width=stream.codec_context.width,
@@ -144,4 +148,5 @@ def _info(container: Any, stream: Any) -> VideoInfo:
         codec=stream.codec_context.name,
         container=container.format.name.split(",")[0],
         duration_s=max(0.0, duration_s),
+        expected_s=max(0.0, expected_s),
     )

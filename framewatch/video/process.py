@@ -8,6 +8,7 @@ FFmpeg's complaints go to its stderr, a file, whose last line tells why a video 
 import contextlib
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -62,8 +63,8 @@ class DecoderProcess:
 
     def last_complaint(self) -> str | None:
         """FFmpeg's last line about the last video."""
-        self._stderr.seek(0)
-        lines = [line.strip() for line in self._stderr.read()[-4000:].decode(errors="replace").splitlines()]
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4000))
+        lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines()]
         told = [line for line in lines if line and not line.startswith("Last message repeated")]
         return _ADDRESS.sub("", told[-1]) if told else None
 
@@ -125,10 +126,23 @@ def _main() -> None:
     # Nothing but answers may reach the pipe, whatever a library prints.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    for line in sys.stdin.buffer:
+    for line in iter(_requests().get, b""):
         for header, data in answer(json.loads(line)):
             out.write(json.dumps({**header, "size": len(data)}).encode() + b"\n" + data)
             out.flush()
+
+
+def _requests() -> "queue.SimpleQueue[bytes]":
+    """The lines of stdin. At its end, when the worker is dead, the process ends, whatever it decodes."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
 
 
 if __name__ == "__main__":

@@ -115,15 +115,22 @@ class Stream:
         """The first frame that can be decoded, or None; and all packets, those read for it too.
 
         Raises:
-            IrregularError: there is none in the first `MAX_GROUP_BYTES`.
+            IrregularError: there is none in the first `MAX_GROUP_BYTES`, or packets may be half frames.
         """
         packets = self.packets()
         read: list[Any] = []
         frame = next(self.frames(_recorded(packets, read)), None)
+        fields = frame is not None and frame.interlaced_frame and self.info.codec == "h264"
+        if fields and not self.info.has_index:
+            raise IrregularError  # a field may be a packet of its own: half a frame to skip or to end with
         return frame, itertools.chain(read, packets)
 
-    def packets_from(self, pts: int, *, accept: Callable[[Any], bool]) -> Iterator[Any] | None:
-        """Packets from the keyframe before `pts`, found by the container's index; None if not accepted."""
+    def packets_from(self, pts: int, *, accept: Callable[[Any], bool]) -> tuple[int, Iterator[Any]] | None:
+        """The keyframe before `pts`, found by the container's index; None if it is not accepted.
+
+        Returns:
+            Its time, and the packets from there on.
+        """
         try:
             self._video.container.seek(pts, stream=self._video.stream)
         except av.error.FFmpegError:
@@ -132,7 +139,7 @@ class Stream:
         keyframe = next((packet for packet in packets if packet.is_keyframe), None)
         if keyframe is None or keyframe.pts is None or not accept(keyframe):
             return None
-        return itertools.chain([keyframe], packets)
+        return keyframe.pts, itertools.chain([keyframe], packets)
 
 
 def _recorded(packets: Iterable[Any], read: list[Any]) -> Iterator[Any]:

@@ -76,3 +76,23 @@ def test_what_is_no_video_says_why(tmp_path: Path, make, reason: str) -> None:
     make(path)
     with pytest.raises(VideoError, match=reason):
         list(Decoding(str(path), fps=1).samples())
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "a.mkv", seconds=60, fps=2, codec="rawvideo", size=(320, 240))
+    decoding = Decoding(str(path), fps=1)
+    samples = decoding.samples()
+    first = next(samples)
+    os.truncate(path, path.stat().st_size // 2)
+    rest = list(samples)
+    assert first.index == 0
+    assert 0 < len(rest) < 58
+    assert decoding.info.duration_s - decoding.duration_s > 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_without_permission_says_so(tmp_path: Path, make_video) -> None:
+    path = make_video(tmp_path / "a.mp4", codec="libx264")
+    path.chmod(0)
+    with pytest.raises(VideoError, match="the file cannot be read: Permission denied"):
+        Decoding(str(path), fps=1)

@@ -246,7 +246,14 @@ def test_edit_lists(golden, tmp_path: Path, name: str) -> None:
     with av.open(str(path)) as container:
         assert any(packet.is_discard for packet in container.demux(video=0))
     for fps in (1, 4.7):
-        frames = samples(path, fps)
+        decoding = Decoding(str(path), fps)
+        frames = list(decoding.samples())
+        assert decoding.info.expected_s == pytest.approx(decoding.duration_s, abs=0.2)
+        keyframes = list(KeyframeDecoding(str(path), fps, tolerance_s=0.3).samples())
+        assert [frame.index for frame in keyframes] == [frame.index for frame in frames]
+        for frame in keyframes:
+            number = read_number(frame.image) - read_number(frames[0].image)
+            assert number == pytest.approx(frame.timestamp_s * rate, abs=0.05)
         cut = read_number(frames[0].image)
         assert cut == pytest.approx(2.52 * rate, abs=1)
         assert frames[0].timestamp_s == 0
@@ -288,6 +295,47 @@ def test_recordings_that_begin_between_keyframes(golden, tmp_path: Path, name: s
     for frame in frames:
         assert read_number(frame.image) - begin == pytest.approx(frame.timestamp_s * rate, abs=0.05)
     assert len(list(samples(path, 30))) == pytest.approx(20 * rate - begin, abs=1)  # all were read
+
+
+@pytest.mark.parametrize("off_s", [3, 200])
+def test_a_damaged_time_moves_nothing_else(golden, tmp_path: Path, off_s: int) -> None:
+    path = tmp_path / "flipped.mkv"
+    with av.open(str(golden["h264.mp4"])) as container, av.open(str(path), "w") as output:
+        stream = container.streams.video[0]
+        out = output.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in container.demux(stream) if packet.size):
+            packet.pts += round(off_s / packet.time_base) if number == 250 else 0
+            packet.stream = out
+            output.mux(packet)
+    decoding = Decoding(str(path), 1)
+    frames = list(decoding.samples())
+    assert [frame.index for frame in frames] == list(range(20))
+    rate = dict((kind[0], kind[3]) for kind in KINDS)["h264.mp4"]
+    for frame in frames:
+        assert read_number(frame.image) == pytest.approx(frame.timestamp_s * rate, abs=1)
+    assert decoding.duration_s == pytest.approx(20, abs=0.2)
+    assert decoding.num_damaged >= 1
+
+
+@pytest.mark.parametrize("decode_all", [False, True])
+@pytest.mark.parametrize("name", ["mpeg4.avi", "h264.mp4", "mpeg2.ts"])
+def test_parts_of_damaged_videos_equal_the_whole(golden, tmp_path: Path, name: str, decode_all: bool) -> None:
+    data = bytearray(golden[name].read_bytes())
+    places = np.random.default_rng(3).integers(len(data) // 20, len(data) * 19 // 20, 25)
+    for place in places:
+        data[place] ^= 0xFF
+    path = tmp_path / name
+    path.write_bytes(data)
+
+    def read(**part) -> tuple[list[tuple], int]:
+        decoding = Decoding(str(path), 1, decode_all=decode_all, **part)
+        frames = [(f.index, f.timestamp_s, f.image.tobytes()) for f in decoding.samples()]
+        return frames, decoding.num_damaged
+
+    whole, num_damaged = read()
+    parts = [read(first=first, stop=stop) for first, stop in [(0, 4), (4, 9), (9, 13), (13, None)]]
+    assert [frame for frames, _ in parts for frame in frames] == whole
+    assert sum(damaged for _, damaged in parts) == num_damaged > 0
 
 
 def test_time_does_not_run_away_where_frames_are_lost(tmp_path: Path) -> None:

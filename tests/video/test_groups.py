@@ -12,7 +12,7 @@ from framewatch.video.groups import IrregularError, groups
 
 
 def packet(pts: int | None, *, key: bool = False, size: int = 10, discard: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(pts=pts, is_keyframe=key, size=size, is_discard=discard)
+    return SimpleNamespace(pts=pts, is_keyframe=key, size=size, is_discard=discard, duration=1)
 
 
 @st.composite
