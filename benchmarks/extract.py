@@ -104,10 +104,10 @@ def repeat(path: Path, once: Path, kind: Kind, seconds: float) -> None:
             shift_s = Fraction(round(end_s * kind.rate), kind.rate)
 
 
-def make(directory: Path, source: Path, seconds: float) -> dict[Kind, list[Path]]:
+def make(directory: Path, source: Path, kinds: list[Kind], seconds: float) -> dict[Kind, list[Path]]:
     """Two copies of a file of each kind."""
     made = {}
-    for kind in KINDS:
+    for kind in kinds:
         once, path, copy = (directory / part / kind.name for part in ("once", "0", "1"))
         for file in (once, path, copy):
             file.parent.mkdir(exist_ok=True)
@@ -185,6 +185,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--source", type=Path, help="a video or a directory of them to repeat")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, metavar="FILE", help=f"of these: {', '.join(names)}"
+    )
+    parser.add_argument("--split-only", action="store_true", help="measure local[1] and local[2] only")
     parser.add_argument("--seconds", type=float, default=600, help="of each file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of each side (default: %(default)s)")
     args = parser.parse_args()
@@ -196,8 +201,10 @@ def main() -> None:
 
             source = directory / "samples"
             draw_samples(source)
-        files = make(directory, source, args.seconds)
-        compare(files, args.seconds, args.rounds, directory)
+        kinds = [kind for kind in KINDS if not args.only or kind.name in args.only]
+        files = make(directory, source, kinds, args.seconds)
+        if not args.split_only:
+            compare(files, args.seconds, args.rounds, directory)
         split(files, args.seconds, args.rounds)
 
 
