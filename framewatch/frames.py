@@ -2,11 +2,9 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -20,8 +18,6 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from framewatch import storage
-from framewatch.errors import VideoError
 from framewatch.schema import (
     FRAMES,
     JPEG_METADATA,
@@ -32,7 +28,7 @@ from framewatch.schema import (
     require_columns,
 )
 from framewatch.video.outcome import combined
-from framewatch.video.process import DecoderProcess
+from framewatch.video.worker import Sampling, extract_batches, plan_batches
 
 # A range of one video's samples, [first, stop); stop is null for all to the end.
 PARTS = StructType(
@@ -65,37 +61,8 @@ EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
 _MOST_PARTS = 10_000
-# Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
-_ROWS_AT_ONCE = 32
 # About 50 MB of CCTV frames a Parquet file.
 _FRAMES_PER_FILE = 2000
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How frames are taken and kept.
-
-    Attributes:
-        fps: samples a second.
-        jpeg_quality: 1 to 100.
-        max_side: the longer side of larger frames, pixels; 0 for any.
-        timeout_s: what one task may take of a video before it is given up.
-        tolerance_s: above 0, the keyframe nearest to each sample's time is taken, if it is this near.
-        decode_all: decode also what no sample needs, so that all damage is found.
-    """
-
-    fps: float = 1.0
-    jpeg_quality: int = 95
-    max_side: int = 0
-    timeout_s: float = 3600.0
-    tolerance_s: float = 0.0
-    decode_all: bool = False
-
-    def metadata(self) -> dict[str, float]:
-        """What the metadata of `content` says: frames that differ in it are not mixed."""
-        told: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
-        more = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
-        return {**told, **{name: value for name, value in more.items() if value}}
 
 
 def plan_parts(
@@ -114,7 +81,9 @@ def plan_parts(
     """
     listed = spark.createDataFrame([tuple(row[name] for name in LISTING.names) for row in videos], LISTING)
     spread = listed.select("video").repartition(len(videos))
-    work = functools.partial(_plan_batches, chunk_s=chunk_s, timeout_s=sampling.timeout_s)
+    work = functools.partial(
+        plan_batches, schema=to_arrow_schema(_PLAN), chunk_s=chunk_s, timeout_s=sampling.timeout_s
+    )
     plans = {row["video"]: row for row in spread.mapInArrow(work, _PLAN).collect()}
     samples_per_part = max(1, math.floor(chunk_s * sampling.fps))
     parts: list[tuple[float, tuple[Any, ...]]] = []
@@ -151,7 +120,11 @@ def extract_frames(
     """
     require_columns(parts, PARTS.fields, table="parts")
     work = functools.partial(
-        _extract_batches, sampling=sampling, images_root=images_root, write_images=write_images
+        extract_batches,
+        schema=to_arrow_schema(EXTRACTED),
+        sampling=sampling,
+        images_root=images_root,
+        write_images=write_images,
     )
     extracted = parts.mapInArrow(work, EXTRACTED)
     return extracted.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
@@ -176,92 +149,3 @@ def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any
         {**combined(outcomes[video["video"]]), **{name: video[name] for name in LISTING.names[:3]}}
         for video in videos
     ]
-
-
-@functools.lru_cache(maxsize=1)
-def _decoder() -> DecoderProcess:
-    return DecoderProcess()
-
-
-def _plan_batches(
-    batches: Iterator[pa.RecordBatch], *, chunk_s: float, timeout_s: float
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        rows = [
-            {"video": row["video"], **_plan(row["video"], chunk_s, timeout_s)} for row in batch.to_pylist()
-        ]
-        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_PLAN))
-
-
-def _plan(video: str, chunk_s: float, timeout_s: float) -> dict[str, Any]:
-    """What fails here fails again, and is told, when the video is extracted."""
-    request = {"task": "plan", "source": storage.readable(video), "chunk_s": chunk_s}
-    try:
-        for header, _ in _decoder().run(request, timeout_s=timeout_s):
-            return header["outcome"]
-    except VideoError:
-        pass
-    return {}
-
-
-def _extract_batches(
-    batches: Iterator[pa.RecordBatch], *, sampling: Sampling, images_root: str, write_images: bool
-) -> Iterator[pa.RecordBatch]:
-    arrow_schema = to_arrow_schema(EXTRACTED)
-    pending: list[dict[str, Any]] = []
-    for batch in batches:
-        for part in batch.to_pylist():
-            prefix = storage.join(images_root, part["name"])
-            for row in _extract_part(part, prefix, sampling, write_images=write_images):
-                pending.append(row)
-                if len(pending) == _ROWS_AT_ONCE:
-                    yield pa.RecordBatch.from_pylist(pending, arrow_schema)
-                    pending = []
-    if pending:
-        yield pa.RecordBatch.from_pylist(pending, arrow_schema)
-
-
-def _extract_part(
-    part: dict[str, Any], prefix: str, sampling: Sampling, *, write_images: bool
-) -> Iterator[dict[str, Any]]:
-    """Rows of a part's frames, then its outcome; a failure is an outcome too, never an exception."""
-    request = {
-        "task": "extract",
-        "source": storage.readable(part["video"]),
-        "first": part["first"],
-        "stop": part["stop"],
-        "fps": sampling.fps,
-        "jpeg_quality": sampling.jpeg_quality,
-        "max_side": sampling.max_side,
-        "tolerance_s": sampling.tolerance_s,
-        "decode_all": sampling.decode_all,
-    }
-    num_frames, outcome = 0, {}
-    try:
-        for header, jpeg in _decoder().run(request, timeout_s=sampling.timeout_s):
-            if "outcome" in header:
-                outcome = header["outcome"]
-            else:
-                row = _frame_row(header, jpeg, part["video"], prefix)
-                if write_images:
-                    storage.write_bytes(row["origin"], jpeg)
-                num_frames += 1
-                yield row
-    except VideoError as error:
-        outcome = {"failure": str(error)}
-    except OSError as error:
-        outcome = {"failure": f"a picture cannot be written: {error.strerror or error} ({error.filename})"}
-    told = {"complaint": _decoder().last_complaint(), **outcome, "num_frames": num_frames}
-    yield {"video": part["video"], "outcome": told, "content": None}
-
-
-def _frame_row(header: dict[str, Any], jpeg: bytes, video: str, prefix: str) -> dict[str, Any]:
-    return {
-        "origin": f"{prefix}frame{header['index']:04d}.jpg",
-        "video": video,
-        "frame_index": header["index"],
-        "timestamp_s": header["timestamp_s"],
-        "width": header["width"],
-        "height": header["height"],
-        "content": jpeg,
-    }

@@ -86,6 +86,19 @@ PREDICTIONS = StructType(
     ]
 )
 
+INCIDENTS = StructType(
+    [
+        _VIDEO,
+        StructField("start_s", DoubleType()),
+        StructField("end_s", DoubleType()),
+        StructField("peak_s", DoubleType()),
+        StructField("peak_origin", StringType()),
+        StructField("peak_prob2", DoubleType()),
+        StructField("num_frames", IntegerType()),
+        StructField("rank", IntegerType()),
+    ]
+)
+
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:
     """Checks that `df` has each column with its type; other columns are welcome.

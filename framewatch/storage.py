@@ -49,7 +49,8 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts)])
 
 
-def _filesystem(uri: str) -> tuple[Any, str]:
+def filesystem(uri: str) -> tuple[Any, str]:
+    """fsspec's file system of `uri`, and its path there."""
     return fsspec.core.url_to_fs(readable(uri))
 
 
@@ -58,9 +59,9 @@ def write_bytes(uri: str, data: bytes) -> None:
 
     Local files appear at once or not at all: other processes may be reading the old one.
     """
-    filesystem, path = _filesystem(uri)
-    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    with filesystem.transaction, filesystem.open(path, "wb") as file:
+    files, path = filesystem(uri)
+    files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with files.transaction, files.open(path, "wb") as file:
         file.write(data)
 
 
@@ -75,33 +76,33 @@ def read_json(uri: str) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    filesystem, path = _filesystem(uri)
-    with filesystem.open(path, "rb") as file:
+    files, path = filesystem(uri)
+    with files.open(path, "rb") as file:
         return json.load(file)
 
 
 def matches(directory: str, pattern: str) -> bool:
     """Whether any path below `directory` matches the glob `pattern`."""
-    filesystem, path = _filesystem(directory)
-    return bool(filesystem.glob(f"{_escape(path)}/{pattern}"))
+    files, path = filesystem(directory)
+    return bool(files.glob(f"{_escape(path)}/{pattern}"))
 
 
 def children(directory: str) -> list[str]:
     """Names of what lies in a directory, in order; none where there is none."""
-    filesystem, path = _filesystem(directory)
-    if not filesystem.isdir(path):
+    files, path = filesystem(directory)
+    if not files.isdir(path):
         return []
-    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False))
+    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in files.ls(path, detail=False))
 
 
 def status(uri: str) -> tuple[int, int | None]:
     """Size in bytes, and time of modification in ms since 1970; 0 and None for what is no file in reach."""
     try:
-        filesystem, path = _filesystem(uri)
-        info = filesystem.info(path)
+        files, path = filesystem(uri)
+        info = files.info(path)
         if info["type"] != "file":
             return 0, None
-        return info["size"], math.floor(filesystem.modified(path).timestamp() * 1000)
+        return info["size"], math.floor(files.modified(path).timestamp() * 1000)
     except Exception:  # of any library behind fsspec; who reads the file tells what is wrong
         return 0, None
 
@@ -112,9 +113,9 @@ def _escape(path: str) -> str:
 
 def delete(uri: str) -> None:
     """Removes a file or a whole directory, if it is there."""
-    filesystem, path = _filesystem(uri)
-    if filesystem.exists(path):
-        filesystem.rm(path, recursive=True)
+    files, path = filesystem(uri)
+    if files.exists(path):
+        files.rm(path, recursive=True)
 
 
 def require_writable(directory: str) -> None:

@@ -12,13 +12,14 @@ from pyspark.sql.types import StructType
 
 from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.schema import FEATURES, FRAMES, PREDICTIONS, VIDEOS
+from framewatch.schema import FEATURES, FRAMES, INCIDENTS, METADATA_KEY, PREDICTIONS, VIDEOS
 
 TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
     "frames": FRAMES,
     "features": FEATURES,
     "predictions": PREDICTIONS,
+    "incidents": INCIDENTS,
 }
 BATCHED = ("videos", "frames", "features")
 
@@ -50,6 +51,7 @@ class Tables:
                 "frames": "extract",
                 "features": "featurize",
                 "predictions": "rank",
+                "incidents": "rank",
             }[table]
             raise InputError(
                 f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first"
@@ -70,6 +72,12 @@ class Tables:
         return (
             self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
         )
+
+    def sampling_fps(self, *, default: float) -> float:
+        """Samples a second of the frames that are here; `default` where there are none."""
+        if not self.exists("frames"):
+            return default
+        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table, over what may be there of it."""

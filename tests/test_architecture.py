@@ -2,13 +2,15 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 FILES = sorted((ROOT / "framewatch").rglob("*.py"))
-STAGES = {"listing", "frames", "labels", "classifier", "ranking", "evaluation", "catalog"}
+STAGES = {"listing", "frames", "labels", "classifier", "ranking", "incidents", "evaluation", "catalog"}
 
 
 def module_name(path: Path) -> str:
@@ -61,7 +63,14 @@ def test_errors_and_schema_stand_alone() -> None:
 )
 def test_no_spark_here(path: Path) -> None:
     assert not [name for name in imports_of(path) if name.startswith("pyspark")]
-    assert {room(name) for name in ours(path)} <= {"errors", "images", "video", "featurizer", "samples"}
+    assert {room(name) for name in ours(path)} <= {
+        "errors",
+        "images",
+        "storage",
+        "video",
+        "featurizer",
+        "samples",
+    }
 
 
 def test_stages_meet_only_in_the_tables() -> None:
@@ -104,3 +113,11 @@ def test_public_names_have_docstrings() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+def test_decoding_workers_start_fast() -> None:
+    """What a task of extraction imports leaves out the libraries that take most of a second."""
+    code = "import sys, framewatch.video.worker; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "framewatch.video.process" in modules.split()
+    assert not {"pyspark", "pandas", "cv2", "av", "tensorflow"} & set(modules.split())

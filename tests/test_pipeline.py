@@ -218,11 +218,49 @@ def test_sql_as_the_reviewer_writes_it(spark, arguments, finished) -> None:
     assert spark.sql("select batch from features").distinct().count() == 2
 
 
+def test_incidents_and_the_timeline_of_a_video(spark, arguments, finished: Path, capsys) -> None:
+    """The test clip has a red box from its second 2 on, to the end of its 4 s."""
+    command = [*arguments, f"output={finished}", "ranking.threshold=0"]
+    assert main(["rank", "--debug", *command]) == 0
+    assert "4 predicted suspicious, 1 incidents" in capsys.readouterr().out
+    [incident] = spark.sql("select * from incidents").collect()
+    frames = Tables(spark, str(finished)).read("predictions").orderBy("rank").collect()
+    assert (incident["start_s"], incident["end_s"], incident["num_frames"]) == (0.0, 4.0, 4)
+    assert (incident["peak_origin"], incident["peak_prob2"]) == (frames[0]["origin"], frames[0]["prob2"])
+    assert main(["timeline", "Box9", f"output={finished}"]) == 0
+    said = capsys.readouterr().out
+    assert "Box9.mp4: suspicious, first at 0:00; 1 incident, 4.0 s in all, 100% of 0:04" in said
+    assert main(["rank", "--debug", *command, "ranking.threshold=1"]) == 0
+    assert main(["timeline", "test/Box9.mp4", f"output={finished}"]) == 0
+    assert (
+        "Box9.mp4: nothing suspicious in 0:04; the most suspicious second is 0:0" in capsys.readouterr().out
+    )
+    assert main(["timeline", "Box1", f"output={finished}"]) == 0
+    assert "Box1.mpg: no frame of it was ranked" in capsys.readouterr().out
+    assert main(["rank", "--debug", *arguments, f"output={finished}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("video", "output", "says"),
+    [
+        ("Box", "finished", "no video 'Box' is in the ledger: it has file:"),
+        ("Box9", "/nowhere", "run `framewatch rank` with this output first"),
+    ],
+)
+def test_timelines_that_are_not_there(finished, capsys, video: str, output: str, says: str) -> None:
+    assert main(["timeline", video, f"output={finished if output == 'finished' else output}"]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_a_named_catalog_keeps_tables_of_its_own(spark, arguments, finished) -> None:
     named = ["catalog.name=spark_catalog", "catalog.database=reviewers"]
     assert main(["rank", "--debug", *arguments, *named, f"output={finished}"]) == 0
     assert spark.sql("select count(*) from spark_catalog.reviewers.predictions").first()[0] == 4
-    assert {table.name for table in spark.catalog.listTables("reviewers")} == {"predictions", "videos"}
+    assert {table.name for table in spark.catalog.listTables("reviewers")} == {
+        "predictions",
+        "incidents",
+        "videos",
+    }
     spark.sql("drop database reviewers cascade")
 
 
@@ -333,14 +371,14 @@ def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spa
 
 @pytest.mark.parametrize(
     "verb",
-    ["extract", "featurize", "train", "rank", "quantize", "run", "samples", "weights"],
+    ["extract", "featurize", "train", "rank", "quantize", "run", "samples", "timeline", "weights"],
 )
 def test_help_says_what_a_verb_reads_and_writes(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main([verb, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    if verb not in ("samples", "weights"):
+    if verb not in ("samples", "timeline", "weights"):
         assert "--config FILE" in text and "key=value" in text
         assert verb == "run" or ("Reads" in text and "Writes" in text)
 

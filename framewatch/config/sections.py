@@ -198,6 +198,20 @@ class RankingConfig:
 
 
 @dataclass(frozen=True)
+class IncidentsConfig:
+    """When neighbouring suspicious frames become one incident."""
+
+    gap_s: float = 2.0
+    min_length_s: float = 0.0
+    smoothing_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("gap_s", "min_length_s", "smoothing_s"):
+            value = getattr(self, name)
+            _require(value >= 0, f"incidents.{name}", value, "give seconds, 0 or more")
+
+
+@dataclass(frozen=True)
 class CatalogConfig:
     """SQL tables: a database in an embedded metastore, or a named catalog such as Unity Catalog's."""
 
@@ -229,6 +243,7 @@ class Config:
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)
+    incidents: IncidentsConfig = field(default_factory=IncidentsConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
 

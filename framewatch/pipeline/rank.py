@@ -7,7 +7,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from framewatch import catalog, classifier, evaluation, labels, listing, model_card, ranking, storage
+from framewatch import (
+    catalog,
+    classifier,
+    evaluation,
+    incidents,
+    labels,
+    listing,
+    model_card,
+    ranking,
+    storage,
+)
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.run import Run, metastore_directory
@@ -37,10 +47,12 @@ def rank(run: Run) -> None:
         scored = ranking.score(features, model, threshold=config.ranking.threshold)
         tables.replace(ranking.rank(scored), "predictions")
     predictions = tables.read("predictions")
+    num_incidents = _write_incidents(run, predictions)
     totals = predictions.agg(F.count("*").alias("frames"), F.sum("prediction").alias("suspicious")).collect()[
         0
     ]
     counts = {"frames": totals["frames"], "suspicious": int(totals["suspicious"] or 0)}
+    counts["incidents"] = num_incidents
     if counts["frames"] == 0:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
@@ -52,11 +64,26 @@ def rank(run: Run) -> None:
             model_card.write(run.model_path, {**notes, "test": metrics})
     registered = _register(run)
     seconds = time.monotonic() - started
-    text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious, in {seconds:.1f} s"
+    text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious, "
+    text += f"{num_incidents} incidents, in {seconds:.1f} s"
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
     _show_top(predictions, config.ranking.show)
     _show_places(run)
+
+
+def _write_incidents(run: Run, predictions: DataFrame) -> int:
+    config = run.config
+    settings = incidents.IncidentSettings(
+        threshold=config.ranking.threshold,
+        gap_s=config.incidents.gap_s,
+        min_length_s=config.incidents.min_length_s,
+        smoothing_s=config.incidents.smoothing_s,
+        period_s=1 / run.tables.sampling_fps(default=config.sampling.fps),
+    )
+    found = incidents.find_incidents(predictions, settings=settings)
+    run.tables.replace(found.coalesce(1), "incidents")
+    return run.tables.read("incidents").count()
 
 
 def _features_to_rank(run: Run) -> DataFrame:
@@ -116,7 +143,7 @@ def _show_top(predictions: DataFrame, number: int) -> None:
 def _show_places(run: Run) -> None:
     """Prints where the results are."""
     output = run.config.output
-    tell(f"tables: {output}/{{videos,frames,features,predictions}} (Parquet)")
+    tell(f"tables: {output}/{{videos,frames,features,predictions,incidents}} (Parquet)")
     tell(f"report: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
     if run.config.catalog.enabled and metastore_directory(run.config) is not None:
         tell(f"SQL: spark-sql --properties-file {output}/spark-sql.conf")

@@ -1,0 +1,122 @@
+"""What is in one video: its incidents, when the first, how long in all. Reads the tables without Spark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from framewatch import storage
+from framewatch.errors import InputError
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A stretch of a video, `[start_s, end_s)`, and its most suspicious frame."""
+
+    start_s: float
+    end_s: float
+    peak_s: float
+    peak_prob2: float
+    num_frames: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One video's answer.
+
+    Attributes:
+        video: its URI.
+        duration_s: seconds of it that were read.
+        incidents: in order of time.
+        peak_s: the second of the most suspicious frame; None where no frame was ranked.
+        peak_prob2: that frame's probability.
+    """
+
+    video: str
+    duration_s: float
+    incidents: list[Incident]
+    peak_s: float | None
+    peak_prob2: float | None
+
+    @property
+    def suspicious_s(self) -> float:
+        """Seconds of all incidents."""
+        return sum(incident.end_s - incident.start_s for incident in self.incidents)
+
+    @property
+    def suspicious_share(self) -> float:
+        """Share of the video that is in incidents, 0 to 1."""
+        return min(1.0, self.suspicious_s / self.duration_s) if self.duration_s else 0.0
+
+    def summary(self) -> str:
+        """The answer in one line."""
+        name = self.video.rpartition("/")[2]
+        if self.peak_s is None or self.peak_prob2 is None:
+            return f"{name}: no frame of it was ranked"
+        if not self.incidents:
+            most = f"the most suspicious second is {clock(self.peak_s)} ({self.peak_prob2:.3f})"
+            return f"{name}: nothing suspicious in {clock(self.duration_s)}; {most}"
+        first, num = self.incidents[0], len(self.incidents)
+        return (
+            f"{name}: suspicious, first at {clock(first.start_s)}; {num} incident{'s' if num > 1 else ''}, "
+            f"{self.suspicious_s:.1f} s in all, {self.suspicious_share:.0%} of {clock(self.duration_s)}"
+        )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def read_timeline(output: str, video: str) -> Timeline:
+    """Reads what the tables say of a video.
+
+    Args:
+        output: the run's directory.
+        video: its URI, or enough of the end of it to tell it from others; the extension may be left out.
+
+    Raises:
+        InputError: there are no ranked frames yet, or no such video, or several.
+    """
+    uri, duration_s = _find(_rows(output, "videos", ["video", "duration_s", "num_frames"]), video)
+    frames = _rows(output, "predictions", ["timestamp_s", "prob2"], uri)
+    peak = max(frames, key=lambda frame: (frame["prob2"], -frame["timestamp_s"]), default=None)
+    names = ["start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "rank"]
+    incidents = [Incident(**row) for row in _rows(output, "incidents", names, uri)]
+    return Timeline(
+        video=uri,
+        duration_s=duration_s,
+        incidents=sorted(incidents, key=lambda incident: incident.start_s),
+        peak_s=peak["timestamp_s"] if peak else None,
+        peak_prob2=peak["prob2"] if peak else None,
+    )
+
+
+def _rows(output: str, table: str, columns: list[str], video: str | None = None) -> list[dict[str, Any]]:
+    filesystem, path = storage.filesystem(storage.join(output, table))
+    if not filesystem.exists(path):
+        raise InputError(f"there is no table {path}: run `framewatch rank` with this output first")
+    rows = ds.dataset(path, format="parquet", partitioning="hive", filesystem=filesystem)
+    only = None if video is None else pc.field("video") == video
+    return rows.to_table(columns=columns, filter=only).to_pylist()
+
+
+def _find(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
+    found = [row for row in videos if row["video"] == wanted]
+    found = found or [row for row in videos if _ends_with(row["video"], wanted)]
+    if len(found) == 1:
+        return found[0]["video"], found[0]["duration_s"] or 0.0
+    names = ", ".join(sorted(row["video"] for row in found or videos)[:5])
+    if not found:
+        raise InputError(f"no video '{wanted}' is in the ledger: it has {names or 'none'}")
+    raise InputError(f"'{wanted}' is several videos, such as {names}: give more of the path")
+
+
+def _ends_with(uri: str, wanted: str) -> bool:
+    bare = uri.rpartition(".")[0]
+    return any(name.endswith("/" + wanted.lstrip("/")) for name in (uri, bare))
