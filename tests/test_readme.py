@@ -18,9 +18,9 @@ def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
     assert (ROOT / ".venv" / "bin" / "python").exists(), "the README's commands need .venv: run `make test`"
     here = re.sub(r"\bout/", f"{out}/", command).replace("make demo", f"make demo OUT={out}")
     here = here.replace("--config conf/demo.yaml", f"--config {out}/demo.yaml")
+    # All of it is installed; installing framewatch anew would take it from under other tests for a moment.
+    here = here.replace("pip install --quiet", "pip install --dry-run --quiet")
     env = {**os.environ, "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
-    # Everything is installed; installing framewatch anew would take it from under other tests for a moment.
-    env["PIP_DRY_RUN"] = "1"
     # spark-submit starts its JVM before framewatch can say where Derby may log.
     env["JAVA_TOOL_OPTIONS"] = f"{FAST_JAVA} -Dderby.stream.error.file={out}/derby.log"
     return subprocess.run(
