@@ -1,4 +1,4 @@
-"""Times -> frames by keyframes alone: for a camera with one a second, at a fraction of the cost."""
+"""Times -> frames by the nearest keyframes: for a camera with about one a second, off the samples."""
 
 import contextlib
 import heapq
