@@ -19,12 +19,15 @@ EXTRAS = {
     "s3": ["s3fs>=2024.6"],
     # Queries on the Parquet files without Spark.
     "sql": ["duckdb>=1.1,<3"],
+    # The page to review on, and the ranking that learns from it.
+    "review": ["flask>=3,<4", "waitress>=3,<4", "scipy>=1.11"],
     "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
 }
 TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.5,<4",
     "hypothesis>=6,<7",
+    "playwright>=1.48,<2",
     "scikit-learn>=1.5,<2",
     "moto[server]>=5,<6",
     "nbclient>=0.10,<1",
@@ -35,7 +38,7 @@ TEST = [
     "pandas-stubs",
     "types-PyYAML",
 ]
-TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java", "s3"]
+TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java", "s3", "review"]
 
 setup(
     name="framewatch",
@@ -45,7 +48,16 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["framewatch", "framewatch.*"]),
-    package_data={"framewatch": ["*.properties", "py.typed", "featurizer/*.csv"]},
+    package_data={
+        "framewatch": [
+            "*.properties",
+            "py.typed",
+            "featurizer/*.csv",
+            "report/templates/*",
+            "review/templates/*",
+            "review/static/*",
+        ]
+    },
     python_requires=">=3.11",
     install_requires=[
         "pyspark>=3.5,<5",
@@ -57,11 +69,12 @@ setup(
         "keras>=3.6,<4",
         "h5py>=3.11,<4",
         "opencv-python-headless>=4.10,<6",
-        "av>=14,<19",
+        "av>=15,<19",
         "omegaconf>=2.3,<3",
         "PyYAML>=6,<7",
         "fsspec>=2024.6",
         "rich>=13,<16",
+        "jinja2>=3.1,<4",
     ],
     extras_require={
         **EXTRAS,

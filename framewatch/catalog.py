@@ -1,9 +1,12 @@
-"""Tables for SQL: what reviewers query as `predictions` and its friends."""
+"""Tables and views for SQL: what reviewers query as `predictions` and its friends, in Spark and in DuckDB."""
+
+import re
+from collections.abc import Sequence
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
-from framewatch import storage
+from framewatch import storage, views
 from framewatch.errors import InputError
 from framewatch.tables import BATCHED, Tables
 
@@ -13,14 +16,14 @@ _NARROW = ("predictions", "incidents", "videos")
 
 
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:
-    """Registers the tables there are, in `database`, and makes it the current one.
+    """Registers the tables there are, and views on them, in `database`, and makes it the current one.
 
     Without `catalog`, they are external tables over the Parquet files. A named catalog, such as Unity
     Catalog's, does not take files on its own storage as external tables: there, `predictions`,
     `incidents` and `videos` are saved as tables of its own, and the pictures and vectors stay where they are.
 
     Returns:
-        The full names of the registered tables.
+        The full names of the registered tables, then of the views.
     """
     spark = tables.spark
     schema = f"`{catalog}`.`{database}`" if catalog else f"`{database}`"
@@ -37,8 +40,41 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
             tables.read(table).write.mode("overwrite").saveAsTable(f"{schema}.{table}")
         else:
             continue
-        names.append(f"{catalog}.{database}.{table}" if catalog else f"{database}.{table}")
-    return names
+        names.append(table)
+    # With their full names the tables are found from any database, by engines other than Spark as well.
+    found = {table: f"{schema}.{table}" for table in _NARROW if table in names}
+    for view, select in views.selects(found).items():
+        spark.sql(f"CREATE OR REPLACE VIEW {schema}.{view} AS {select}")
+        names.append(view)
+    return [f"{catalog}.{database}.{name}" if catalog else f"{database}.{name}" for name in names]
+
+
+def write_duckdb(tables: Tables) -> str:
+    """Writes a script that makes the same tables and views in DuckDB: `duckdb -init OUTPUT/duckdb.sql`.
+
+    It names the files by their absolute paths, so it works from any directory until they are moved.
+
+    Returns:
+        Where the script lies.
+    """
+    path = storage.join(tables.output, "duckdb.sql")
+    found = [table for table in _TABLES if tables.exists(table)]
+    storage.write_bytes(path, duckdb_script(tables.output, found).encode())
+    return path
+
+
+def duckdb_script(output: str, tables: Sequence[str]) -> str:
+    """The script of `write_duckdb`.
+
+    Args:
+        output: the run's directory.
+        tables: the tables there are.
+    """
+    root = storage.readable(storage.absolute(output))
+    selects = {table: _duckdb_select(storage.join(root, table), table) for table in tables}
+    selects |= views.selects({table: table for table in _NARROW if table in tables})
+    statements = [f"create or replace view {name} as\n{select};\n" for name, select in selects.items()]
+    return "\n".join(["-- The tables and views of a framewatch run.\n", *statements])
 
 
 def require_free(spark: SparkSession, directory: str) -> None:
@@ -56,6 +92,16 @@ def require_free(spark: SparkSession, directory: str) -> None:
             f"the SQL metastore {directory} is in use, perhaps by an open spark-sql: close it, or go on "
             "without SQL tables, catalog.enabled=false"
         ) from error
+
+
+def _duckdb_select(path: str, table: str) -> str:
+    directory = re.sub(r"([*?\[])", r"[\1]", path.replace("'", "''"))
+    # DuckDB's own partitions would take any `key=value` of the path for a column, over those in the files.
+    if table not in BATCHED:
+        return f"select *\nfrom read_parquet('{directory}/*.parquet', hive_partitioning = false)"
+    batch = "cast(regexp_extract(filename, 'batch=([0-9]+)/[^/]*$', 1) as integer) as batch"
+    files = f"'{directory}/batch=*/*.parquet', hive_partitioning = false, filename = true"
+    return f"select * exclude (filename), {batch}\nfrom read_parquet({files})"
 
 
 def _register_external(tables: Tables, table: str) -> None:

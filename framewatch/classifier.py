@@ -1,8 +1,10 @@
 """Fit, save and load the logistic regression on features."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,7 +13,7 @@ from pyspark.sql.types import DoubleType, StructField
 from framewatch.errors import InputError
 from framewatch.schema import FEATURES, fields, require_columns
 
-_WEIGHT = "_class_weight"
+_WEIGHT = "_weight"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
     """Fits P(suspicious | features).
 
     Args:
-        labelled: `features` rows with a `label` of 0.0 or 1.0. Null features are left out.
+        labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
+            rows count alike. Null features are left out.
         settings: how to fit.
 
     Raises:
@@ -46,8 +49,15 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
     )
-    rows = labelled.where(F.col("features").isNotNull()).select("features", "label")
-    totals = rows.agg(F.count("*").alias("all"), F.sum("label").alias("ones")).first()
+    weight = F.col("weight") if "weight" in labelled.columns else F.lit(1.0)
+    rows = labelled.where(F.col("features").isNotNull()).select("features", "label", weight.alias(_WEIGHT))
+    of_ones = F.sum(F.when(F.col("label") == 1.0, F.col(_WEIGHT)))
+    totals = rows.agg(
+        F.count("*").alias("all"),
+        F.sum("label").alias("ones"),
+        F.sum(_WEIGHT).alias("weight"),
+        of_ones.alias("weight_of_ones"),
+    ).first()
     assert totals is not None
     num_rows, num_ones = int(totals["all"]), int(totals["ones"] or 0)
     if num_ones in (0, num_rows):
@@ -60,13 +70,20 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
         elasticNetParam=settings.elastic_net_param,
         standardization=settings.standardization,
         labelCol="label",
+        weightCol=_WEIGHT,
     )
     if settings.class_weights == "balanced":
         # Half of the weight to each class, as scikit-learn's "balanced" has it.
-        ones, zeros = num_rows / (2 * num_ones), num_rows / (2 * (num_rows - num_ones))
-        rows = rows.withColumn(_WEIGHT, F.when(F.col("label") == 1.0, ones).otherwise(zeros))
-        regression = regression.setWeightCol(_WEIGHT)
+        half, ones = totals["weight"] / 2, totals["weight_of_ones"]
+        share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
+        rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
     return regression.fit(rows)
+
+
+def identity(model: LogisticRegressionModel) -> str:
+    """Twelve hexadecimal digits that tell classifiers apart, of the SHA-256 of their numbers."""
+    numbers = np.append(model.coefficients.toArray(), model.intercept)
+    return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
 
 
 def save(model: LogisticRegressionModel, path: str) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import framewatch
-from framewatch.errors import FramewatchError
+from framewatch.errors import FramewatchError, SetupError
 
 _STAGES = {
     "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         stage = verbs.add_parser(verb, help=text.split(". ")[0] + ".", description=text)
         stage.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+        if verb == "train":
+            stage.add_argument(
+                "--with-verdicts", action="store_true", help="learn from reviewers too: labels.verdicts=true"
+            )
         _add_debug(stage)
     samples = verbs.add_parser("samples", help="Draws a small CCTV-like set of labelled clips.")
     samples.add_argument("directory", metavar="DIR", help="where to: DIR/train, DIR/test and their labels")
@@ -58,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
     timeline.add_argument("overrides", nargs="*", metavar="key=value", help="such as output=out/demo")
     _add_debug(timeline)
+    _add_review(verbs)
+    report = verbs.add_parser(
+        "report",
+        help="Writes OUTPUT/report/index.html anew, with the verdicts given since.",
+        description="Reads the tables of a run and the verdicts. Writes OUTPUT/report/index.html, one file "
+        "with all that it shows. `framewatch rank` writes it too.",
+    )
+    report.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    _add_debug(report)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
         "name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check"
@@ -69,6 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_review(verbs: Any) -> None:
+    review = verbs.add_parser(
+        "review",
+        help="Serves a page to look at the moments of a run and to answer for each.",
+        description="Reads the tables of a run, without Spark. Serves a page that plays its incidents, takes "
+        "verdicts, and ranks the rest anew after every few. Writes OUTPUT/verdicts.",
+    )
+    review.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    review.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
+    review.add_argument("--token", help="ask everybody for it; made on any address but this machine's own")
+    review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
+    review.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
+    review.add_argument("overrides", nargs="*", metavar="key=value", help="such as review.refit_every=8")
+    _add_debug(review)
+
+
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
 
@@ -77,10 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
     args = _parser().parse_args(arguments)
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
+    others |= {"review": _review, "report": _report}
     verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
     try:
         verb(args)
     except KeyboardInterrupt:
+        if args.verb == "review":  # that is how it ends
+            return 0
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
@@ -105,7 +138,11 @@ def _stage(args: argparse.Namespace) -> None:
     from framewatch import pipeline
     from framewatch.config import load_config
 
-    config = load_config(args.config, args.overrides)
+    overrides = [
+        *args.overrides,
+        *(["labels.verdicts=true"] if getattr(args, "with_verdicts", False) else []),
+    ]
+    config = load_config(args.config, overrides)
     work = pipeline.run_all if args.verb == "run" else getattr(pipeline, args.verb)
     with pipeline.start(config, args.verb, debug=args.debug) as run:
         work(run)
@@ -140,6 +177,44 @@ def _timeline(args: argparse.Namespace) -> None:
         times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
         table.add_row(*times, f"{it.peak_prob2:.3f}", str(it.rank))
     console.print(table)
+
+
+def _review(args: argparse.Namespace) -> None:
+    from framewatch.config import load_config
+    from framewatch.progress import tell
+
+    try:
+        from framewatch.review.loop import LoopSettings
+        from framewatch.review.serve import ServeSettings, serve
+    except ImportError as error:
+        raise SetupError(
+            f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
+        ) from error
+    config = load_config(args.config, args.overrides)
+    its = config.review
+    loop = LoopSettings(
+        refit_every=its.refit_every,
+        uncertain_share=its.uncertain_share,
+        random_share=its.random_share,
+        verdict_weight=config.classifier.verdict_weight,
+        reg_param=config.classifier.reg_param,
+    )
+    settings = ServeSettings(
+        host=args.host,
+        port=args.port,
+        token=args.token,
+        reviewer=args.reviewer,
+        lead_s=its.lead_s,
+        cache_mb=its.cache_mb,
+    )
+    serve(args.output, settings=settings, loop=loop, say=tell)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from framewatch.progress import tell
+    from framewatch.report import write_report
+
+    tell(f"report: {write_report(args.output)}")
 
 
 def _weights(args: argparse.Namespace) -> None:

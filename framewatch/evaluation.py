@@ -12,7 +12,25 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from framewatch.budgets import RankedFrames
 from framewatch.schema import PREDICTIONS, fields, require_columns
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What to tell of a ranking.
+
+    Attributes:
+        precision_at: the k of each precision@k.
+        budgets_minutes: budgets of review to tell the worth of.
+        period_s: seconds from one frame to the next: what viewing one costs.
+        gap_s: seconds without a suspicious frame that an incident may span.
+    """
+
+    precision_at: Sequence[int] = (3, 10, 20)
+    budgets_minutes: Sequence[float] = (1, 2, 5, 10, 20, 40)
+    period_s: float = 1.0
+    gap_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,10 @@ class RankedLabels:
         return float(self.top_labels[:k].sum() / k) if len(self.top_labels) >= k else None
 
     def curve(self, most_points: int = 200) -> list[dict[str, float]]:
-        """The precision-recall curve as points, thinned to at most `most_points`."""
+        """The precision-recall curve as points, thinned to at most `most_points`.
+
+        `share` is the share of all frames that are at or above the threshold.
+        """
         if self.positives == 0:
             return []
         keep = np.unique(np.linspace(0, len(self.thresholds) - 1, most_points).round().astype(int))
@@ -95,6 +116,7 @@ class RankedLabels:
                     self.true_positives[i] / (self.true_positives[i] + self.false_positives[i])
                 ),
                 "recall": float(self.true_positives[i] / self.positives),
+                "share": float((self.true_positives[i] + self.false_positives[i]) / len(self.top_labels)),
             }
             for i in keep
         ]
@@ -151,41 +173,86 @@ def out_of_fold(
         score: (rows, classifier) -> rows with `prob2`.
 
     Returns:
-        `origin`, `video`, `prob2`, `label`; or None where too few videos have suspicious frames.
+        `origin`, `video`, `timestamp_s`, `prob2`, `label`; or None where too few videos have suspicious
+        frames, or all that is not suspicious lies in one part.
     """
-    counts = labelled.groupBy("video").agg(F.sum("label").alias("ones")).collect()
+    counts = labelled.groupBy("video").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
     dealt = assign_folds({row["video"]: int(row["ones"]) for row in counts}, folds)
-    if not dealt:
+    with_zeros = {dealt[row["video"]] for row in counts if dealt and row["all"] > row["ones"]}
+    if len(with_zeros) < 2:
         return None
+    columns = ("origin", "video", "timestamp_s", "prob2", "label")
     parts = []
     for fold in sorted(set(dealt.values())):
         held_out = F.col("video").isin([video for video, its in dealt.items() if its == fold])
         classifier = fit(labelled.where(~held_out))
-        parts.append(score(labelled.where(held_out), classifier).select("origin", "video", "prob2", "label"))
+        parts.append(score(labelled.where(held_out), classifier).select(*columns))
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.unionByName(part)
     return whole
 
 
-def evaluate(scored: DataFrame, *, precision_at: Sequence[int] = (3, 10, 20)) -> dict[str, Any]:
+def evaluate(scored: DataFrame, measures: Measures | None = None) -> dict[str, Any]:
     """Metrics of scored, labelled frames, over all and per video.
 
-    Only two numbers a labelled frame come to the driver: hand labels are few.
+    Only a few numbers a labelled frame come to the driver: hand labels are few.
 
     Args:
-        scored: `origin`, `video`, `prob2`, `label`.
-        precision_at: the k of each precision@k.
+        scored: `origin`, `video`, `timestamp_s`, `prob2`, `label`.
+        measures: what to tell; by default, of frames one second apart.
 
     Returns:
-        The summary of `RankedLabels`, its curve, and a summary for each video.
+        The summary of `RankedLabels`, its curve, what budgets of review buy, and a summary for each video.
     """
-    require_columns(scored, fields(PREDICTIONS, "origin", "video", "prob2"), table="scored frames")
-    rows: Any = scored.select("video", "prob2", "label", "origin").toPandas()
+    measures = measures or Measures()
+    columns = ("origin", "video", "timestamp_s", "prob2")
+    require_columns(scored, fields(PREDICTIONS, *columns), table="scored frames")
+    rows: Any = scored.select(*columns, "label").toPandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {
-        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(precision_at)
+        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(
+            measures.precision_at
+        )
         for video, part in rows.groupby("video")
     }
-    return {**overall.summary(precision_at), "curve": overall.curve(), "videos": by_video}
+    ranked = RankedFrames(
+        videos=rows["video"].to_numpy(),
+        timestamps_s=rows["timestamp_s"].to_numpy(),
+        labels=rows["label"].to_numpy(),
+        period_s=measures.period_s,
+        gap_s=measures.gap_s,
+    )
+    return {
+        **overall.summary(measures.precision_at),
+        "curve": overall.curve(),
+        "budgets": [spent.summary() for spent in ranked.spend(measures.budgets_minutes)],
+        "videos": by_video,
+    }
+
+
+def threshold_for_recall(curve: Sequence[Mapping[str, float]], recall: float) -> float:
+    """The highest threshold above which at least this share of the suspicious frames lies.
+
+    Args:
+        curve: of `RankedLabels.curve`, not empty.
+        recall: the wanted share, above 0 and up to 1.
+    """
+    return _just_below(next(point["threshold"] for point in curve if point["recall"] >= recall - 1e-9))
+
+
+def threshold_for_share(curve: Sequence[Mapping[str, float]], share: float) -> float:
+    """The lowest threshold above which at most this share of all frames lies.
+
+    Args:
+        curve: of `RankedLabels.curve`, not empty.
+        share: of the frames that can be reviewed, 0 to 1.
+    """
+    paid = [point["threshold"] for point in curve if point["share"] <= share + 1e-9]
+    return _just_below(paid[-1]) if paid else curve[0]["threshold"]
+
+
+def _just_below(threshold: float) -> float:
+    # A frame is suspicious above the threshold, and a curve counts those at it too.
+    return float(np.nextafter(threshold, 0.0))

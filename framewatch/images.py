@@ -72,6 +72,14 @@ def _to_bgr(image: np.ndarray) -> np.ndarray | None:
     return image if image.shape[2] == 3 else None
 
 
+def shrink(image: np.ndarray, width: int) -> np.ndarray:
+    """Scales a wider (height, width, 3) uint8 image down to this width, in pixels."""
+    if image.shape[1] <= width:
+        return image
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
 def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
     """Stretches to (size, size, 3); an image of that size is returned as it is.
 

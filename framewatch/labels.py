@@ -82,6 +82,12 @@ def read_labels(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
+def from_ranges(spark: SparkSession, ranges: Iterable[tuple[str, float, float, int]]) -> DataFrame:
+    """Labels by time as `read_labels` gives them, of (video, start_s, end_s, label)."""
+    rows = [(",".join(map(str, row)), row[0], float(row[1]), float(row[2]), float(row[3])) for row in ranges]
+    return spark.createDataFrame(rows, _LABELS)
+
+
 def _checked(rows: list[dict[str, str | None]], path: str) -> list[tuple[Any, ...]]:
     """The rows of `read_labels`, each with a name, a label of 0 or 1, and a range that has a length."""
     parsed = []

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from framewatch import storage
+from framewatch import budgets, storage
 
-_LIMITS = """\
+LIMITS = """\
 - It ranks frames for a person to look at; it does not decide. A high probability is a reason to look.
 - It knows scenes, cameras and behaviour like those of its labels. Elsewhere, label footage and train again.
 - It looks at single frames: what only movement tells, it does not see.
@@ -51,7 +51,7 @@ def render(notes: dict[str, Any]) -> str:
         "A logistic regression on deep features of single CCTV frames, made by framewatch. `prob2` is the "
         "probability that a frame is suspicious.",
         "## Data",
-        f"- Labels: `{labels['file']}`, {labels['labelled_frames']} labelled frames, "
+        f"- Labels: {_sources(labels)}, {labels['labelled_frames']} labelled frames, "
         f"{labels['suspicious_frames']} suspicious; {labels['unlabelled_frames']} frames without a label and "
         f"{labels['unmatched']} labels without a frame were left out.",
         "## Features and weights",
@@ -65,9 +65,15 @@ def render(notes: dict[str, Any]) -> str:
         ),
         _metrics("Test labels", notes.get("test")),
         "## Limits",
-        _LIMITS,
+        LIMITS,
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _sources(labels: dict[str, Any]) -> str:
+    num_verdicts = labels.get("verdicts", 0)
+    verdicts = f"{num_verdicts} ranges of seconds by reviewers' verdicts" if num_verdicts else ""
+    return " and ".join(filter(None, (labels["file"] and f"`{labels['file']}`", verdicts)))
 
 
 def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
@@ -77,6 +83,9 @@ def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
         (video.rsplit("/", 1)[-1], of) for video, of in sorted(metrics["videos"].items())
     ]
     lines = [f"### {title}", "", f"{quality(metrics)}.", ""]
+    lines += [f"- {budgets.sentence(spent)}" for spent in budgets.up_to_all(metrics.get("budgets", []))] + [
+        ""
+    ]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, of in rows:
         precision = "" if of["average_precision"] is None else f"{of['average_precision']:.3f}"

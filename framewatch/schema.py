@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql.types import (
+    ArrayType,
     BinaryType,
     DataType,
     DoubleType,
+    FloatType,
     IntegerType,
     LongType,
     StringType,
@@ -96,6 +98,19 @@ INCIDENTS = StructType(
         StructField("peak_prob2", DoubleType()),
         StructField("num_frames", IntegerType()),
         StructField("rank", IntegerType()),
+    ]
+)
+
+CANDIDATES = StructType(
+    [
+        _ORIGIN,
+        _VIDEO,
+        _TIMESTAMP_S,
+        StructField("prob2", DoubleType()),
+        StructField("rank", IntegerType()),
+        StructField("incident", IntegerType()),
+        StructField("audit", LongType()),
+        StructField("features", ArrayType(FloatType())),
     ]
 )
 

@@ -79,6 +79,8 @@ def metastore_conf(directory: str) -> dict[str, str]:
         "spark.hadoop.javax.jdo.option.ConnectionURL": (
             f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true"
         ),
+        # Hive makes a directory for each session, and leaves it in /tmp otherwise.
+        "spark.hadoop.hive.downloaded.resources.dir": str(root / "resources"),
         "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
         "spark.hadoop.hive.metastore.schema.verification": "false",
     }

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 
 from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.schema import FEATURES, FRAMES, INCIDENTS, METADATA_KEY, PREDICTIONS, VIDEOS
+from framewatch.schema import CANDIDATES, FEATURES, FRAMES, INCIDENTS, METADATA_KEY, PREDICTIONS, VIDEOS
 
 TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
@@ -20,7 +20,10 @@ TABLES: dict[str, StructType] = {
     "features": FEATURES,
     "predictions": PREDICTIONS,
     "incidents": INCIDENTS,
+    "candidates": CANDIDATES,
 }
+# What the review page reads: single pictures, and vectors.
+_PIECEWISE = ("frames", "candidates")
 BATCHED = ("videos", "frames", "features")
 
 
@@ -52,6 +55,7 @@ class Tables:
                 "features": "featurize",
                 "predictions": "rank",
                 "incidents": "rank",
+                "candidates": "rank",
             }[table]
             raise InputError(
                 f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first"
@@ -135,4 +139,17 @@ class Tables:
         return 0 if last is None or last[0] is None else last[0] + 1
 
     def _write(self, df: DataFrame, path: str) -> None:
-        df.write.mode("overwrite").option("compression", "zstd").parquet(path)
+        table = path.removeprefix(self.output).strip("/").split("/")[0]
+        write_parquet(df, path, piecewise=table in _PIECEWISE)
+
+
+def write_parquet(df: DataFrame, path: str, *, piecewise: bool = False) -> None:
+    """Writes a directory of Parquet files, over what is there.
+
+    Args:
+        df: the rows.
+        path: the directory.
+        piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
+    """
+    writer = df.write.mode("overwrite").option("compression", "zstd")
+    writer.option("parquet.block.size", (8 if piecewise else 128) << 20).parquet(path)

@@ -1,14 +1,14 @@
 """What is in one video: its incidents, when the first, how long in all. Reads the tables without Spark."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import numpy as np
 
-from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.results import Results
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,12 @@ def read_timeline(output: str, video: str) -> Timeline:
     Raises:
         InputError: there are no ranked frames yet, or no such video, or several.
     """
-    uri, duration_s = _find(_rows(output, "videos", ["video", "duration_s", "num_frames"]), video)
-    frames = _rows(output, "predictions", ["timestamp_s", "prob2"], uri)
+    results = Results(output)
+    uri, duration_s = _find(results.videos(), video)
+    frames = results.read("predictions", ["timestamp_s", "prob2"], videos=[uri]).to_pylist()
     peak = max(frames, key=lambda frame: (frame["prob2"], -frame["timestamp_s"]), default=None)
     names = ["start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "rank"]
-    incidents = [Incident(**row) for row in _rows(output, "incidents", names, uri)]
+    incidents = [Incident(**row) for row in results.read("incidents", names, videos=[uri]).to_pylist()]
     return Timeline(
         video=uri,
         duration_s=duration_s,
@@ -95,15 +96,6 @@ def read_timeline(output: str, video: str) -> Timeline:
         peak_s=peak["timestamp_s"] if peak else None,
         peak_prob2=peak["prob2"] if peak else None,
     )
-
-
-def _rows(output: str, table: str, columns: list[str], video: str | None = None) -> list[dict[str, Any]]:
-    filesystem, path = storage.filesystem(storage.join(output, table))
-    if not filesystem.exists(path):
-        raise InputError(f"there is no table {path}: run `framewatch rank` with this output first")
-    rows = ds.dataset(path, format="parquet", partitioning="hive", filesystem=filesystem)
-    only = None if video is None else pc.field("video") == video
-    return rows.to_table(columns=columns, filter=only).to_pylist()
 
 
 def _find(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
@@ -120,3 +112,14 @@ def _find(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
 def _ends_with(uri: str, wanted: str) -> bool:
     bare = uri.rpartition(".")[0]
     return any(name.endswith("/" + wanted.lstrip("/")) for name in (uri, bare))
+
+
+def thinned(times_s: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many points of a curve: the greatest value of each stretch, at its time."""
+    if len(times_s) <= most:
+        return times_s, values
+    bounds = np.linspace(0, len(times_s), most + 1).astype(int)
+    chosen = np.array(
+        [begin + int(np.argmax(values[begin:end])) for begin, end in itertools.pairwise(bounds)]
+    )
+    return times_s[chosen], values[chosen]

@@ -43,6 +43,14 @@ def test_lists_and_last_override_wins() -> None:
         ("classifier.elastic_net_param=2", "0 to 1"),
         ("sampling=3", "is a section"),
         ("nope", "write key=value"),
+        ("ranking.threshold=high", "give a probability, 0 to 1, or auto"),
+        ("ranking.threshold=2", "give a probability, 0 to 1, or auto"),
+        ("ranking.threshold=true", "it must be a number"),
+        ("ranking.recall=0", "above 0 and up to 1"),
+        ("ranking.budget_minutes=0", "give minutes above 0"),
+        ("evaluation.budgets_minutes=[0]", "give minutes above 0"),
+        ("review.random_share=0.95", "with review.uncertain_share, give at most 1"),
+        ("classifier.verdict_weight=0", "give more than 0"),
     ],
 )
 def test_errors_name_key_value_and_remedy(override: str, says: str) -> None:

@@ -55,8 +55,8 @@ def test_folds_hold_whole_videos_and_suspicious_ones_each(videos: dict[str, int]
 
 
 def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
-    rows = [(f"{v}frame{k}.jpg", v, float(k % 2)) for v in ("a", "b", "c") for k in range(4)]
-    labelled = spark.createDataFrame(rows, "origin string, video string, label double")
+    rows = [(f"{v}frame{k}.jpg", v, float(k), float(k % 2)) for v in ("a", "b", "c") for k in range(4)]
+    labelled = spark.createDataFrame(rows, "origin string, video string, timestamp_s double, label double")
     seen: list[tuple[set[str], set[str]]] = []
 
     def fit(train):
@@ -70,14 +70,36 @@ def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
     assert scored.count() == 12
     assert len(seen) == 3
     assert all(trained.isdisjoint(held_out) and held_out for trained, held_out in seen)
-    metrics = evaluation.evaluate(scored, precision_at=[3])
+    metrics = evaluation.evaluate(scored, evaluation.Measures(precision_at=[3], budgets_minutes=[0.05]))
     assert metrics["average_precision"] == 1.0
     assert metrics["precision_at"] == {"3": 1.0}
     assert set(metrics["videos"]) == {"a", "b", "c"}
+    [spent] = metrics["budgets"]
+    assert (spent["viewed"], spent["suspicious_viewed"], spent["incidents"]) == (3, 3, 3)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 1)), min_size=2, max_size=40), st.floats(0.05, 1)
+)
+def test_thresholds_keep_what_they_promise(rows: list[tuple[float, int]], share: float) -> None:
+    scores, labels = zip(*rows, strict=True)
+    curve = evaluation.RankedLabels.count(scores, labels).curve()
+    if not sum(labels):
+        assert curve == []
+        return
+    threshold = evaluation.threshold_for_recall(curve, share)
+    found = sum(label for score, label in rows if score > threshold)
+    assert found >= share * sum(labels) - 1e-6
+    threshold = evaluation.threshold_for_share(curve, share)
+    assert sum(score > threshold for score in scores) <= share * len(rows) + 1e-6
 
 
 def test_too_few_suspicious_videos_give_no_evaluation(spark) -> None:
     labelled = spark.createDataFrame(
         [("a1", "a", 1.0), ("b1", "b", 0.0)], "origin string, video string, label double"
+    )
+    assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None
+    labelled = spark.createDataFrame(
+        [("a1", "a", 1.0), ("b1", "b", 0.0), ("b2", "b", 1.0)], "origin string, video string, label double"
     )
     assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None

@@ -14,7 +14,9 @@ from conftest import FAST_START, ROOT
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
+from framewatch.review.export import labels_csv
 from framewatch.tables import Tables
+from framewatch.verdicts import Verdict, VerdictLog
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +224,7 @@ def test_incidents_and_the_timeline_of_a_video(spark, arguments, finished: Path,
     """The test clip has a red box from its second 2 on, to the end of its 4 s."""
     command = [*arguments, f"output={finished}", "ranking.threshold=0"]
     assert main(["rank", "--debug", *command]) == 0
-    assert "4 predicted suspicious, 1 incidents" in capsys.readouterr().out
+    assert "4 predicted suspicious (above 0), 1 incidents" in capsys.readouterr().out
     [incident] = spark.sql("select * from incidents").collect()
     frames = Tables(spark, str(finished)).read("predictions").orderBy("rank").collect()
     assert (incident["start_s"], incident["end_s"], incident["num_frames"]) == (0.0, 4.0, 4)
@@ -240,11 +242,99 @@ def test_incidents_and_the_timeline_of_a_video(spark, arguments, finished: Path,
     assert main(["rank", "--debug", *arguments, f"output={finished}"]) == 0
 
 
+def test_the_threshold_from_left_out_videos(spark, arguments, finished: Path, capsys) -> None:
+    """For a recall, and for a budget: half of four seconds, if these are like the labelled ones."""
+    curve = json.loads((finished / "model" / "metrics.json").read_text())["cross_validation"]["curve"]
+    for wanted, told in (
+        ("ranking.recall=1", "for a recall of 1 on left-out videos"),
+        ("ranking.budget_minutes=0.0333", "for 0.0333 of 0.1 minutes, by left-out videos"),
+    ):
+        command = [*arguments, f"output={finished}", "ranking.threshold=auto", wanted]
+        assert main(["rank", "--debug", *command]) == 0
+        assert told in capsys.readouterr().out
+        threshold = json.loads((finished / "ranking.json").read_text())["threshold"]
+        if "recall" in wanted:
+            lowest = min(point["threshold"] for point in curve if point["recall"] < 1)
+            assert threshold < lowest
+        else:
+            assert sum(point["share"] <= 0.5 for point in curve if point["threshold"] > threshold) > 0
+        rows = spark.sql("select prob2, prediction from predictions").collect()
+        assert all((row["prob2"] > threshold) == (row["prediction"] == 1) for row in rows)
+    assert main(["rank", "--debug", *arguments, f"output={finished}"]) == 0
+
+
+def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_path: Path, capsys) -> None:
+    """Verdicts replace hand labels of the same frames, and count more. Exported, they are labels."""
+    output = tmp_path / "out"
+    shutil.copytree(finished, output)
+    command = [*arguments, f"output={output}", "labels.test=null"]
+    assert main(["train", "--with-verdicts", *command]) == 2
+    assert "there are no verdicts in" in capsys.readouterr().err
+    uris = {row["video"][-8:]: row["video"] for row in Tables(spark, str(output)).read("videos").collect()}
+    log = VerdictLog(str(output))
+    for name, start_s, end_s, answer in (
+        ("Box9.mp4", 0, 2, "not"), ("Box9.mp4", 2, 4, "suspicious"), ("Box1.mpg", 0, 1, "suspicious"),
+        ("Box2.mpg", 0, 1, "unsure"),
+    ):  # fmt: skip
+        video = uris[name]
+        log.append(Verdict(video=video, start_s=start_s, end_s=end_s, answer=answer, reviewer="ann"))
+    assert main(["train", "--with-verdicts", "--debug", *command]) == 0
+    notes = json.loads((output / "model" / "metrics.json").read_text())["labels"]
+    assert (notes["verdicts"], notes["labelled_frames"], notes["suspicious_frames"]) == (3, 16, 9)
+    assert notes["verdict_videos"] == sorted([uris["Box1.mpg"], uris["Box9.mp4"]])
+    labelled = spark.read.parquet(f"{output}/model/labelled").collect()
+    weights = {(row["video"][-8:], row["timestamp_s"]): (row["label"], row["weight"]) for row in labelled}
+    assert weights["Box9.mp4", 3.0] == (1.0, 4.0)
+    assert weights["Box1.mpg", 0.0] == (1.0, 4.0), "the label was 0"
+    assert weights["Box2.mpg", 0.0] == (0.0, 1.0), "who is unsure changes nothing"
+    assert "3 ranges of seconds by reviewers' verdicts" in (output / "model" / "model_card.md").read_text()
+    exported = tmp_path / "verdicts.csv"
+    exported.write_text(labels_csv(log.verdicts()))
+    assert main(["train", "--debug", *command, f"labels.train={exported}"]) == 0
+    notes = json.loads((output / "model" / "metrics.json").read_text())["labels"]
+    assert (notes["labelled_frames"], notes["suspicious_frames"], notes["unmatched"]) == (5, 3, 0)
+    # What the classifier has learned from is no test.
+    assert main(["train", "--with-verdicts", "--debug", *command]) == 0
+    capsys.readouterr()
+    assert main(["rank", "--debug", *command, f"labels.test={clips}/labels_test.csv"]) == 0
+    assert "left out are 2 videos with verdicts" in capsys.readouterr().out
+    assert not (output / "test_metrics.json").exists()
+
+
+def test_the_page_opens_what_rank_wrote(arguments, finished: Path) -> None:
+    from framewatch.review.desk import Desk
+    from framewatch.review.loop import LoopSettings
+
+    assert main(["rank", "--debug", *arguments, f"output={finished}", "ranking.threshold=0.5"]) == 0
+    desk = Desk(str(finished), LoopSettings())
+    rows = desk.results.read("incidents", ["start_s", "end_s", "rank"]).sort_by("rank").to_pylist()
+    num = desk.moments.num_incidents
+    assert [row["start_s"] for row in rows] == desk.moments.starts_s[:num].tolist()
+    inside = sum(int(row["end_s"] - row["start_s"]) for row in rows)
+    assert len(desk.moments) - num == desk.results.ranking["frames_outside_incidents"] == 4 - inside
+    assert sorted(desk.moments.audit) == list(range(num, len(desk.moments)))
+    for moment in desk.queue.moments.tolist():
+        video = desk.moments.names[desk.moments.videos[moment]]
+        desk.judge(
+            Verdict(
+                video=video,
+                start_s=float(desk.moments.starts_s[moment]),
+                end_s=float(desk.moments.ends_s[moment]),
+                answer="suspicious" if desk.moments.starts_s[moment] >= 2 else "not",
+                reviewer="ann",
+            )
+        )
+    desk.learn()
+    assert desk.queue.num_verdicts == len(desk.moments) and len(desk.queue.moments) == 0
+    assert desk.missed().estimate == 0
+    shutil.rmtree(finished / "verdicts")
+
+
 @pytest.mark.parametrize(
     ("video", "output", "says"),
     [
         ("Box", "finished", "no video 'Box' is in the ledger: it has file:"),
-        ("Box9", "/nowhere", "run `framewatch rank` with this output first"),
+        ("Box9", "/nowhere", "run `framewatch rank` with output=/nowhere first"),
     ],
 )
 def test_timelines_that_are_not_there(finished, capsys, video: str, output: str, says: str) -> None:
@@ -260,10 +350,15 @@ def test_a_named_catalog_keeps_tables_of_its_own(spark, arguments, finished) -> 
         "predictions",
         "incidents",
         "videos",
+        "top_frames",
+        "top_incidents",
+        "video_summary",
+        "failed_videos",
     }
     spark.sql("drop database reviewers cascade")
 
 
+OTHER_VERBS = ("samples", "timeline", "report", "review", "weights")
 BAD = [
     (["videos.train=nowhere/*.mpg"], "no video matches 'nowhere/*.mpg'"),
     (["videos.train=[]"], "videos.train is not set"),
@@ -371,14 +466,14 @@ def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spa
 
 @pytest.mark.parametrize(
     "verb",
-    ["extract", "featurize", "train", "rank", "quantize", "run", "samples", "timeline", "weights"],
+    ["extract", "featurize", "train", "rank", "quantize", "run", *OTHER_VERBS],
 )
 def test_help_says_what_a_verb_reads_and_writes(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main([verb, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    if verb not in ("samples", "timeline", "weights"):
+    if verb not in OTHER_VERBS:
         assert "--config FILE" in text and "key=value" in text
         assert verb == "run" or ("Reads" in text and "Writes" in text)
 

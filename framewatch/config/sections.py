@@ -32,10 +32,11 @@ class VideosConfig:
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """CSV files of hand labels."""
+    """CSV files of hand labels, and whether reviewers' verdicts are labels too."""
 
     train: str | None = None
     test: str | None = None
+    verdicts: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,13 @@ class ClassifierConfig:
     elastic_net_param: float = 0.3
     standardization: bool = True
     class_weights: str = "none"
+    verdict_weight: float = 4.0
     path: str | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            self.verdict_weight > 0, "classifier.verdict_weight", self.verdict_weight, "give more than 0"
+        )
         _require(self.max_iter >= 1, "classifier.max_iter", self.max_iter, "give 1 or more")
         _require(self.reg_param >= 0, "classifier.reg_param", self.reg_param, "give 0 or more")
         _require(
@@ -169,6 +174,7 @@ class EvaluationConfig:
 
     folds: int = 5
     precision_at: list[int] = field(default_factory=lambda: [3, 10, 20])
+    budgets_minutes: list[float] = field(default_factory=lambda: [1.0, 2.0, 5.0, 10.0, 20.0, 40.0])
 
     def __post_init__(self) -> None:
         _require(
@@ -183,17 +189,30 @@ class EvaluationConfig:
             self.precision_at,
             "give numbers from 1",
         )
+        _require(
+            all(minutes > 0 for minutes in self.budgets_minutes),
+            "evaluation.budgets_minutes",
+            self.budgets_minutes,
+            "give minutes above 0",
+        )
 
 
 @dataclass(frozen=True)
 class RankingConfig:
-    """When a frame counts as suspicious: `prob2` above `threshold`."""
+    """When a frame counts as suspicious: `prob2` above `threshold`, a number or `auto`."""
 
-    threshold: float = 0.5
+    threshold: float | int | str = 0.5
+    recall: float = 0.9
+    budget_minutes: float | None = None
     show: int = 10
 
     def __post_init__(self) -> None:
-        _require(0 <= self.threshold <= 1, "ranking.threshold", self.threshold, "give a probability, 0 to 1")
+        number = isinstance(self.threshold, float | int) and 0 <= self.threshold <= 1
+        rule = "give a probability, 0 to 1, or auto"
+        _require(number or self.threshold == "auto", "ranking.threshold", self.threshold, rule)
+        _require(0 < self.recall <= 1, "ranking.recall", self.recall, "give a share, above 0 and up to 1")
+        minutes = self.budget_minutes
+        _require(minutes is None or minutes > 0, "ranking.budget_minutes", minutes, "give minutes above 0")
         _require(self.show >= 0, "ranking.show", self.show, "give 0 or more")
 
 
@@ -209,6 +228,29 @@ class IncidentsConfig:
         for name in ("gap_s", "min_length_s", "smoothing_s"):
             value = getattr(self, name)
             _require(value >= 0, f"incidents.{name}", value, "give seconds, 0 or more")
+
+
+@dataclass(frozen=True)
+class ReviewConfig:
+    """The review page: how its queue is mixed, and what it keeps at hand."""
+
+    refit_every: int = 4
+    uncertain_share: float = 0.1
+    random_share: float = 0.1
+    candidates: int = 5000
+    lead_s: float = 3.0
+    cache_mb: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("refit_every", "candidates", "cache_mb"):
+            _require(getattr(self, name) >= 1, f"review.{name}", getattr(self, name), "give 1 or more")
+        for name in ("uncertain_share", "random_share"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"review.{name}", value, "give a share, 0 to 1")
+        both = round(self.uncertain_share + self.random_share, 9)
+        rule = "with review.uncertain_share, give at most 1"
+        _require(both <= 1, "review.random_share", self.random_share, rule)
+        _require(self.lead_s >= 0, "review.lead_s", self.lead_s, "give seconds, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -244,6 +286,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)
     incidents: IncidentsConfig = field(default_factory=IncidentsConfig)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
 

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from rich.table import Table
 
 from framewatch import (
+    candidates,
     catalog,
     classifier,
     evaluation,
@@ -21,8 +22,12 @@ from framewatch import (
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.run import Run, metastore_directory
+from framewatch.pipeline.threshold import Threshold, choose_threshold
+from framewatch.pipeline.train import measures
 from framewatch.progress import console, task_progress, tell
+from framewatch.report import write_report
 from framewatch.session import write_sql_settings
+from framewatch.tables import write_parquet
 
 
 def rank(run: Run) -> None:
@@ -43,47 +48,66 @@ def rank(run: Run) -> None:
         "train anew, or featurize with the classifier's model and weights",
     )
     model = classifier.load(storage.join(run.model_path, "spark"))
+    chosen = choose_threshold(
+        config.ranking, notes["cross_validation"], lambda: features.count() * run.period_s / 60
+    )
     with task_progress(run.spark, "rank"):
-        scored = ranking.score(features, model, threshold=config.ranking.threshold)
-        tables.replace(ranking.rank(scored), "predictions")
-    predictions = tables.read("predictions")
-    num_incidents = _write_incidents(run, predictions)
-    totals = predictions.agg(F.count("*").alias("frames"), F.sum("prediction").alias("suspicious")).collect()[
-        0
-    ]
-    counts = {"frames": totals["frames"], "suspicious": int(totals["suspicious"] or 0)}
-    counts["incidents"] = num_incidents
+        tables.replace(ranking.rank(ranking.score(features, model, threshold=chosen.value)), "predictions")
+        counts = _write_incidents(run, chosen, features)
     if counts["frames"] == 0:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
         )
-    metrics = _test_metrics(run, predictions)
+    metrics = _test_metrics(run, notes)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
         if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
             model_card.write(run.model_path, {**notes, "test": metrics})
+    about = {"threshold": chosen.value, "threshold_from": chosen.reason, "model": classifier.identity(model)}
+    about |= {"model_path": storage.absolute(run.model_path), **counts, "period_s": run.period_s}
+    storage.write_json(storage.join(config.output, "ranking.json"), about)
     registered = _register(run)
+    catalog.write_duckdb(tables)
+    write_report(config.output)
     seconds = time.monotonic() - started
-    text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious, "
-    text += f"{num_incidents} incidents, in {seconds:.1f} s"
+    text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
+    text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
-    _show_top(predictions, config.ranking.show)
+    _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
 
 
-def _write_incidents(run: Run, predictions: DataFrame) -> int:
-    config = run.config
+def _write_incidents(run: Run, chosen: Threshold, features: DataFrame) -> dict[str, int]:
+    """Writes `incidents` and `candidates`, and counts what there is."""
+    config, tables = run.config, run.tables
+    predictions = tables.read("predictions")
     settings = incidents.IncidentSettings(
-        threshold=config.ranking.threshold,
+        threshold=chosen.value,
         gap_s=config.incidents.gap_s,
         min_length_s=config.incidents.min_length_s,
         smoothing_s=config.incidents.smoothing_s,
-        period_s=1 / run.tables.sampling_fps(default=config.sampling.fps),
+        period_s=run.period_s,
     )
-    found = incidents.find_incidents(predictions, settings=settings)
-    run.tables.replace(found.coalesce(1), "incidents")
-    return run.tables.read("incidents").count()
+    tables.replace(incidents.find_incidents(predictions, settings=settings).coalesce(1), "incidents")
+    found = tables.read("incidents")
+    most = config.review.candidates
+    tables.replace(
+        candidates.choose_candidates(predictions, found, features, most=most).coalesce(1), "candidates"
+    )
+    totals = candidates.with_incident(predictions, found).agg(
+        F.count("*").alias("frames"),
+        F.sum("prediction").alias("suspicious"),
+        F.count_distinct("in_incident").alias("incidents"),
+        F.count_if(F.col("in_incident").isNull()).alias("outside"),
+    )
+    row = totals.collect()[0]
+    return {
+        "frames": row["frames"],
+        "suspicious": int(row["suspicious"] or 0),
+        "incidents": row["incidents"],
+        "frames_outside_incidents": row["outside"],
+    }
 
 
 def _features_to_rank(run: Run) -> DataFrame:
@@ -103,13 +127,25 @@ def _model_notes(run: Run) -> dict[str, Any]:
     return notes
 
 
-def _test_metrics(run: Run, predictions: DataFrame) -> dict[str, Any] | None:
+def _test_metrics(run: Run, notes: dict[str, Any]) -> dict[str, Any] | None:
+    """What test labels say, of videos whose verdicts the classifier has not been trained with."""
     path = run.config.labels.test
+    for older in ("labelled", "test_metrics.json"):
+        storage.delete(storage.join(run.config.output, older))
     if not path:
         return None
+    predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
     run.say("test labels", str(counts))
-    return evaluation.evaluate(labelled, precision_at=run.config.evaluation.precision_at)
+    known = notes["labels"].get("verdict_videos", [])
+    if known:
+        labelled = labelled.where(~F.col("video").isin(known))
+        tell(f"test labels: left out are {len(known)} videos with verdicts that the classifier learned from")
+        if labelled.isEmpty():
+            return None
+    rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
+    write_parquet(rows, storage.join(run.config.output, "labelled"))
+    return evaluation.evaluate(labelled, measures(run))
 
 
 def _register(run: Run) -> list[str]:
@@ -144,6 +180,9 @@ def _show_places(run: Run) -> None:
     """Prints where the results are."""
     output = run.config.output
     tell(f"tables: {output}/{{videos,frames,features,predictions,incidents}} (Parquet)")
-    tell(f"report: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
+    tell(f"model: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
+    tell(f"SQL: duckdb -init {output}/duckdb.sql")
     if run.config.catalog.enabled and metastore_directory(run.config) is not None:
         tell(f"SQL: spark-sql --properties-file {output}/spark-sql.conf")
+    tell(f"report: {output}/report/index.html")
+    tell(f"review: framewatch review {output}")

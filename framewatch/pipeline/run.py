@@ -39,6 +39,11 @@ class Run:
         """Directory of the classifier, its metrics and its card."""
         return self.config.classifier.path or storage.join(self.config.output, "model")
 
+    @property
+    def period_s(self) -> float:
+        """Seconds from one sampled frame to the next."""
+        return 1 / self.tables.sampling_fps(default=self.config.sampling.fps)
+
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
         tell(f"{stage}: {text}")

@@ -5,14 +5,18 @@ import time
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
+from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from framewatch import classifier, evaluation, labels, model_card, ranking, storage
+from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, storage
 from framewatch.config import ClassifierConfig
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
+from framewatch.tables import write_parquet
+from framewatch.verdicts import VerdictLog, label_ranges
 
 # 2048 features of 10,000 frames are 160 MB: one task goes through them faster than many tasks are started.
 _FRAMES_PER_PART = 10_000
@@ -21,22 +25,20 @@ _FRAMES_PER_PART = 10_000
 def train(run: Run) -> None:
     """Fits the classifier on all labelled frames, and evaluates it on videos left out.
 
+    Writes the classifier, its metrics and card, and `model/labelled`: the labelled frames with their features
+    and their probability by a classifier that had not seen their video.
+
     Raises:
         InputError: no features, no labels, or labels that do not fit.
     """
-    config = run.config
-    if not config.labels.train:
-        raise InputError("labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv")
     started = time.monotonic()
-    features = run.tables.current("features")
-    labelled, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
-    labels.require_both_classes(counts)
+    labelled, notes = _labelled(run)
     # Sums of floats depend on their order: with rows in order, the same labels give the same classifier.
-    num_parts = 1 + counts.labelled_frames // _FRAMES_PER_PART
-    without = labelled.where("features is null").count()
+    num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
+    notes["without_features"] = labelled.where("features is null").count()
     labelled = labelled.where("features is not null").repartition(num_parts, "origin")
     labelled = labelled.sortWithinPartitions("origin").cache()
-    settings = _settings(config.classifier)
+    settings = _settings(run.config.classifier)
     fit = functools.partial(classifier.fit, settings=settings)
     try:
         with task_progress(run.spark, "train"):
@@ -45,24 +47,69 @@ def train(run: Run) -> None:
             metrics = _cross_validate(run, labelled, fit)
     finally:
         labelled.unpersist()
-    notes = {
+    card = {
         "features": features_identity(run.tables),
-        "labels": {"file": config.labels.train, **asdict(counts), "without_features": without},
+        "labels": notes,
         "settings": asdict(settings),
         "cross_validation": metrics,
     }
-    model_card.write(run.model_path, notes)
+    model_card.write(run.model_path, card)
     quality = (
         model_card.quality(metrics) if metrics else "none, as it takes two videos with suspicious frames"
     )
     seconds = time.monotonic() - started
+    without = notes["without_features"]
     left_out = f"; {without} of them left out: their pictures could not be decoded" if without else ""
-    run.say(
-        "train",
-        f"{counts}{left_out}; on left-out videos: {quality}; {seconds:.1f} s",
-        **notes,
-        seconds=round(seconds, 1),
-    )
+    text = f"{notes['told']}{left_out}; on left-out videos: {quality}; {seconds:.1f} s"
+    if metrics and metrics["budgets"]:
+        text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
+    run.say("train", text, **card, seconds=round(seconds, 1))
+
+
+def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
+    """The frames with a label and their `weight`, and what the card tells of the labels."""
+    config = run.config
+    features = run.tables.current("features")
+    ranges = _verdicts(run) if config.labels.verdicts else []
+    if not config.labels.train and not ranges:
+        raise InputError("labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv")
+    parts, told = [], []
+    notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
+    if ranges:
+        judged, counts = labels.join_labels(features, labels.from_ranges(run.spark, ranges))
+        notes["verdict_videos"] = sorted({video for video, *_ in ranges})
+        parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
+        told.append(f"verdicts: {counts}")
+    if config.labels.train:
+        by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
+        if parts:  # who looked later knows better
+            by_hand = by_hand.join(parts[0], "origin", "left_anti")
+        parts.append(by_hand.withColumn("weight", F.lit(1.0)))
+        told.append(str(counts))
+    labelled = functools.reduce(DataFrame.unionByName, parts)
+    totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
+    counts = _of_both(counts, totals[0], int(totals[1] or 0), features.count())
+    labels.require_both_classes(counts)
+    return labelled, {**notes, **asdict(counts), "told": "; ".join(told)}
+
+
+def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int, frames: int) -> labels.LabelCounts:
+    both = {
+        "labelled_frames": labelled,
+        "suspicious_frames": suspicious,
+        "unlabelled_frames": frames - labelled,
+    }
+    return labels.LabelCounts(**{**asdict(counts), **both})
+
+
+def _verdicts(run: Run) -> list[tuple[str, float, float, int]]:
+    ranges = label_ranges(VerdictLog(run.config.output).verdicts())
+    if not ranges:
+        raise InputError(
+            f"there are no verdicts in {run.config.output} that are sure: "
+            f"review first, framewatch review {run.config.output}, or leave out --with-verdicts"
+        )
+    return ranges
 
 
 def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:
@@ -76,8 +123,37 @@ def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:
 
 
 def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] | None:
-    wanted = run.config.evaluation
-    if wanted.folds == 0:
+    folds = run.config.evaluation.folds
+    scored = None
+    if folds:
+        scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=ranking.score)
+    probability = (
+        scored.select("origin", "prob2")
+        if scored is not None
+        else labelled.select("origin", F.lit(None).cast("double").alias("prob2"))
+    )
+    rows = labelled.join(probability, "origin").select(
+        "origin",
+        "video",
+        "timestamp_s",
+        "label",
+        "weight",
+        "prob2",
+        vector_to_array(F.col("features"), "float32").alias("features"),
+    )
+    write_parquet(rows, storage.join(run.model_path, "labelled"), piecewise=True)
+    if scored is None:
         return None
-    scored = evaluation.out_of_fold(labelled, folds=wanted.folds, fit=fit, score=ranking.score)
-    return evaluation.evaluate(scored, precision_at=wanted.precision_at) if scored is not None else None
+    kept = run.spark.read.parquet(storage.join(run.model_path, "labelled"))
+    return evaluation.evaluate(kept, measures(run))
+
+
+def measures(run: Run) -> evaluation.Measures:
+    """What the configuration asks to tell of a ranking."""
+    config = run.config
+    return evaluation.Measures(
+        precision_at=config.evaluation.precision_at,
+        budgets_minutes=config.evaluation.budgets_minutes,
+        period_s=run.period_s,
+        gap_s=config.incidents.gap_s,
+    )

@@ -1,16 +1,19 @@
 """The packets and frames of one video, past damage."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import av
 
-from framewatch.video.groups import MAX_GROUP_BYTES, IrregularError
+from framewatch.video.groups import MAX_GROUP_BYTES, IrregularError, groups
 from framewatch.video.probe import OpenVideo
 
 # A demuxer that fails this often in a row, without a packet between, has nothing more to give.
 _MAX_FAILURES_IN_A_ROW = 100
+# With B-frames, an index may lead to a keyframe that is shown a little behind the time sought.
+_STEP_BACK_S = 2.0
 
 
 class Stream:
@@ -140,6 +143,29 @@ class Stream:
         if keyframe is None or keyframe.pts is None or not accept(keyframe):
             return None
         return keyframe.pts, itertools.chain([keyframe], packets)
+
+    def begin_of_shown(self, time_s: float) -> float | None:
+        """When the frame begins that is shown at `time_s`; both in seconds from the start of the video.
+
+        Of the packets' account, without decoding them: None where they do not tell.
+        """
+        shown: int | None = None
+        with contextlib.suppress(IrregularError):
+            frame, packets = self.first_frame()
+            if frame is None or frame.pts is None:
+                return None
+            start, pts = frame.pts, frame.pts + int(time_s / self.time_base)
+            if self.info.has_index:
+                back = pts - int(_STEP_BACK_S / self.time_base)
+                sought = self.packets_from(back, accept=lambda packet: start <= packet.pts <= pts)
+                if sought is None:
+                    self.reopen()
+                packets = sought[1] if sought else self.packets()
+            for group in groups(packets):
+                shown = max((time for time in group.shown if start <= time <= pts), default=shown)
+                if max(group.shown, default=pts) > pts:
+                    break
+        return None if shown is None else float((shown - start) * self.time_base)
 
 
 def _recorded(packets: Iterable[Any], read: list[Any]) -> Iterator[Any]:

@@ -1,0 +1,108 @@
+"""Charts as SVG, drawn by hand: they need no library, scale, print, and take the page's colours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from framewatch.timeline import clock, thinned
+
+_WIDTH, _HEIGHT, _FOOT = 1000, 110, 86
+_SQUARE, _EDGE = 300, 36
+_MOST_POINTS = 500
+_STEPS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 86400)
+
+
+def timeline(
+    times_s: np.ndarray,
+    prob2: np.ndarray,
+    *,
+    duration_s: float,
+    period_s: float,
+    threshold: float,
+    incidents: Sequence[tuple[float, float]],
+    labels: Sequence[tuple[float, float]],
+) -> Markup:
+    """The probability over the seconds of a video, its incidents shaded, known labels marked below.
+
+    Args:
+        times_s: (n,) seconds, rising.
+        prob2: (n,) probabilities.
+        duration_s: of the video.
+        period_s: how long a frame lasts.
+        threshold: drawn as a line.
+        incidents: half-open ranges of seconds.
+        labels: second and label of labelled frames.
+    """
+    last_s = float(times_s[-1]) + period_s if len(times_s) else period_s
+    span = max(duration_s, last_s)
+
+    def x(second: float) -> float:
+        return second / span * _WIDTH
+
+    parts = [_box("incident", x(start_s), x(end_s), 0, _FOOT) for start_s, end_s in incidents]
+    for value, runs in ((1.0, "suspicious"), (0.0, "not")):
+        stretches = _stretches([second for second, label in labels if label == value], period_s)
+        parts += [_box(runs, x(begin), x(end), _FOOT + 3, 5) for begin, end in stretches]
+    parts.append(
+        f'<line class="threshold" x1="0" x2="{_WIDTH}" y1="{_y(threshold):.1f}" y2="{_y(threshold):.1f}"/>'
+    )
+    points = zip(*thinned(times_s, prob2, _MOST_POINTS), strict=True)
+    steps = " ".join(
+        f"{x(second):.1f},{_y(value):.1f} {x(min(second + period_s, span)):.1f},{_y(value):.1f}"
+        for second, value in points
+    )
+    parts.append(f'<polyline class="curve" points="{steps}"/>')
+    step = next((step for step in _STEPS_S if span / step <= 12), _STEPS_S[-1])
+    parts += [
+        f'<text x="{x(second):.1f}" y="{_HEIGHT - 3}">{clock(second)}</text>'
+        for second in np.arange(0, span - step * 0.4, step)
+    ]
+    return _svg("timeline", _WIDTH, _HEIGHT, parts, "probability over the seconds of the video")
+
+
+def precision_recall(curves: dict[str, list[dict[str, Any]]]) -> Markup:
+    """Precision over recall, a line for each named curve."""
+
+    def at(recall: float, precision: float) -> str:
+        return f"{_EDGE + recall * _SQUARE:.1f},{8 + (1 - precision) * _SQUARE:.1f}"
+
+    parts = [f'<rect class="frame" x="{_EDGE}" y="8" width="{_SQUARE}" height="{_SQUARE}"/>']
+    for number, curve in enumerate(curves.values()):
+        points = [at(0.0, curve[0]["precision"])] + [at(p["recall"], p["precision"]) for p in curve]
+        parts.append(f'<polyline class="curve curve-{number}" points="{" ".join(points)}"/>')
+    for tick in (0, 0.5, 1):
+        parts.append(f'<text x="{_EDGE + tick * _SQUARE - 6}" y="{_SQUARE + 24}">{tick:g}</text>')
+        parts.append(f'<text x="8" y="{8 + (1 - tick) * _SQUARE + 4}">{tick:g}</text>')
+    parts.append(f'<text x="{_EDGE + _SQUARE / 2 - 18}" y="{_SQUARE + 38}">recall</text>')
+    parts.append(f'<text transform="rotate(-90)" x="{-_SQUARE * 0.3}" y="20">precision</text>')
+    return _svg("pr", _SQUARE + _EDGE + 12, _SQUARE + 44, parts, "precision over recall")
+
+
+def _svg(name: str, width: int, height: int, parts: list[str], title: str) -> Markup:
+
+    return Markup(  # all of it is numbers and our own words
+        f'<svg class="{name}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _box(name: str, left: float, right: float, top: float, height: float) -> str:
+    width = max(right - left, 2.0)
+    return f'<rect class="{name}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{height}"/>'
+
+
+def _y(probability: float) -> float:
+    return 4 + (1 - probability) * (_FOOT - 4)
+
+
+def _stretches(seconds: list[float], period_s: float) -> list[tuple[float, float]]:
+    """Neighbouring frames joined, so that an hour of labels is not thousands of boxes."""
+    joined: list[tuple[float, float]] = []
+    for second in seconds:
+        if joined and second <= joined[-1][1] + period_s / 2:
+            joined[-1] = (joined[-1][0], second + period_s)
+        else:
+            joined.append((second, second + period_s))
+    return joined

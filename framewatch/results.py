@@ -1,0 +1,121 @@
+"""A run's tables for people: read with Arrow, without Spark."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from framewatch import model_card, storage
+from framewatch.errors import InputError
+
+_WRITTEN_BY = {"videos": "extract", "frames": "extract", "features": "featurize"}
+
+
+class Results:
+    """What one output directory holds."""
+
+    def __init__(self, output: str) -> None:
+        """Checks that frames have been ranked there.
+
+        Raises:
+            InputError: they have not.
+        """
+        self.output = output
+        try:
+            self.ranking: dict[str, Any] = storage.read_json(storage.join(output, "ranking.json"))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"no frames have been ranked in {output}: run `framewatch rank` with output={output} first"
+            ) from error
+
+    def dataset(self, table: str) -> Any:
+        """A table as a `pyarrow.dataset.Dataset`.
+
+        Raises:
+            InputError: it has not been written.
+        """
+        files, path = storage.filesystem(storage.join(self.output, table))
+        if not files.exists(path):
+            stage = _WRITTEN_BY.get(table, "rank")
+            raise InputError(f"there is no table {path}: run `framewatch {stage}` with this output first")
+        return ds.dataset(path, format="parquet", partitioning="hive", filesystem=files)
+
+    def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
+        """Columns of a table, of some videos or of all."""
+        only = None if videos is None else pc.field("video").isin(videos)
+        return self.dataset(table).to_table(columns=columns, filter=only)
+
+    def videos(self) -> list[dict[str, Any]]:
+        """The ledger: the latest row of each video, in order of URI."""
+        latest: dict[str, dict[str, Any]] = {}
+        for row in self.dataset("videos").to_table().to_pylist():
+            if row["video"] not in latest or row["batch"] > latest[row["video"]]["batch"]:
+                latest[row["video"]] = row
+        return [latest[video] for video in sorted(latest)]
+
+    def model_notes(self) -> dict[str, Any] | None:
+        """What the classifier's metrics.json holds; None where it is gone."""
+        return model_card.read(self.ranking["model_path"])
+
+    def test_metrics(self) -> dict[str, Any] | None:
+        """What test labels said of the ranking; None where there were none."""
+        try:
+            return storage.read_json(storage.join(self.output, "test_metrics.json"))
+        except FileNotFoundError:
+            return None
+
+    def known_labels(self) -> dict[str, list[tuple[float, float]]]:
+        """Hand labels and verdicts that were trained on or tested with: video -> (timestamp_s, label)."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for directory in (self.ranking["model_path"], self.output):
+            rows = _optional(storage.join(directory, "labelled"))
+            if rows is None:
+                continue
+            for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
+                found.setdefault(row["video"], []).append((row["timestamp_s"], row["label"]))
+        return {video: sorted(set(its)) for video, its in found.items()}
+
+    def labelled(self) -> Any | None:
+        """The frames that the classifier learned from, as a dataset; None where they were not kept."""
+        return _optional(storage.join(self.ranking["model_path"], "labelled"))
+
+
+def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
+    # A dataset's own `to_batches` reads ahead, and keeps the file's bytes beside the numbers.
+    for path in rows.files:
+        with rows.filesystem.open_input_file(path) as file:
+            parquet = pq.ParquetFile(file)
+            for number in range(parquet.num_row_groups):
+                yield parquet.read_row_group(number, columns=columns, use_threads=False)
+
+
+def _optional(uri: str) -> Any | None:
+    files, path = storage.filesystem(uri)
+    return ds.dataset(path, format="parquet", filesystem=files) if files.exists(path) else None
+
+
+def read_vectors(rows: Any, names: Sequence[str]) -> np.ndarray:
+    """Features of some frames, read part by part: no second copy of them is ever in memory.
+
+    Args:
+        rows: a `pyarrow.dataset.Dataset` with `origin` and `features`, lists of equal length.
+        names: the origins wanted, each of which is there.
+
+    Returns:
+        (names, length) float32, in the order of `names`; (0, 0) where none is wanted.
+    """
+    place = {name: number for number, name in enumerate(names)}
+    found = np.zeros((0, 0), np.float32)
+    for batch in _row_groups(rows, ["origin", "features"]):
+        places = np.array([place.get(name, -1) for name in batch["origin"].to_pylist()], int)
+        if not (places >= 0).any():
+            continue
+        vectors = batch["features"].combine_chunks().flatten().to_numpy().reshape(len(batch), -1)
+        if not len(found):
+            found = np.zeros((len(names), vectors.shape[1]), np.float32)
+        found[places[places >= 0]] = vectors[places >= 0]
+    return found

@@ -1,0 +1,254 @@
+"""The page's requests: what to look at, the pictures and clips of it, and the answers."""
+
+import io
+import threading
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from werkzeug.exceptions import HTTPException
+
+from framewatch.errors import FramewatchError, InputError
+from framewatch.pictures import Pictures
+from framewatch.review.clips import LONGEST_S, ClipCache, clip_range
+from framewatch.review.desk import STATES, Desk
+from framewatch.review.export import labels_csv
+from framewatch.review.filters import Filter, number
+from framewatch.review.guard import protect
+from framewatch.review.loop import REASONS
+from framewatch.review.timelines import Timelines
+from framewatch.verdicts import Verdict
+
+_PAGE = 60
+_THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640
+
+
+class Page:
+    """What the requests need."""
+
+    def __init__(self, desk: Desk, clips: ClipCache, *, lead_s: float, reviewer: str) -> None:
+        """Gathers it.
+
+        Args:
+            desk: moments and verdicts.
+            clips: of them.
+            lead_s: seconds to play before a moment's peak.
+            reviewer: the name that the page proposes.
+        """
+        self.desk, self.clips, self.lead_s, self.reviewer = desk, clips, lead_s, reviewer
+        self.pictures = Pictures(desk.results)
+        self.timelines = Timelines(desk)
+        self._modified = {row["video"]: str(row["modified_at"]) for row in desk.results.videos()}
+
+    def item(self, moment: int) -> dict[str, Any]:
+        """A moment, for the queue."""
+        moments, queue = self.desk.moments, self.desk.queue
+        video = moments.names[moments.videos[moment]]
+        start_s, end_s = float(moments.starts_s[moment]), float(moments.ends_s[moment])
+        return {
+            "id": moment,
+            "rank": moment + 1,
+            "kind": "incident" if moment < moments.num_incidents else "frame",
+            "video": int(moments.videos[moment]),
+            "name": video.rpartition("/")[2],
+            "start_s": start_s,
+            "end_s": end_s,
+            "peak_s": float(moments.peaks_s[moment]),
+            "num_frames": int(moments.num_frames[moment]),
+            "prob2": float(moments.prob2[moment]),
+            "now": float(1 / (1 + np.exp(-queue.log_odds[moment]))),
+            "reason": REASONS[queue.reasons[moment]],
+            "state": STATES[self.desk.states[moment]],
+        }
+
+    def moment(self, moment: int) -> dict[str, Any]:
+        """A moment, for the player."""
+        item = self.item(moment)
+        begin, end = clip_range(item["start_s"], item["end_s"], item["peak_s"], lead_s=self.lead_s)
+        uri = self.desk.moments.names[item["video"]]
+        said = [
+            {"start_s": s.start_s, "end_s": s.end_s, "state": s.state, "answers": s.answers}
+            for s in self.desk.segments.get(uri, [])
+            if s.start_s < item["end_s"] and s.end_s > item["start_s"]
+        ]
+        clip = {"url": f"clips/{item['video']}/{begin:.3f}-{end:.3f}.mp4", "start_s": begin, "end_s": end}
+        return {**item, "uri": uri, "clip": clip, "lead_s": self.lead_s, "said": said}
+
+    def clip(self, video: int, begin: float, end: float) -> Path:
+        """The file of a clip of one of the ledger's videos."""
+        if not 0 <= begin < end or end - begin > LONGEST_S + 1:
+            raise InputError(f"[{begin}, {end}) is no clip: give seconds, at most {LONGEST_S:g} of them")
+        uri = self.desk.moments.names[video]
+        return self.clips.get(uri, self._modified[uri], begin, end)
+
+    def status(self) -> dict[str, Any]:
+        """Where the review stands."""
+        desk = self.desk
+        return {
+            "version": desk.queue.version,
+            "ranking": desk.ranking_id,
+            "learned": desk.queue.num_verdicts,
+            "verdicts": desk.num_verdicts,
+            "counts": desk.counts(),
+            "missed": {**asdict(missed := desk.missed()), "sentence": missed.sentence},
+        }
+
+    def learn_when_due(self) -> None:
+        """Refits in the background: an answer does not wait for it."""
+        if self.desk.learning_is_due:
+            threading.Thread(target=self.desk.learn, daemon=True).start()
+
+
+def create_app(page: Page, *, token: str | None = None) -> Flask:
+    """The application.
+
+    Args:
+        page: what it shows.
+        token: asked of everybody; None for loopback only.
+    """
+    app = Flask("framewatch.review")
+    app.config["MAX_CONTENT_LENGTH"] = 64 << 10
+    csrf = protect(app, token=token)
+    _add_page(app, page, csrf)
+    _add_queue(app, page)
+    _add_media(app, page)
+    _add_verdicts(app, page)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> tuple[Response, int]:
+        return jsonify(error=error.description), error.code or 500
+
+    @app.errorhandler(FramewatchError)
+    def bad_request(error: FramewatchError) -> tuple[Response, int]:
+        return jsonify(error=str(error)), 400
+
+    return app
+
+
+def _add_page(app: Flask, page: Page, csrf: str) -> None:
+    version = str(max(int(path.stat().st_mtime) for path in _static().iterdir()))
+
+    @app.get("/")
+    def index() -> str:
+        names = [name.rpartition("/")[2] for name in page.desk.moments.names]
+        return render_template(
+            "index.html",
+            csrf=csrf,
+            reviewer=page.reviewer,
+            output=page.desk.results.output,
+            videos=sorted(set(names))[:1000],
+            version=version,
+        )
+
+    @app.get("/api/status")
+    def status() -> Response:
+        page.desk.refresh()
+        page.learn_when_due()
+        return jsonify(page.status())
+
+
+def _static() -> Path:
+    return Path(str(files("framewatch.review") / "static"))
+
+
+def _add_queue(app: Flask, page: Page) -> None:
+    @app.get("/api/queue")
+    def queue() -> Response:
+        wanted = Filter.parse(request.args)
+        offset = int(number(request.args, "offset") or 0)
+        found = wanted.apply(page.desk)
+        part = found[max(0, offset) : max(0, offset) + _PAGE].tolist()
+        items = [page.item(moment) for moment in part]
+        return jsonify(total=len(found), items=items, version=page.desk.queue.version)
+
+    @app.get("/api/moments/<int:moment>")
+    def one(moment: int) -> Response:
+        return jsonify(page.moment(_known(moment, len(page.desk.moments), "moment")))
+
+    @app.get("/api/timelines/<int:video>")
+    def timeline(video: int) -> Response:
+        return jsonify(page.timelines.get(_known(video, len(page.desk.moments.names), "video")))
+
+
+def _known(number: int, count: int, what: str) -> int:
+    if number >= count:
+        abort(404, f"there is no {what} {number}: there are {count}")
+    return number
+
+
+def _add_media(app: Flask, page: Page) -> None:
+    def picture(moment: int, width: int) -> Response:
+        origin = page.desk.moments.origins[_known(moment, len(page.desk.moments), "moment")].as_py()
+        data = page.pictures.thumbnail(origin, width)
+        if data is None:
+            abort(404, "the frames table has no picture of this frame")
+        return send_file(io.BytesIO(data), mimetype="image/jpeg", max_age=3600)
+
+    @app.get("/thumbnails/<int:moment>.jpg")
+    def thumbnail(moment: int) -> Response:
+        return picture(moment, _THUMBNAIL_WIDTH)
+
+    @app.get("/posters/<int:moment>.jpg")
+    def poster(moment: int) -> Response:
+        return picture(moment, _POSTER_WIDTH)
+
+    @app.get("/clips/<int:video>/<float:begin>-<float:end>.mp4")
+    def clip(video: int, begin: float, end: float) -> Response:
+        path = page.clip(_known(video, len(page.desk.moments.names), "video"), begin, end)
+        return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)
+
+
+def _add_verdicts(app: Flask, page: Page) -> None:
+    @app.post("/api/verdicts")
+    def judge() -> Response:
+        said = _json_object()
+        if said.get("ranking") != page.desk.ranking_id:
+            abort(409, "the ranking is another one now: reload the page")
+        moment = said.get("moment")
+        if not isinstance(moment, int) or isinstance(moment, bool) or moment < 0:
+            raise InputError(f"moment={moment} is not valid: give its number")
+        kept = page.desk.judge(_verdict(page, _known(moment, len(page.desk.moments), "moment"), said))
+        page.learn_when_due()
+        return jsonify(verdict=asdict(kept), moment=page.moment(moment), status=page.status())
+
+    @app.post("/api/undo")
+    def undo() -> Response:
+        undone = page.desk.undo(str(_json_object().get("reviewer", "")))
+        page.learn_when_due()
+        return jsonify(undone=asdict(undone) if undone else None, status=page.status())
+
+    @app.get("/labels.csv")
+    def labels() -> Response:
+        page.desk.refresh()
+        answer = Response(labels_csv(page.desk.verdicts), mimetype="text/csv")
+        answer.headers["Content-Disposition"] = "attachment; filename=verdicts.csv"
+        return answer
+
+
+def _json_object() -> dict[str, Any]:
+    said = request.get_json(silent=True)
+    if not isinstance(said, dict):
+        raise InputError("the request holds no JSON object: send what the page sends")
+    return said
+
+
+def _verdict(page: Page, moment: int, said: dict[str, Any]) -> Verdict:
+    """A verdict on a whole moment, or on the frame at `second`."""
+    item = page.item(moment)
+    start_s, end_s = item["start_s"], item["end_s"]
+    second = number({"second": str(said["second"])}, "second") if said.get("second") is not None else None
+    if second is not None:
+        start_s, end_s = page.timelines.frame_at(item["video"], second)
+    return Verdict(
+        video=page.desk.moments.names[item["video"]],
+        start_s=start_s,
+        end_s=end_s,
+        answer=str(said.get("answer")),
+        reviewer=str(said.get("reviewer", "")),
+        reason=str(said.get("reason") or "chosen")[:20],
+        model=page.desk.results.ranking["model"],
+        prob2=item["prob2"],
+    )

@@ -1,0 +1,64 @@
+"""Clips that have been cut: a directory of files, the oldest of which go when it is full."""
+
+import hashlib
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+from framewatch import storage
+from framewatch.video.clip import cut_clip_apart
+
+# A browser holds a clip whole; what is longer is cut around its peak.
+LONGEST_S = 120.0
+
+
+class ClipCache:
+    """Cuts each clip once; its methods may be called by several threads."""
+
+    def __init__(self, directory: Path, *, most_bytes: int) -> None:
+        """Uses a directory, made when needed, of which older clips may be there."""
+        self._directory, self._most_bytes = directory, most_bytes
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._cutting = threading.Semaphore(2)
+
+    def get(self, video: str, modified: str, start_s: float, end_s: float) -> Path:
+        """The file of a clip.
+
+        Args:
+            video: URI of the source.
+            modified: tells apart what lay there at different times.
+            start_s: where it begins, seconds of the source.
+            end_s: where it ends; half-open.
+
+        Raises:
+            VideoError: the source cannot be read there.
+        """
+        source = hashlib.sha256(f"{video}\n{modified}".encode()).hexdigest()[:20]
+        path = self._directory / f"{source}-{start_s:.3f}-{end_s:.3f}.mp4"
+        with self._locks[path]:
+            if path.exists():
+                path.touch()  # used: it goes later
+                return path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._cutting:
+                cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
+        self._make_room(keep=path)
+        return path
+
+    def _make_room(self, keep: Path) -> None:
+        clips = sorted(self._directory.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+        size = sum(path.stat().st_size for path in clips)
+        for path in clips:
+            if size <= self._most_bytes or path == keep:
+                return
+            size -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def clip_range(start_s: float, end_s: float, peak_s: float, *, lead_s: float) -> tuple[float, float]:
+    """What to cut for a moment: it all with a lead before and a second after, or the most around its peak."""
+    begin, end = max(0.0, min(start_s, peak_s - lead_s) - lead_s), end_s + 1.0
+    if end - begin > LONGEST_S:
+        begin = max(begin, peak_s - LONGEST_S / 2)
+        end = min(end, begin + LONGEST_S)
+    return round(begin, 3), round(end, 3)

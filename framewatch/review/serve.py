@@ -1,0 +1,112 @@
+"""`framewatch review`: the page on this machine, until it is stopped."""
+
+import getpass
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import waitress
+from waitress import wasyncore
+
+from framewatch.errors import InputError
+from framewatch.featurizer.weights import cache_directory
+from framewatch.review.app import Page, create_app
+from framewatch.review.clips import ClipCache
+from framewatch.review.desk import Desk
+from framewatch.review.guard import is_loopback
+from framewatch.review.loop import LoopSettings
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Where the page is, and for whom.
+
+    Attributes:
+        host: the address to listen on.
+        port: 0 for any that is free.
+        token: asked of everybody, once; on any address but loopback one is made where none is given.
+        reviewer: the name that the page proposes; by default the user's.
+        lead_s: seconds to play before a moment's peak.
+        cache_mb: most of the disk that clips may take.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = None
+    reviewer: str | None = None
+    lead_s: float = 3.0
+    cache_mb: int = 2000
+
+
+@dataclass(frozen=True)
+class Server:
+    """A page that listens."""
+
+    waitress: Any
+    address: str
+    desk: Desk
+
+    def run(self) -> None:
+        """Serves until it is interrupted, or stopped."""
+        self.waitress.run()
+
+    def stop(self) -> None:
+        """Ends `run` from another thread."""
+        sockets = getattr(self.waitress, "_map", None) or self.waitress.map
+        # In the thread that serves: closing a socket under its `select` would be an error there.
+        self.waitress.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+
+
+def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> Server:
+    """Opens the page of an output.
+
+    Raises:
+        InputError: frames have not been ranked there, or the address is taken.
+    """
+    token = settings.token
+    if token is None and not is_loopback(settings.host):
+        token = secrets.token_urlsafe(16)
+    desk = Desk(output, loop)
+    clips = ClipCache(cache_directory() / "clips", most_bytes=settings.cache_mb << 20)
+    page = Page(desk, clips, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
+    logging.getLogger("waitress").setLevel(logging.ERROR)
+    try:
+        server = waitress.create_server(
+            create_app(page, token=token), host=settings.host, port=settings.port, threads=_THREADS
+        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{settings.host}:{settings.port} cannot be listened on ({reason}): give another with --port"
+        ) from error
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    several = getattr(server, "effective_listen", None)  # `localhost` may be two addresses
+    port = several[0][1] if several else server.effective_port
+    address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+    return Server(server, address, desk)
+
+
+def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Callable[[str], None]) -> None:
+    """Serves the page of an output until it is interrupted.
+
+    Raises:
+        InputError: frames have not been ranked there, or the address is taken.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())  # which gives back what tables took while they were read
+    server = open_server(output, settings=settings, loop=loop)
+    num = server.desk.moments.num_incidents
+    say(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
+    say(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
+    server.run()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "reviewer"

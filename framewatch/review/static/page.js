@@ -1,0 +1,288 @@
+"use strict";
+// The queue, its filters, the verdicts and the keys.
+
+const state = {items: [], total: 0, version: 0, ranking: "", current: -1, moment: null, loading: null, busy: false};
+const REASONS = {
+  top: ["top", "ranked high"],
+  uncertain: ["uncertain", "the classifier is unsure of it: an answer teaches it most"],
+  random: ["random", "drawn at random, to tell what the ranking misses"],
+};
+const NAMES = {suspicious: "suspicious", not: "not suspicious", unsure: "unsure", disagreement: "disagreement"};
+
+const view = new TimelineView($("timeline"), (second) => player.seek(second));
+const player = new Player($("video"), (second) => {
+  view.move(second);
+  $("clock").textContent = clock(second);
+});
+
+function query(offset) {
+  const form = new FormData($("filters")), wanted = new URLSearchParams({offset});
+  for (const [name, value] of form) {
+    if (value !== "") wanted.set(name, name.endsWith("_s") ? seconds(value) : value);
+  }
+  return wanted;
+}
+
+// Loads the queue from its start, and stays at the moment that is on the screen where it can.
+async function reload({keep = false} = {}) {
+  if (state.loading) state.loading.abort();
+  const control = state.loading = new AbortController();
+  try {
+    const found = await api.get(`api/queue?${query(0)}`, {signal: control.signal});
+    const before = keep && state.moment ? state.moment.id : null;
+    Object.assign(state, {items: found.items, total: found.total, version: found.version});
+    $("queue").replaceChildren(...found.items.map(card));
+    $("queue").scrollTop = 0;
+    showFound();
+    const place = state.items.findIndex((item) => item.id === before);
+    if (place >= 0) mark(place); else if (before === null) await select(0); else state.current = -1;
+  } catch (error) {
+    if (error.name !== "AbortError") toast(error.message, true);
+  } finally {
+    if (state.loading === control) state.loading = null;
+  }
+}
+
+async function more() {
+  if (state.loading || state.items.length >= state.total) return;
+  const control = state.loading = new AbortController();
+  try {
+    const found = await api.get(`api/queue?${query(state.items.length)}`, {signal: control.signal});
+    const have = new Set(state.items.map((item) => item.id));
+    const fresh = found.items.filter((item) => !have.has(item.id));
+    $("queue").append(...fresh.map((item, i) => card(item, state.items.length + i)));
+    state.items.push(...fresh);
+    state.total = fresh.length ? found.total : state.items.length;
+  } catch (error) {
+    if (error.name !== "AbortError") toast(error.message, true);
+  } finally {
+    if (state.loading === control) state.loading = null;
+  }
+}
+
+function showFound() {
+  $("found").textContent = state.total ? `${state.total.toLocaleString("en")} moments` : "nothing fits these filters";
+}
+
+function card(item) {
+  const image = element("img", {src: `thumbnails/${item.id}.jpg`, loading: "lazy", alt: "", width: 96, height: 72});
+  image.addEventListener("error", () => { image.classList.add("missing"); });
+  const length = item.end_s - item.start_s;
+  const range = item.kind === "frame" ? `frame at ${clock(item.start_s)}` : `${clock(item.start_s)}, ${length.toFixed(0)} s`;
+  const badges = element("span", {class: "badges"});
+  if (item.state !== "unseen") badges.append(element("b", {class: `badge ${item.state}`}, NAMES[item.state]));
+  else if (REASONS[item.reason]) {
+    badges.append(element("b", {class: `badge why-${item.reason}`, title: REASONS[item.reason][1]}, REASONS[item.reason][0]));
+  }
+  const meter = element("span", {class: "meter"}, element("i"));
+  meter.firstChild.style.width = `${Math.round(item.now * 100)}%`;
+  const text = element("div", {class: "text"},
+    element("strong", {title: item.name}, item.name), element("span", {}, range),
+    element("span", {class: "probability"}, meter, item.now.toFixed(2)), badges);
+  const node = element("li", {"data-id": item.id}, image, text);
+  node.addEventListener("click", () => select(state.items.findIndex((it) => it.id === item.id)));
+  return node;
+}
+
+function mark(place) {
+  state.current = place;
+  for (const node of $("queue").querySelectorAll(".current")) node.classList.remove("current");
+  const node = $("queue").children[place];
+  if (!node) return;
+  node.classList.add("current");
+  node.scrollIntoView({block: "nearest"});
+}
+
+async function select(place) {
+  if (place >= state.items.length) await more();
+  const item = state.items[place];
+  if (!item) {
+    if (!state.items.length) blank();
+    return;
+  }
+  mark(place);
+  if (place >= state.items.length - 10) more();
+  try {
+    const [moment, timeline] = await Promise.all([api.get(`api/moments/${item.id}`), api.get(`api/timelines/${item.video}`)]);
+    if (state.items[state.current]?.id !== item.id) return;  // another has been chosen meanwhile
+    show(moment, item.reason, timeline);
+  } catch (error) {
+    toast(error.message, true);
+  }
+}
+
+function show(moment, reason, timeline) {
+  const another = state.moment?.id !== moment.id;
+  state.moment = {...moment, reason};
+  player.moment_video = moment.video;
+  if (another) player.show(moment);
+  view.show(timeline, moment);
+  $("title").textContent = moment.name;
+  $("title").title = moment.uri;
+  $("single").checked = false;
+  const what = moment.kind === "incident" ? `incident ${moment.rank}` : "single frame";
+  const why = REASONS[reason] ? ` Here because: ${REASONS[reason][1]}.` : "";
+  $("facts").textContent = `${what}: ${clock(moment.start_s)} to ${clock(moment.end_s)}, peak at ${clock(moment.peak_s)}; ` +
+    `probability ${moment.prob2.toFixed(3)} as ranked, ${moment.now.toFixed(3)} now.${why}`;
+  showSaid(moment);
+}
+
+function showSaid(moment) {
+  $("said").replaceChildren(...moment.said.map((it) => element("span", {class: `badge ${it.state}`},
+    `${clock(it.start_s)}–${clock(it.end_s)} ` +
+    Object.entries(it.answers).map(([who, answer]) => `${who}: ${NAMES[answer]}`).join(", "))));
+  for (const button of document.querySelectorAll("[data-answer]")) {
+    button.classList.toggle("given", moment.state === button.dataset.answer);
+  }
+}
+
+function blank() {
+  state.moment = null;
+  state.current = -1;
+  player.clip = null;
+  $("video").removeAttribute("src");
+  $("video").load();
+  notice("nothing to show: change the filters");
+  for (const id of ["title", "facts", "said", "clock"]) $(id).replaceChildren();
+}
+
+async function judge(answer) {
+  const moment = state.moment;
+  if (!moment || state.busy) return;
+  state.busy = true;
+  const single = $("single").checked;
+  try {
+    const said = await api.post("api/verdicts", {
+      moment: moment.id, answer, ranking: state.ranking, reason: moment.reason || "chosen",
+      reviewer: $("reviewer").value.trim(), second: single ? player.second : null,
+    });
+    toast(`${moment.name} ${clock(said.verdict.start_s)}–${clock(said.verdict.end_s)}: ${NAMES[answer]}`);
+    showStatus(said.status);
+    renew(state.current, said.moment);
+    if (said.moment.state === "unseen" || single) {
+      show(said.moment, moment.reason, await api.get(`api/timelines/${moment.video}`));
+    } else {
+      await select(state.current + 1);
+    }
+  } catch (error) {
+    toast(error.message, true);
+  } finally {
+    state.busy = false;
+  }
+}
+
+// Puts a changed moment into the list, where it was.
+function renew(place, moment) {
+  if (!state.items[place] || state.items[place].id !== moment.id) return;
+  state.items[place] = {...state.items[place], ...moment, reason: state.items[place].reason};
+  const node = card(state.items[place]);
+  if (place === state.current) node.classList.add("current");
+  $("queue").children[place].replaceWith(node);
+}
+
+async function undo() {
+  try {
+    const said = await api.post("api/undo", {reviewer: $("reviewer").value.trim()});
+    showStatus(said.status);
+    if (!said.undone) return toast("you have no verdict to take back");
+    toast(`taken back: ${NAMES[said.undone.answer]} at ${clock(said.undone.start_s)}`);
+    for (const [place, item] of state.items.entries()) {
+      if (item.start_s < said.undone.end_s && item.end_s > said.undone.start_s) {
+        const moment = await api.get(`api/moments/${item.id}`);
+        if (moment.uri !== said.undone.video) continue;
+        renew(place, moment);
+        if (item.kind !== "frame" || said.undone.start_s === item.start_s) await select(place);
+      }
+    }
+  } catch (error) {
+    toast(error.message, true);
+  }
+}
+
+function showStatus(status) {
+  if (state.ranking && status.ranking !== state.ranking) toast("the ranking is another one now: reload the page", true);
+  state.ranking = status.ranking;
+  const {counts, verdicts, learned} = status;
+  const done = Object.entries(counts).filter(([name]) => name !== "unseen").reduce((sum, [, n]) => sum + n, 0);
+  const all = done + counts.unseen;
+  $("done").style.width = `${all ? 100 * done / all : 0}%`;
+  const disagree = counts.disagreement ? `, ${counts.disagreement} disputed` : "";
+  const learnt = learned ? `, ranking learned from ${learned}` : "";
+  $("counts").textContent = `${done} of ${all.toLocaleString("en")} reviewed: ${counts.suspicious} suspicious${disagree}${learnt}`;
+  $("missed").textContent = `What was missed: ${status.missed.sentence}.`;
+  return verdicts;
+}
+
+async function poll() {
+  try {
+    const status = await api.get("api/status");
+    showStatus(status);
+    const form = $("filters");
+    if (status.version !== state.version && form.order.value === "suggested" && !state.busy) {
+      const fresh = state.version !== 0;
+      await refreshRest();
+      if (fresh) toast(`the queue is new: it has learned from ${status.learned} verdicts`);
+    }
+  } catch {
+    toast("the server does not answer: is framewatch review still running?", true);
+  }
+}
+
+// After a refit: what lies behind the moment on the screen is ordered anew; the moment itself stays.
+async function refreshRest() {
+  const found = await api.get(`api/queue?${query(0)}`);
+  const kept = state.items.slice(0, state.current + 1), ids = new Set(kept.map((item) => item.id));
+  const rest = found.items.filter((item) => !ids.has(item.id));
+  state.items = [...kept, ...rest];
+  state.total = kept.length + found.total - (found.items.length - rest.length);
+  state.version = found.version;
+  while ($("queue").children.length > kept.length) $("queue").lastChild.remove();
+  $("queue").append(...rest.map(card));
+  $("found").textContent = `${found.total.toLocaleString("en")} moments`;
+  if (state.current < 0) await select(0);
+}
+
+const KEYS = {
+  s: () => judge("suspicious"), n: () => judge("not"), u: () => judge("unsure"), z: undo,
+  f: () => { $("single").checked = !$("single").checked; },
+  r: () => player.again(),
+  " ": () => player.toggle(),
+  ArrowDown: () => select(state.current + 1), ArrowUp: () => select(Math.max(0, state.current - 1)),
+  ArrowRight: () => player.step(1), ArrowLeft: () => player.step(-1),
+};
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const action = KEYS[event.key] || KEYS[event.key.toLowerCase()];
+  if (!action) return;
+  event.preventDefault();
+  if (event.repeat && "snuz".includes(event.key)) return;  // a key held down is one answer
+  action();
+});
+
+for (const button of document.querySelectorAll("[data-answer]")) {
+  button.addEventListener("click", () => judge(button.dataset.answer));
+}
+$("undo").addEventListener("click", undo);
+$("play").addEventListener("click", () => player.toggle());
+$("video").addEventListener("click", () => player.toggle());
+$("speed").addEventListener("change", () => { $("video").playbackRate = Number($("speed").value); });
+$("queue").addEventListener("scroll", () => {
+  const {scrollTop, clientHeight, scrollHeight} = $("queue");
+  if (scrollTop + 2 * clientHeight > scrollHeight) more();
+});
+let typingTimer = 0;
+$("filters").addEventListener("input", () => {
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => reload({keep: true}).then(() => { if (state.current < 0) select(0); }), 250);
+});
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+const stored = () => { try { return localStorage.getItem("reviewer"); } catch { return null; } };
+$("reviewer").value = stored() || meta("reviewer");
+$("reviewer").addEventListener("change", () => {
+  try { localStorage.setItem("reviewer", $("reviewer").value.trim()); } catch { /* kept for this page only */ }
+});
+
+api.get("api/status").then(showStatus).then(() => reload()).catch((error) => toast(error.message, true));
+setInterval(poll, 2000);

@@ -1,0 +1,82 @@
+"use strict";
+// Plays the clip of a moment: from a few seconds before its peak, then the incident again and again.
+
+class Player {
+  constructor(video, onTime) {
+    this.video = video;
+    this.onTime = onTime;
+    this.clip = null;
+    this.loop = null;
+    const tick = () => { this.tick(); requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
+    video.addEventListener("ended", () => this.again());
+    video.addEventListener("loadeddata", () => notice(""));
+    video.addEventListener("error", () => this.failed());
+    for (const name of ["play", "pause"]) {
+      video.addEventListener(name, () => { $("play").textContent = video.paused ? "Play" : "Pause"; });
+    }
+  }
+
+  // Seconds of the source that the screen shows.
+  get second() { return this.clip ? this.clip.start_s + this.video.currentTime : 0; }
+
+  show(moment) {
+    this.loop = {start_s: moment.start_s, end_s: moment.end_s};
+    this.load(moment.clip, `posters/${moment.id}.jpg`, Math.max(moment.clip.start_s, moment.peak_s - moment.lead_s));
+  }
+
+  load(clip, poster, second) {
+    this.clip = clip;
+    notice("cutting the clip …");
+    if (poster) this.video.poster = poster; else this.video.removeAttribute("poster");
+    this.video.src = clip.url;
+    this.video.addEventListener("loadedmetadata", () => {
+      this.video.currentTime = Math.max(0, second - clip.start_s);
+      this.video.playbackRate = Number($("speed").value);
+      this.play();
+    }, {once: true});
+  }
+
+  play() { this.video.play().catch(() => {}); }  // a newer clip may have taken its place
+
+  toggle() { if (this.video.paused) this.play(); else this.video.pause(); }
+
+  seek(second) {
+    if (!this.clip) return;
+    const inside = second >= this.clip.start_s && second < this.clip.end_s;
+    if (inside) {
+      this.video.currentTime = second - this.clip.start_s;
+      return;
+    }
+    const start = Math.max(0, Math.floor(second) - 5), end = Math.floor(second) + 20;
+    const url = `clips/${this.moment_video}/${start.toFixed(3)}-${end.toFixed(3)}.mp4`;
+    this.loop = {start_s: start, end_s: end};
+    this.load({url, start_s: start, end_s: end}, null, second);
+  }
+
+  step(by) { this.seek(Math.max(0, this.second + by)); }
+
+  again() {
+    if (!this.loop) return;
+    this.video.currentTime = Math.max(0, this.loop.start_s - this.clip.start_s);
+    this.play();
+  }
+
+  tick() {
+    if (!this.clip || this.video.readyState < 2) return;
+    if (!this.video.paused && this.second >= this.loop.end_s + 1) this.again();
+    this.onTime(this.second);
+  }
+
+  async failed() {
+    if (!this.video.getAttribute("src")) return;
+    const url = this.video.getAttribute("src");
+    const reason = await api.get(url).then(() => "this browser plays no H.264", (error) => error.message);
+    if (url === this.video.getAttribute("src")) notice(`no clip: ${reason}`);
+  }
+}
+
+function notice(text) {
+  $("notice").textContent = text;
+  $("notice").hidden = !text;
+}

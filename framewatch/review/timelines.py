@@ -1,0 +1,77 @@
+"""The probability of each second of a video, with its incidents, labels and verdicts."""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from framewatch.errors import InputError
+from framewatch.review.desk import Desk
+from framewatch.timeline import thinned
+
+# A screen is not wider; of more frames, the most suspicious in each stretch are drawn.
+_MOST_POINTS = 2000
+_KEPT_VIDEOS = 8
+
+
+class Timelines:
+    """Reads videos' timelines; its methods may be called by several threads."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Reads nothing yet, but the labels."""
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._frames: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._durations = {row["video"]: row["duration_s"] or 0.0 for row in desk.results.videos()}
+        self._labels = desk.results.known_labels()
+
+    def get(self, video: int) -> dict[str, Any]:
+        """What the page draws of a video."""
+        moments, uri = self._desk.moments, self._desk.moments.names[video]
+        times, prob2 = self._read(video)
+        times, prob2 = thinned(times, prob2, _MOST_POINTS)
+        its = moments.of_video(video)
+        its = its[its < moments.num_incidents]
+        return {
+            "video": video,
+            "duration_s": max(self._durations[uri], float(times[-1]) if len(times) else 0.0),
+            "period_s": self._desk.results.ranking["period_s"],
+            "threshold": self._desk.results.ranking["threshold"],
+            "times_s": np.round(times, 3).tolist(),
+            "prob2": np.round(prob2, 4).tolist(),
+            "incidents": [
+                {"id": int(i), "start_s": float(moments.starts_s[i]), "end_s": float(moments.ends_s[i])}
+                for i in its[:_MOST_POINTS]
+            ],
+            "labels": self._labels.get(uri, []),
+            "verdicts": [
+                {"start_s": s.start_s, "end_s": s.end_s, "state": s.state}
+                for s in self._desk.segments.get(uri, [])
+            ],
+        }
+
+    def frame_at(self, video: int, second: float) -> tuple[float, float]:
+        """The ranked frame that is shown at a second, as the range that it lasts.
+
+        Raises:
+            InputError: no frame of the video was ranked near it.
+        """
+        times, _ = self._read(video)
+        period_s = self._desk.results.ranking["period_s"]
+        place = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
+        if place < 0 or not second < times[place] + 2 * period_s:
+            raise InputError(f"no frame was ranked at second {second:g}: choose another")
+        start_s = float(times[place])
+        following = times[place + 1] if place + 1 < len(times) else np.inf
+        return start_s, float(min(start_s + period_s, following))
+
+    def _read(self, video: int) -> tuple[np.ndarray, np.ndarray]:
+        with self._lock:
+            if video not in self._frames:
+                if len(self._frames) >= _KEPT_VIDEOS:
+                    self._frames.pop(next(iter(self._frames)))
+                uri = self._desk.moments.names[video]
+                rows = self._desk.results.read("predictions", ["timestamp_s", "prob2"], videos=[uri])
+                rows = rows.sort_by("timestamp_s")
+                self._frames[video] = (rows["timestamp_s"].to_numpy(), rows["prob2"].to_numpy())
+            return self._frames[video]

@@ -1,0 +1,322 @@
+"""The page's requests over real HTTP: what they answer, and whom."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import urllib.error
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from outputs import brightness, served
+
+
+class Client:
+    """A browser without a screen: keeps cookies, knows the page's token."""
+
+    def __init__(self, address: str) -> None:
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        self.base = address.partition("?")[0]
+        self.page = self.open(address)[1].decode()
+        self.csrf = re.search('name="csrf" content="([^"]+)"', self.page).group(1)
+        self.ranking = self.get("api/status")["ranking"]
+
+    def open(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
+        address = path if path.startswith("http") else self.base + path.lstrip("/")
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(address, data, names)
+        try:
+            with self.opener.open(request, timeout=60) as response:
+                return response.status, response.read(), response.headers
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read(), error.headers
+
+    def get(self, path: str) -> Any:
+        status, body, _ = self.open(path)
+        assert status == 200, body
+        return json.loads(body)
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        sent = {"X_CSRF_Token": self.csrf, "Content_Type": "application/json", **headers}
+        status, answer, _ = self.open(path, json.dumps(body).encode(), **sent)
+        return status, json.loads(answer)
+
+    def judge(self, moment: int, answer: str, reviewer: str = "ann", **more: Any) -> tuple[int, Any]:
+        body = {"moment": moment, "answer": answer, "reviewer": reviewer, "ranking": self.ranking, **more}
+        return self.post("api/verdicts", body)
+
+
+@pytest.fixture
+def client(server: str) -> Client:
+    return Client(server)
+
+
+def test_the_queue_comes_in_pages(client: Client) -> None:
+    first = client.get("api/queue?order=rank")
+    assert (first["total"], len(first["items"])) == (56, 56)
+    top = first["items"][0]
+    assert (top["kind"], top["start_s"], top["end_s"], top["peak_s"]) == ("incident", 5, 8, 6)
+    assert (top["name"], top["prob2"], top["state"]) == ("Hall <b>1.mpg", 0.97, "unseen")
+    rest = client.get("api/queue?order=rank&offset=50")["items"]
+    assert [item["id"] for item in rest] == list(range(50, 56))
+    assert client.get("api/queue?offset=999")["items"] == []
+    suggested = client.get("api/queue")["items"]
+    assert {item["reason"] for item in suggested} == {"top", "uncertain", "random"}
+
+
+def test_clips_play_the_moment_and_come_in_ranges(client: Client, tmp_path: Path) -> None:
+    """Browsers play neither MPEG-2 nor AVI, and seek by asking for ranges."""
+    for moment, name in ((0, "Hall <b>1.mpg"), (1, "Yard.avi")):
+        its = client.get(f"api/moments/{moment}")
+        assert its["name"] == name
+        status, whole, headers = client.open(its["clip"]["url"])
+        assert (status, headers["Content-Type"], headers["Accept-Ranges"]) == (200, "video/mp4", "bytes")
+        status, part, headers = client.open(its["clip"]["url"], Range="bytes=100-199")
+        assert (status, part) == (206, whole[100:200])
+        assert headers["Content-Range"] == f"bytes 100-199/{len(whole)}"
+        (tmp_path / "clip.mp4").write_bytes(whole)
+        with av.open(str(tmp_path / "clip.mp4")) as container:
+            assert container.streams.video[0].codec_context.name == "h264"
+            for frame in container.decode(video=0):
+                second = its["clip"]["start_s"] + frame.time
+                level = frame.to_ndarray(format="rgb24").mean()
+                assert min(abs(level - brightness(second + d)) for d in (-0.03, 0, 0.03)) < 6
+
+
+def test_pictures_of_moments(client: Client) -> None:
+    import cv2
+
+    for moment in (0, 1, 2, 40):
+        its = client.get(f"api/moments/{moment}")
+        for path in (f"thumbnails/{moment}.jpg", f"posters/{moment}.jpg"):
+            status, data, headers = client.open(path)
+            assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert abs(picture.mean() - brightness(its["peak_s"])) < 4
+
+
+def test_timelines(client: Client) -> None:
+    its = client.get("api/timelines/0")
+    assert its["times_s"] == list(range(20)) and max(its["prob2"]) == 0.97
+    assert its["incidents"] == [{"id": 0, "start_s": 5.0, "end_s": 8.0}]
+    client.judge(0, "suspicious")
+    assert client.get("api/timelines/0")["verdicts"] == [
+        {"start_s": 5.0, "end_s": 8.0, "state": "suspicious"}
+    ]
+
+
+def test_a_verdict_on_an_incident_or_on_one_frame(client: Client) -> None:
+    status, said = client.judge(0, "suspicious", reason="top")
+    assert status == 200
+    kept = said["verdict"]
+    assert (kept["start_s"], kept["end_s"], kept["answer"], kept["reviewer"]) == (5, 8, "suspicious", "ann")
+    assert (kept["reason"], kept["model"], kept["prob2"]) == ("top", "abc123abc123", 0.97)
+    assert said["moment"]["state"] == "suspicious" and said["status"]["counts"]["suspicious"] == 1
+    _, said = client.judge(1, "not", second=12.9)
+    assert (said["verdict"]["start_s"], said["verdict"]["end_s"]) == (12, 13)
+    assert said["moment"]["state"] == "unseen"
+    assert said["moment"]["said"] == [{"start_s": 12, "end_s": 13, "state": "not", "answers": {"ann": "not"}}]
+    status, said = client.judge(1, "not", second=100)
+    assert (status, said["error"]) == (400, "no frame was ranked at second 100: choose another")
+
+
+def test_two_reviewers_disagreement_undo_and_export(client: Client, output: Path) -> None:
+    client.judge(0, "suspicious", "ann")
+    _, said = client.judge(0, "not", "bob")
+    assert said["moment"]["state"] == "disagreement"
+    assert said["moment"]["said"][0]["answers"] == {"ann": "suspicious", "bob": "not"}
+    assert [item["id"] for item in client.get("api/queue?shown=disagreement")["items"]] == [0]
+    client.judge(1, "not", "ann")
+    client.judge(2, "suspicious", "bob")
+    uris = [client.get(f"api/moments/{moment}")["uri"] for moment in range(3)]
+
+    def exported() -> list[dict]:
+        status, text, headers = client.open("labels.csv")
+        assert status == 200 and "attachment" in headers["Content-Disposition"]
+        return list(csv.DictReader(io.StringIO(text.decode())))
+
+    yard = {"video": uris[1], "start_s": "12.0", "end_s": "14.0", "label": "0"}
+    third = {"video": uris[2], "start_s": "5.0", "end_s": "7.0", "label": "1"}
+    assert exported() == sorted([yard, third], key=lambda row: row["video"])
+    _, said = client.post("api/undo", {"reviewer": "ann"})
+    assert said["undone"]["video"] == uris[1]
+    assert exported() == [third]
+    assert client.post("api/undo", {"reviewer": "nobody"})[1]["undone"] is None
+
+
+def test_every_few_verdicts_the_queue_is_new(client: Client) -> None:
+    version = client.get("api/status")["version"]
+    for moment, answer in ((0, "suspicious"), (1, "not"), (2, "suspicious"), (30, "not")):
+        client.judge(moment, answer)
+    for _ in range(100):
+        status = client.get("api/status")
+        if status["version"] > version:
+            break
+    assert status["learned"] == 4
+    assert not {0, 1, 2, 30} & {item["id"] for item in client.get("api/queue")["items"]}
+
+
+def test_killed_after_any_verdict_none_is_lost(output: Path, tmp_path: Path) -> None:
+    given = []
+    for kill_after in (1, 2, 3):
+        with served(output, home=tmp_path / "home") as (address, process):
+            client = Client(address)
+            known = client.get("api/queue?shown=reviewed&order=rank")["items"]
+            assert sorted(item["id"] for item in known) == sorted(given)
+            for _ in range(kill_after):
+                moment = len(given)
+                assert client.judge(moment, "not")[0] == 200
+                given.append(moment)
+            os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "static/../app.py", "static/%2e%2e/app.py", "static/..%2fapp.py", "clips/../../ranking.json",
+        "clips/0/..%2f..%2franking.json", "clips/0/0-1.mp4/../../../etc/passwd", "clips/9/0.000-5.000.mp4",
+        "thumbnails/-1.jpg", "thumbnails/..%2f0.jpg", "thumbnails/999.jpg", "api/moments/999",
+        "api/timelines/9", "api/moments/0x1", "clips/file:%2f%2fetc%2fpasswd/0.000-1.000.mp4",
+    ],
+)  # fmt: skip
+def test_paths_lead_nowhere_else(client: Client, path: str) -> None:
+    """urllib would tidy the dots away; a raw request keeps them."""
+    import http.client
+
+    host = client.base.removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.putrequest("GET", "/" + path, skip_host=True)
+    connection.putheader("Host", host)
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status in (404, 308), body
+    assert b"root:" not in body and b"import" not in body and b"threshold" not in body
+
+
+@pytest.mark.parametrize(
+    "path", ["clips/0/5.000-5.000.mp4", "clips/0/0.000-500.000.mp4", "clips/0/90.000-95.000.mp4"]
+)
+def test_ranges_that_are_no_clip(client: Client, path: str) -> None:
+    status, body, _ = client.open(path)
+    assert (status == 400 and "give" in json.loads(body)["error"]) or "end" in json.loads(body)["error"]
+
+
+def test_a_video_that_is_gone_costs_its_clip_only(client: Client, clocks: list[Path], output: Path) -> None:
+    hidden = clocks[1].with_suffix(".away")
+    clocks[1].rename(hidden)
+    try:
+        status, body, _ = client.open(client.get("api/moments/1")["clip"]["url"])
+    finally:
+        hidden.rename(clocks[1])
+    assert status == 400 and "No such file" in json.loads(body)["error"]
+    assert client.open(client.get("api/moments/0")["clip"]["url"])[0] == 200
+
+
+def test_verdicts_need_the_page(client: Client, output: Path) -> None:
+    body = {"moment": 0, "answer": "not", "reviewer": "ann", "ranking": client.ranking}
+    assert client.post("api/verdicts", body, X_CSRF_Token="")[0] == 403
+    assert client.post("api/verdicts", body, X_CSRF_Token="guess")[0] == 403
+    assert client.post("api/verdicts", body, Sec_Fetch_Site="cross-site")[0] == 403
+    assert client.post("api/undo", {"reviewer": "ann"}, X_CSRF_Token="guess")[0] == 403
+    assert client.open("api/verdicts")[0] == 405
+    assert not (output / "verdicts").exists()
+    assert client.post("api/verdicts", body, Sec_Fetch_Site="same-origin")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"answer": "maybe"}, 400, "choose one of suspicious, not, unsure"),
+        ({"reviewer": ""}, 400, "give a name"),
+        ({"reviewer": "x" * 41}, 400, "give a name"),
+        ({"reviewer": "a\nb"}, 400, "give a name"),
+        ({"moment": "0"}, 400, "give its number"),
+        ({"moment": True}, 400, "give its number"),
+        ({"moment": -1}, 400, "give its number"),
+        ({"moment": 999}, 404, "there is no moment 999"),
+        ({"second": "x"}, 400, "give a number"),
+        ({"second": -5}, 400, "no frame was ranked"),
+        ({"ranking": "older"}, 409, "reload the page"),
+    ],
+)
+def test_verdicts_that_are_none(client: Client, output: Path, change: dict, status: int, says: str) -> None:
+    body = {"moment": 0, "answer": "not", "reviewer": "ann", "ranking": client.ranking, **change}
+    got, said = client.post("api/verdicts", body)
+    assert got == status and says in said["error"]
+    assert not (output / "verdicts").exists()
+
+
+def test_bodies_that_are_none(client: Client) -> None:
+    for data in (b"", b"[]", b"{", b"\xff"):
+        headers = {"X_CSRF_Token": client.csrf, "Content_Type": "application/json"}
+        status, body, _ = client.open("api/verdicts", data, **headers)
+        assert status == 400 and "no JSON object" in json.loads(body)["error"]
+    status, _, _ = client.open("api/verdicts", b"x" * 100_000, X_CSRF_Token=client.csrf)
+    assert status in (400, 413)
+
+
+def test_names_from_outside_are_escaped(client: Client) -> None:
+    assert "Hall &lt;b&gt;1.mpg" in client.page and "Hall <b>1.mpg" not in client.page
+    assert "a&#39;b &#34;c&#34; é.mpg" in client.page
+
+
+def test_headers_keep_the_page_to_itself(client: Client) -> None:
+    for path in ("", "api/status", "static/page.js", "thumbnails/0.jpg", "nowhere"):
+        _, _, headers = client.open(path)
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "<script>" not in client.page and " style=" not in client.page and "onclick" not in client.page
+
+
+def test_other_names_of_this_machine_are_turned_away(client: Client) -> None:
+    """DNS rebinding: a name of an attacker's that leads to 127.0.0.1."""
+    assert client.open("api/status", Host="evil.example")[0] == 403
+    assert client.open("api/status", Host="localhost:1234")[0] == 200
+    assert client.open("api/status", Host="127.0.0.1.evil.example")[0] == 403
+
+
+def test_other_addresses_ask_for_a_token(output: Path, tmp_path: Path) -> None:
+    with served(output, "--host", "0.0.0.0", home=tmp_path / "home") as (address, _):
+        base, _, token = address.replace("0.0.0.0", "127.0.0.1").partition("?token=")
+        assert len(token) > 16
+        stranger = urllib.request.build_opener()
+        for path in ("", "api/status", "labels.csv", "static/page.js", "?token=guess"):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                stranger.open(base + path, timeout=20)
+            assert caught.value.code == 403
+            caught.value.close()
+        client = Client(f"{base}?token={token}")
+        assert client.judge(0, "not")[0] == 200
+
+
+def test_a_token_of_ones_own_on_loopback(output: Path, tmp_path: Path) -> None:
+    with served(output, "--token", "secret", home=tmp_path / "home") as (address, _):
+        assert address.endswith("?token=secret")
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(address.partition("?")[0], timeout=20)
+        assert Client(address).get("api/status")["verdicts"] == 0
+
+
+def test_ctrl_c_ends_it_quietly_and_errors_are_one_line(output: Path, tmp_path: Path, capsys) -> None:
+    from framewatch.cli import main
+
+    with served(output, home=tmp_path / "home") as (address, process):
+        port = re.search(r":(\d+)/", address).group(1)
+        assert main(["review", str(output), "--port", port]) == 2
+        assert "give another with --port" in capsys.readouterr().err
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(20) == 0 and "Traceback" not in rest
+    assert main(["review", str(tmp_path)]) == 2
+    assert "run `framewatch rank`" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""The report, read as HTML."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "review"))
+from outputs import write_output
+
+from framewatch.cli import main
+from framewatch.report import charts, write_report
+from framewatch.verdicts import Verdict, VerdictLog
+
+
+class Reader(HTMLParser):
+    """Text, addresses and tags of a page; an unclosed tag is an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.addresses, self.tags, self.open = [], [], [], []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br", "rect", "line", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("rect", "line", "polyline"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(path: str | Path) -> tuple[Reader, str]:
+    reader = Reader()
+    reader.feed(Path(path).read_text())
+    assert reader.open == []
+    return reader, " ".join(" ".join(reader.text).split())
+
+
+def many_incidents(output: Path, num: int, picture: bytes) -> Path:
+    """One video, an incident every fourth second, and a picture of each frame."""
+    second = np.arange(4 * num)[None]
+    prob2 = np.where(second % 4 == 1, 0.9, 0.1) + np.random.default_rng(0).random(second.shape) * 0.05
+    incidents = [(0, start, start + 1, start) for start in range(1, 4 * num, 4)]
+    incidents.sort(key=lambda it: -prob2[0, it[1]])
+    write_output(output, ["file:/cam/One.mpg"], prob2, 2, incidents=incidents)
+    origins = sorted(f"images/Oneframe{k:04d}.jpg" for k in range(4 * num))
+    (output / "frames" / "batch=0").mkdir(parents=True)
+    table = pa.table({"origin": origins, "content": [picture] * len(origins)})
+    pq.write_table(table, output / "frames" / "batch=0" / "part-0.parquet", row_group_size=50)
+    return output
+
+
+def test_a_hundred_incidents_stay_below_five_megabytes(tmp_path: Path) -> None:
+    """Of noise, which no JPEG makes small, and of which 130 are found."""
+    noise = np.random.default_rng(1).integers(0, 255, (720, 1280, 3), np.uint8)
+    _, picture = cv2.imencode(".jpg", noise)
+    path = Path(write_report(str(many_incidents(tmp_path / "out", 130, picture.tobytes()))))
+    assert path.stat().st_size < 5_000_000
+    reader, text = read(path)
+    assert sum(address.startswith("data:image/jpeg") for address in reader.addresses) == 100
+    assert "130 incidents in 0:08:40 of video" in text or "130 incidents in 8:40 of video" in text
+    assert "The first 100 of 130." in text
+
+
+def test_it_refers_to_nothing_outside(tmp_path: Path) -> None:
+    path = write_report(str(many_incidents(tmp_path / "out", 3, b"no picture")))
+    reader, text = read(path)
+    assert all(address.startswith(("data:", "#")) for address in reader.addresses)
+    assert "script" not in reader.tags and "link" not in reader.tags
+    assert text.count("no picture") == 3
+    assert (
+        "default-src &#39;none&#39;" in Path(path).read_text()
+        or "default-src 'none'" in Path(path).read_text()
+    )
+
+
+def test_names_and_reasons_from_outside_are_escaped(tmp_path: Path) -> None:
+    output = many_incidents(tmp_path / "out", 2, b"")
+    evil = "<script>alert(1)</script>"
+    ledger = output / "videos" / "batch=0" / "part-0.parquet"
+    rows = pq.read_table(ledger, partitioning=None).to_pylist()
+    failed = {**rows[0], "video": f"file:/{evil}.mpg", "status": "failed", "error": evil}
+    pq.write_table(pa.Table.from_pylist([*rows, failed]), ledger)
+    VerdictLog(str(output)).append(
+        Verdict(video="file:/cam/One.mpg", start_s=1, end_s=2, answer="not", reviewer="<i>ann</i>")
+    )
+    page = Path(write_report(str(output))).read_text()
+    assert "<script>" not in page and "<i>ann" not in page
+    assert "&lt;script&gt;alert(1)" in page and "&lt;i&gt;ann&lt;/i&gt;" in page
+
+
+def test_verdicts_and_what_was_missed(tmp_path: Path, capsys) -> None:
+    output = many_incidents(tmp_path / "out", 5, b"")
+    log = VerdictLog(str(output))
+    for second, answer in ((1, "suspicious"), (5, "not"), (9, "unsure")):
+        log.append(
+            Verdict(
+                video="file:/cam/One.mpg", start_s=second, end_s=second + 1, answer=answer, reviewer="ann"
+            )
+        )
+    assert main(["report", str(output)]) == 0
+    assert capsys.readouterr().out.strip() == f"report: {output}/report/index.html"
+    _, text = read(output / "report" / "index.html")
+    assert "reviewers called 1 suspicious, 1 not, were unsure of 1 and disagree on 0; 2 are still" in text
+    assert "3 verdicts by ann" in text
+    assert "What was missed: nothing outside the incidents has been drawn at random yet" in text
+
+
+def test_metrics_failed_videos_and_the_model_card(tmp_path: Path) -> None:
+    output = many_incidents(tmp_path / "out", 2, b"")
+    spent = {
+        "minutes": 5, "frames": 900, "viewed": 300, "suspicious": 50, "suspicious_viewed": 40,
+        "incidents": 10,
+        "incidents_found": 9, "stops": 12, "stops_suspicious": 9, "frame_recall": 0.8,
+        "frame_precision": 0.133,
+        "incident_recall": 0.9, "incident_precision": 0.75,
+    }  # fmt: skip
+    metrics = {
+        "frames": 900, "suspicious": 50, "base_rate": 0.055, "average_precision": 0.61, "roc_auc": 0.9,
+        "precision_at": {"3": 1.0}, "videos": {}, "budgets": [spent],
+        "curve": [{"threshold": 0.9, "precision": 1.0, "recall": 0.1, "share": 0.01},
+                  {"threshold": 0.1, "precision": 0.2, "recall": 1.0, "share": 0.4}],
+    }  # fmt: skip
+    (output / "test_metrics.json").write_text(json.dumps(metrics))
+    ledger = output / "videos" / "batch=0" / "part-0.parquet"
+    table = pq.read_table(ledger, partitioning=None)
+    table = table.set_column(1, "status", pa.array(["partial"])).set_column(
+        2, "error", pa.array(["cut short"])
+    )
+    pq.write_table(table, ledger)
+    reader, text = read(write_report(str(output)))
+    assert "Reviewing 5 minutes finds 90% of the incidents and 80% of the suspicious frames." in text
+    assert "5 90% 75% 80% 13%" in text
+    assert "AP 0.610, ROC AUC 0.900" in text
+    assert "One.mpg partial cut short" in text
+    assert "4 labelled frames, 2 suspicious, from labels.csv" in text
+    assert reader.tags.count("svg") == 2
+
+
+def test_nothing_found_is_said(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write_output(output, ["file:/cam/One.mpg"], np.full((1, 10), 0.1), 2, incidents=[])
+    _, text = read(write_report(str(output)))
+    assert "0 incidents in 0:10 of video" in text and "No frame lies above the threshold" in text
+
+
+def test_before_anything_was_ranked(tmp_path: Path, capsys) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "run `framewatch rank` with output=" in capsys.readouterr().err
+
+
+def test_a_long_video_is_drawn_with_few_points_and_keeps_its_peaks() -> None:
+    times = np.arange(100_000.0)
+    prob2 = np.full(100_000, 0.1)
+    prob2[[7, 55_555, 99_999]] = 0.99
+    svg = charts.timeline(
+        times, prob2, duration_s=100_000, period_s=1, threshold=0.5, incidents=[(55_555, 55_556)],
+        labels=[(float(second), float(second > 50)) for second in range(100)],
+    )  # fmt: skip
+    assert len(svg) < 30_000
+    heights = [float(point.split(",")[1]) for point in re.search(r'points="([^"]+)"', svg).group(1).split()]
+    assert sum(height < 10 for height in heights) == 6  # each point is a step of two
+    assert svg.count('class="suspicious"') == svg.count('class="not"') == 1
+
+
+@pytest.mark.parametrize("width", [320, 96])
+def test_thumbnails_keep_their_shape(width: int) -> None:
+    from framewatch.pictures import smaller
+
+    _, data = cv2.imencode(".jpg", np.zeros((100, 400, 3), np.uint8))
+    picture = cv2.imdecode(np.frombuffer(smaller(data.tobytes(), width), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (width // 4, width, 3)
+    assert smaller(b"none", width) is None
