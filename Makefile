@@ -35,7 +35,7 @@ check: $(VENV)/.test
 
 $(VENV)/.demo: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql$(EXTRA_JAVA)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql,review$(EXTRA_JAVA)]'
 	@touch $@
 
 $(VENV)/.test: setup.py

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "review"))
+sys.path.insert(0, str(ROOT / "tests"))
 from outputs import served, write_output  # noqa: E402
 
 FRAMES_A_VIDEO, FEATURES, LABELS, CANDIDATES = 400, 2048, 2000, 5000

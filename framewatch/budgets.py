@@ -121,9 +121,10 @@ def best_sentence(budgets: Sequence[dict[str, Any]], *, recall: float = 0.9) -> 
 def sentence(spent: dict[str, Any]) -> str:
     """A summary in words."""
     whole = " (all of it)" if spent["viewed"] == spent["frames"] else ""
+    unit = "minute" if spent["minutes"] == 1 else "minutes"
     if spent["incident_recall"] is None:
-        return f"reviewing {spent['minutes']:g} minutes{whole} finds nothing: no label is suspicious"
+        return f"reviewing {spent['minutes']:g} {unit}{whole} finds nothing: no label is suspicious"
     return (
-        f"reviewing {spent['minutes']:g} minutes{whole} finds {spent['incident_recall']:.0%} of the "
+        f"reviewing {spent['minutes']:g} {unit}{whole} finds {spent['incident_recall']:.0%} of the "
         f"incidents and {spent['frame_recall']:.0%} of the suspicious frames"
     )

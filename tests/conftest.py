@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,6 +180,52 @@ def caviar_or_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("drawn")
     draw_samples(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def clocks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three 20 s videos, MPEG-2 and AVI, as browsers play none of them."""
+    import av
+    from outputs import brightness
+
+    directory = tmp_path_factory.mktemp("clocks")
+    paths = [directory / name for name in ("Hall <b>1.mpg", "Yard.avi", 'a\'b "c" é.mpg')]
+    for path in paths:
+        codec = "mjpeg" if path.suffix == ".avi" else "mpeg2video"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=10 if path.suffix == ".avi" else 25)
+            stream.width, stream.height = 160, 120
+            stream.pix_fmt = "yuvj420p" if path.suffix == ".avi" else "yuv420p"
+            fps = int(stream.codec_context.framerate)
+            for number in range(20 * fps):
+                image = np.full((120, 160, 3), brightness(number / fps), np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return paths
+
+
+@pytest.fixture
+def output(tmp_path: Path, clocks: list[Path]) -> Path:
+    """The output of `outputs.make_output`, to review."""
+    from outputs import make_output
+
+    return make_output(tmp_path / "out", clocks)
+
+
+@pytest.fixture
+def server(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the review page of `output`, served by a thread."""
+    from framewatch.review.loop import LoopSettings
+    from framewatch.review.serve import ServeSettings, open_server
+
+    monkeypatch.setenv("FRAMEWATCH_HOME", str(tmp_path / "home"))
+    settings = ServeSettings(port=0, reviewer="ann")
+    opened = open_server(str(output), settings=settings, loop=LoopSettings())
+    thread = threading.Thread(target=opened.run, daemon=True)
+    thread.start()
+    yield opened.address
+    opened.stop()
+    thread.join(5)
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """Every command of the README, in its order, on the output of the demo; and what the demo must reach."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import FAST_JAVA, ROOT, SHARED
+
+from framewatch.verdicts import Verdict, VerdictLog
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)]
@@ -55,7 +60,10 @@ def test_the_demo_finds_the_suspicious_frames(demo: tuple[Path, str]) -> None:
     assert "a random order gives AP and precision of about" in line
     assert re.search(r"InceptionV3, weights \w+ \(SHA-256 [0-9a-f]{64}\)", printed)
     assert len(re.findall(r"│ +\d+ │ \w+\.mp[g4] +│ +\d+\.\d │ +\d\.\d+ │", printed)) == 10
-    assert "tables:" in printed and "report:" in printed and "SQL:" in printed
+    assert "tables:" in printed and "SQL:" in printed
+    report = re.search(r"^report: (\S+/report/index.html)$", printed, re.MULTILINE).group(1)
+    assert Path(report).stat().st_size > 100_000
+    assert re.search(r"^review: \S*framewatch review \S+/demo$", printed, re.MULTILINE)
     assert "Traceback" not in printed and " WARN " not in printed
 
 
@@ -70,6 +78,13 @@ def test_the_demo_again_extracts_and_featurizes_nothing(demo: tuple[Path, str]) 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("make")])
 def test_command(demo: tuple[Path, str], command: str) -> None:
     out, _ = demo
+    if "framewatch review" in command:
+        review(command, out)
+        return
+    if "--with-verdicts" in command:
+        video = next((out / "samples" / "test").glob("Fight*"))
+        said = {"start_s": 0, "end_s": 2, "answer": "not", "reviewer": "ann"}
+        VerdictLog(str(out / "demo")).append(Verdict(video=f"file:{video}", **said))
     if "caviar/" in command:
         if not (SHARED / "caviar").is_dir():
             pytest.skip("the CAVIAR clips are not beside the project (../shared/caviar)")
@@ -81,6 +96,28 @@ def test_command(demo: tuple[Path, str], command: str) -> None:
     if "output=out/caviar" in command:
         assert "227 labels, 227 labelled frames (42 suspicious), 82 frames without a label" in done.stdout
         assert "82 labels, 82 labelled frames (16 suspicious), 0 frames without a label" in done.stdout
+
+
+def review(command: str, out: Path) -> None:
+    """Starts the page as the README does, looks at it, and stops it."""
+    here = re.sub(r"\bout/", f"{out}/", command)
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {here} --port 0"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "FRAMEWATCH_HOME": str(out / "home")},
+    )  # fmt: skip
+    try:
+        address = next(found.group() for line in process.stdout if (found := re.search(r"http://\S+", line)))
+        queue = json.load(urllib.request.urlopen(address + "api/queue", timeout=60))
+        assert queue["total"] > 0 and queue["items"][0]["kind"] == "incident"
+        moment = json.load(urllib.request.urlopen(f"{address}api/moments/0", timeout=60))
+        clip = urllib.request.urlopen(address + moment["clip"]["url"], timeout=60)
+        assert clip.headers["Content-Type"] == "video/mp4" and len(clip.read()) > 10_000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_make_commands_are_what_ci_and_this_file_run() -> None:

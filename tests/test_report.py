@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "review"))
 from outputs import write_output
 
 from framewatch.cli import main

@@ -1,5 +1,7 @@
 """`features` and a classifier -> `predictions`, and what they are worth where labels are given."""
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -185,4 +187,9 @@ def _show_places(run: Run) -> None:
     if run.config.catalog.enabled and metastore_directory(run.config) is not None:
         tell(f"SQL: spark-sql --properties-file {output}/spark-sql.conf")
     tell(f"report: {output}/report/index.html")
-    tell(f"review: framewatch review {output}")
+    tell(f"review: {_command()} review {output}")
+
+
+def _command() -> str:
+    """How framewatch was called: in a virtual environment, by its path."""
+    return sys.argv[0] if os.path.basename(sys.argv[0]) == "framewatch" else "framewatch"

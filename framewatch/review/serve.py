@@ -3,6 +3,7 @@
 import getpass
 import logging
 import secrets
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,7 @@ def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Call
     num = server.desk.moments.num_incidents
     say(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
     say(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl-C
     server.run()
 
 
