@@ -20,7 +20,7 @@ EXTRAS = {
     # Queries on the Parquet files without Spark.
     "sql": ["duckdb>=1.1,<3"],
     # The page to review on, and the ranking that learns from it.
-    "review": ["flask>=3,<4", "waitress>=3,<4", "scipy>=1.11"],
+    "review": ["flask>=3,<4", "waitress>=3,<4", "scipy>=1.11", "threadpoolctl>=3"],
     "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
 }
 TEST = [

@@ -1,7 +1,7 @@
 """Candidates: the ranked frames that the review page keeps at hand, with their features."""
 
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from framewatch.schema import CANDIDATES, FEATURES, INCIDENTS, PREDICTIONS, fields, require_columns
@@ -21,7 +21,13 @@ def with_incident(predictions: DataFrame, incidents: DataFrame) -> DataFrame:
 
 
 def choose_candidates(
-    predictions: DataFrame, incidents: DataFrame, features: DataFrame, *, most: int
+    predictions: DataFrame,
+    incidents: DataFrame,
+    features: DataFrame,
+    *,
+    most: int,
+    period_s: float,
+    draw: str,
 ) -> DataFrame:
     """Chooses the frames whose ranking a reviewer's verdicts can change without Spark.
 
@@ -29,6 +35,8 @@ def choose_candidates(
         predictions: ranked frames.
         incidents: what was found in them.
         features: with the vectors of those frames.
+        period_s: seconds that a frame lasts, if the next does not come earlier.
+        draw: names the draw of the audit: another name draws other frames.
         most: how many incidents, and how many frames outside of them.
 
     Returns:
@@ -42,11 +50,22 @@ def choose_candidates(
     peaks = incidents.where(F.col("rank") <= most).select(
         F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
     )
+    columns = {"incident": F.lit(None).cast("int"), "audit": F.lit(None).cast("long")}
     outside = with_incident(predictions, incidents).where("in_incident is null").select("origin", "rank")
     best = outside.orderBy("rank").limit(most).select("origin")
-    drawn = outside.select("origin", F.xxhash64("origin").alias("audit"))
+    drawn = outside.select("origin", F.xxhash64(F.lit(draw), "origin").alias("audit"))
     drawn = drawn.orderBy("audit", "origin").limit(_AUDITED)
-    chosen = peaks.join(best.join(drawn, "origin", "full"), "origin", "full")
-    rows = predictions.select("origin", "video", "timestamp_s", "prob2", "rank").join(chosen, "origin")
+    parts = [part.withColumns({**columns, **_own(part)}) for part in (peaks, best, drawn)]
+    union = parts[0].unionByName(parts[1]).unionByName(parts[2])
+    chosen = union.groupBy("origin").agg(F.max("incident").alias("incident"), F.max("audit").alias("audit"))
+    # Few rows, sent to each worker: neither predictions nor features are shuffled.
+    following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
+    ends = F.least(F.col("timestamp_s") + period_s, following)  # of a null, `least` takes the other
+    ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
+    rows = ranked.join(F.broadcast(chosen), "origin")
     vectors = features.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
-    return rows.join(vectors, "origin").select(*CANDIDATES.names)
+    return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)
+
+
+def _own(part: DataFrame) -> dict[str, Column]:
+    return {name: F.col(name) for name in ("incident", "audit") if name in part.columns}

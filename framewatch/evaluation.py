@@ -173,20 +173,19 @@ def out_of_fold(
         score: (rows, classifier) -> rows with `prob2`.
 
     Returns:
-        `origin`, `video`, `timestamp_s`, `prob2`, `label`; or None where too few videos have suspicious
-        frames, or all that is not suspicious lies in one part.
+        The rows with `prob2`; or None where too few videos have suspicious frames, or all that is not
+        suspicious lies in one part.
     """
     counts = labelled.groupBy("video").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
     dealt = assign_folds({row["video"]: int(row["ones"]) for row in counts}, folds)
     with_zeros = {dealt[row["video"]] for row in counts if dealt and row["all"] > row["ones"]}
     if len(with_zeros) < 2:
         return None
-    columns = ("origin", "video", "timestamp_s", "prob2", "label")
     parts = []
     for fold in sorted(set(dealt.values())):
         held_out = F.col("video").isin([video for video, its in dealt.items() if its == fold])
         classifier = fit(labelled.where(~held_out))
-        parts.append(score(labelled.where(held_out), classifier).select(*columns))
+        parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.unionByName(part)

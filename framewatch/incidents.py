@@ -50,7 +50,9 @@ def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> Dat
     reach = int((settings.smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
     near = Window.partitionBy("video").orderBy(ticks).rangeBetween(-reach, reach)
     smoothed = F.avg("prob2").over(near) if settings.smoothing_s > 0 else F.col("prob2")
-    frames = predictions.select(*columns, smoothed.alias("smoothed"))
+    # A frame lasts until the next, which may come a little early.
+    ends = F.least(F.col("timestamp_s") + settings.period_s, F.lead("timestamp_s").over(in_time))
+    frames = predictions.select(*columns, smoothed.alias("smoothed"), ends.alias("ends_s"))
     suspicious = frames.where(F.col("smoothed") > settings.threshold)
     apart_s = F.col("timestamp_s") - F.lag("timestamp_s").over(in_time)
     begins = (apart_s > settings.period_s + settings.gap_s + _ROUNDING_S) | apart_s.isNull()
@@ -59,7 +61,7 @@ def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> Dat
     peak = F.max(F.struct("prob2", -F.col("timestamp_s"), "origin"))
     grouped = numbered.groupBy("video", "number").agg(
         F.min("timestamp_s").alias("start_s"),
-        (F.max("timestamp_s") + settings.period_s).alias("end_s"),
+        F.max("ends_s").alias("end_s"),
         peak.alias("peak"),
         F.count("*").cast("int").alias("num_frames"),
     )

@@ -26,11 +26,21 @@ class Results:
         """
         self.output = output
         try:
-            self.ranking: dict[str, Any] = storage.read_json(storage.join(output, "ranking.json"))
+            self.ranking: dict[str, Any] = self.read_ranking()
         except FileNotFoundError as error:
             raise InputError(
                 f"no frames have been ranked in {output}: run `framewatch rank` with output={output} first"
             ) from error
+
+    @property
+    def model_path(self) -> str:
+        """Directory of the classifier that ranked."""
+        path = self.ranking["model_path"]
+        return storage.join(self.output, path) if path == "model" else path
+
+    def read_ranking(self) -> dict[str, Any]:
+        """What `rank` says of its last run there; `ranking` keeps what it said when this was opened."""
+        return storage.read_json(storage.join(self.output, "ranking.json"))
 
     def dataset(self, table: str) -> Any:
         """A table as a `pyarrow.dataset.Dataset`.
@@ -49,6 +59,13 @@ class Results:
         only = None if videos is None else pc.field("video").isin(videos)
         return self.dataset(table).to_table(columns=columns, filter=only)
 
+    def ranked_videos(self) -> list[str]:
+        """URIs of the videos with ranked frames, in order; the table may be larger than the memory."""
+        found: set[str] = set()
+        for batch in self.dataset("predictions").to_batches(columns=["video"]):
+            found.update(batch["video"].unique().to_pylist())
+        return sorted(found)
+
     def videos(self) -> list[dict[str, Any]]:
         """The ledger: the latest row of each video, in order of URI."""
         latest: dict[str, dict[str, Any]] = {}
@@ -59,7 +76,7 @@ class Results:
 
     def model_notes(self) -> dict[str, Any] | None:
         """What the classifier's metrics.json holds; None where it is gone."""
-        return model_card.read(self.ranking["model_path"])
+        return model_card.read(self.model_path)
 
     def test_metrics(self) -> dict[str, Any] | None:
         """What test labels said of the ranking; None where there were none."""
@@ -71,7 +88,7 @@ class Results:
     def known_labels(self) -> dict[str, list[tuple[float, float]]]:
         """Hand labels and verdicts that were trained on or tested with: video -> (timestamp_s, label)."""
         found: dict[str, list[tuple[float, float]]] = {}
-        for directory in (self.ranking["model_path"], self.output):
+        for directory in (self.model_path, self.output):
             rows = _optional(storage.join(directory, "labelled"))
             if rows is None:
                 continue
@@ -81,7 +98,7 @@ class Results:
 
     def labelled(self) -> Any | None:
         """The frames that the classifier learned from, as a dataset; None where they were not kept."""
-        return _optional(storage.join(self.ranking["model_path"], "labelled"))
+        return _optional(storage.join(self.model_path, "labelled"))
 
 
 def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:

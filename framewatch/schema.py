@@ -106,6 +106,7 @@ CANDIDATES = StructType(
         _ORIGIN,
         _VIDEO,
         _TIMESTAMP_S,
+        StructField("end_s", DoubleType()),
         StructField("prob2", DoubleType()),
         StructField("rank", IntegerType()),
         StructField("incident", IntegerType()),

@@ -84,7 +84,7 @@ def read_json(uri: str) -> Any:
 def matches(directory: str, pattern: str) -> bool:
     """Whether any path below `directory` matches the glob `pattern`."""
     files, path = filesystem(directory)
-    return bool(files.glob(f"{_escape(path)}/{pattern}"))
+    return bool(files.glob(f"{escape_glob(path)}/{pattern}"))
 
 
 def children(directory: str) -> list[str]:
@@ -107,7 +107,8 @@ def status(uri: str) -> tuple[int, int | None]:
         return 0, None
 
 
-def _escape(path: str) -> str:
+def escape_glob(path: str) -> str:
+    """`path` as a glob that matches it alone."""
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 

@@ -123,3 +123,14 @@ def thinned(times_s: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndar
         [begin + int(np.argmax(values[begin:end])) for begin, end in itertools.pairwise(bounds)]
     )
     return times_s[chosen], values[chosen]
+
+
+def stretches(seconds: list[float], period_s: float) -> list[tuple[float, float]]:
+    """Neighbouring frames, by their seconds, joined to ranges: an hour of labels is not 3,600 boxes."""
+    joined: list[tuple[float, float]] = []
+    for second in seconds:
+        if joined and second <= joined[-1][1] + period_s / 2:
+            joined[-1] = (joined[-1][0], second + period_s)
+        else:
+            joined.append((second, second + period_s))
+    return joined

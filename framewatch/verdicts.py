@@ -10,11 +10,13 @@ import os
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from framewatch import storage
 from framewatch.errors import InputError
@@ -24,7 +26,12 @@ ANSWERS: tuple[str, ...] = get_args(Answer)
 # What reviewers together say of a second.
 State = Literal["suspicious", "not", "unsure", "disagreement"]
 
+# Of a moment, which may also be unseen.
+STATES = ("unseen", "suspicious", "not", "unsure", "disagreement")
+
 _MOST_NAME = 40
+# A moment has been answered where answers cover it but for rounding.
+_COVERED, _ROUNDING_S = 0.99, 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ class VerdictLog:
             output: the run's directory.
         """
         self._directory = storage.join(output, "verdicts")
-        self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
+        self._name = _file_name()
+        self._is_local = storage.local_path(self._directory) is not None
         self._lock = threading.Lock()
         self._read_bytes: dict[str, int] = {}
         self._lines: dict[str, dict[str, Any]] = {}
@@ -101,31 +109,38 @@ class VerdictLog:
 
     def append(self, verdict: Verdict) -> Verdict:
         """Keeps a verdict for good before it returns; gives it its time."""
-        return self._append(lambda at: {**asdict(verdict), "at": at}, verdict.reviewer)
+        with self._lock:
+            return Verdict(**self._append(asdict(verdict)))
 
     def undo(self, reviewer: str) -> Verdict | None:
         """Takes back the reviewer's last verdict that stands, and returns it; None where there is none."""
         self.refresh()
-        standing = [verdict for verdict in self.verdicts() if verdict.reviewer == reviewer]
-        if not standing:
-            return None
-        last = standing[-1]
-        self._append(lambda at: {"undoes": last.id, "reviewer": reviewer, "at": at}, reviewer)
-        return last
+        with self._lock:
+            standing = [verdict for verdict in self._standing() if verdict.reviewer == reviewer]
+            if not standing:
+                return None
+            self._append({"undoes": standing[-1].id, "reviewer": reviewer})
+            return standing[-1]
 
     def verdicts(self) -> list[Verdict]:
         """Those that stand, in order of time."""
         with self._lock:
-            lines = sorted(self._lines.values(), key=lambda line: line["at"])
+            return self._standing()
+
+    def _standing(self) -> list[Verdict]:
+        lines = sorted(self._lines.values(), key=lambda line: line["at"])
         undone = {line["undoes"] for line in lines if "undoes" in line}
         return [Verdict(**line) for line in lines if "answer" in line and line["id"] not in undone]
 
     def refresh(self) -> bool:
         """Reads what others have written since; returns whether there was anything."""
         found = False
+        files, path = storage.filesystem(self._directory)
         with self._lock:
+            files.invalidate_cache(path)  # s3fs would list for ever what it listed first
             for name in storage.children(self._directory):
-                if name.endswith(".jsonl"):
+                # On object storage a file never changes.
+                if name.endswith(".jsonl") and (self._is_local or name not in self._read_bytes):
                     found |= self._read(name)
         return found
 
@@ -147,15 +162,16 @@ class VerdictLog:
             return bool(whole)
         return False
 
-    def _append(self, line_at: Any, reviewer: str) -> Any:
-        with self._lock:
-            at = _after(self._last_at)
-            line = {"id": uuid.uuid4().hex, **line_at(at)}
-            data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-            self._write(data)
-            self._last_at = at
-            self._lines[line["id"]] = line
-        return Verdict(**line) if "answer" in line else None
+    def _append(self, line: dict[str, Any]) -> dict[str, Any]:
+        line = {"id": uuid.uuid4().hex, **line, "at": _after(self._last_at)}
+        try:
+            self._write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        except OSError:
+            self._name = _file_name()  # half a line may be there; what follows must not be appended to it
+            raise
+        self._last_at = line["at"]
+        self._lines[line["id"]] = line
+        return line
 
     def _write(self, data: bytes) -> None:
         local = storage.local_path(self._directory)
@@ -163,7 +179,7 @@ class VerdictLog:
             storage.write_bytes(storage.join(self._directory, f"{uuid.uuid4().hex}.jsonl"), data)
             return
         path = Path(local) / f"{self._name}.jsonl"
-        new = not path.exists()
+        new, first = not path.exists(), not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(data)
@@ -171,7 +187,13 @@ class VerdictLog:
             os.fsync(file.fileno())
         if new:
             _sync_directory(path.parent)
+        if first:
+            _sync_directory(path.parent.parent)
         self._read_bytes[path.name] = path.stat().st_size
+
+
+def _file_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
 
 
 def _parsed(data: bytes) -> Iterator[dict[str, Any]]:
@@ -229,6 +251,29 @@ def _segments(verdicts: list[Verdict]) -> list[Segment]:
         elif answers:
             found.append(Segment(start_s, end_s, answers))
     return found
+
+
+def moment_states(starts_s: np.ndarray, ends_s: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+    """What is said of moments of one video.
+
+    Args:
+        starts_s: (n,) where each begins.
+        ends_s: (n,) where it ends; half-open.
+        segments: what is said of the video's seconds.
+
+    Returns:
+        (n,) int8, numbers into `STATES`. A moment that answers do not cover is unseen. Else the most telling
+        answer to any part of it counts: disagreement before suspicious, unsure, and not.
+    """
+    covered, told = np.zeros(len(starts_s)), np.zeros(len(starts_s), np.int8)
+    order = ("unseen", "not", "unsure", "suspicious", "disagreement")
+    for segment in segments:
+        overlap = np.minimum(ends_s, segment.end_s) - np.maximum(starts_s, segment.start_s)
+        touched = overlap > _ROUNDING_S
+        covered[touched] += overlap[touched]
+        told[touched] = np.maximum(told[touched], order.index(segment.state))
+    number = np.array([STATES.index(state) for state in order], np.int8)
+    return np.where(covered >= _COVERED * (ends_s - starts_s), number[told], np.int8(0))
 
 
 def label_ranges(verdicts: Iterable[Verdict]) -> list[tuple[str, float, float, int]]:

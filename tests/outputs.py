@@ -91,6 +91,7 @@ def write_output(
     )
     write_table(output, "candidates", {
         "origin": origins[chosen], "video": names[chosen], "timestamp_s": frame[chosen].astype(float),
+        "end_s": frame[chosen] + 1.0,
         "prob2": prob2.ravel()[chosen], "rank": rank[chosen],
         "incident": pa.array(incident[chosen], mask=incident[chosen] == 0),
         "audit": pa.array(draw[chosen], mask=~drawn[chosen]), "features": vectors,

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from framewatch import evaluation
+from framewatch.config import RankingConfig
+from framewatch.errors import InputError
 from framewatch.evaluation import RankedLabels, assign_folds
+from framewatch.pipeline.threshold import choose_threshold
 
 SCORED = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=60
@@ -103,3 +106,41 @@ def test_too_few_suspicious_videos_give_no_evaluation(spark) -> None:
         [("a1", "a", 1.0), ("b1", "b", 0.0), ("b2", "b", 1.0)], "origin string, video string, label double"
     )
     assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None
+
+
+CURVE = [
+    {"threshold": 0.9, "precision": 1.0, "recall": 0.25, "share": 0.1},
+    {"threshold": 0.6, "precision": 1.0, "recall": 0.5, "share": 0.2},
+    {"threshold": 0.2, "precision": 0.5, "recall": 1.0, "share": 0.8},
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "above", "told"),
+    [
+        ({"threshold": 0.3}, 0.3, ""),
+        ({"threshold": "auto", "recall": 0.5}, 0.6, ", for a recall of 0.5 on left-out videos"),
+        ({"threshold": "auto", "recall": 0.51}, 0.2, ", for a recall of 0.51 on left-out videos"),
+        ({"threshold": "auto", "budget_minutes": 20}, 0.6, ", for 20 of 100.0 minutes, by left-out videos"),
+        ({"threshold": "auto", "budget_minutes": 500}, 0.2, ", for 500 of 100.0 minutes, by left-out videos"),
+    ],
+)
+def test_the_threshold_for_a_recall_or_a_budget(wanted: dict, above: float, told: str) -> None:
+    chosen = choose_threshold(RankingConfig(**wanted), {"curve": CURVE}, lambda: 100.0)
+    assert chosen.told == told
+    assert chosen.value == pytest.approx(above)
+    if wanted["threshold"] == "auto":
+        assert chosen.value < above, "frames at the curve's threshold lie above"
+
+
+def test_a_budget_for_less_than_the_first_step_takes_nothing() -> None:
+    chosen = choose_threshold(
+        RankingConfig(threshold="auto", budget_minutes=1), {"curve": CURVE}, lambda: 100.0
+    )
+    assert chosen.value == 0.9
+
+
+@pytest.mark.parametrize("metrics", [None, {"curve": []}, {"curve": [{"threshold": 0.5, "recall": 1.0}]}])
+def test_auto_needs_left_out_videos(metrics: dict | None) -> None:
+    with pytest.raises(InputError, match=r"ranking\.threshold=auto needs predictions of left-out videos"):
+        choose_threshold(RankingConfig(threshold="auto"), metrics, lambda: 1.0)

@@ -104,6 +104,23 @@ def test_what_is_torn_or_foreign_is_passed_over(tmp_path: Path, tail: str) -> No
     assert again.append(verdict(1, 2, "not")) in VerdictLog(str(tmp_path)).verdicts()
 
 
+def test_after_a_write_that_failed_nothing_is_appended_to_its_half_line(tmp_path: Path, monkeypatch) -> None:
+    log = VerdictLog(str(tmp_path))
+    kept = [log.append(verdict(0, 1, "not"))]
+    [path] = (tmp_path / "verdicts").iterdir()
+
+    def full(descriptor: int) -> None:
+        os.ftruncate(descriptor, path.stat().st_size - 20)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError):
+            log.append(verdict(1, 2, "not"))
+    kept.append(log.append(verdict(2, 3, "not")))
+    assert log.verdicts() == kept == VerdictLog(str(tmp_path)).verdicts()
+
+
 def test_verdicts_on_object_storage() -> None:
     log = VerdictLog("memory://reviews/out")
     kept = [log.append(verdict(n, n + 1, "not")) for n in range(3)]

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -50,24 +51,24 @@ def rank(run: Run) -> None:
         "train anew, or featurize with the classifier's model and weights",
     )
     model = classifier.load(storage.join(run.model_path, "spark"))
+    # Until the tables are whole again, nobody may read a mixture of two rankings.
+    storage.delete(storage.join(config.output, "ranking.json"))
     chosen = choose_threshold(
         config.ranking, notes["cross_validation"], lambda: features.count() * run.period_s / 60
     )
     with task_progress(run.spark, "rank"):
         tables.replace(ranking.rank(ranking.score(features, model, threshold=chosen.value)), "predictions")
-        counts = _write_incidents(run, chosen, features)
+        counts = _write_incidents(run, chosen, features, draw=classifier.identity(model))
     if counts["frames"] == 0:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
         )
-    metrics = _test_metrics(run, notes)
+    metrics = _test_metrics(run)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
         if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
             model_card.write(run.model_path, {**notes, "test": metrics})
-    about = {"threshold": chosen.value, "threshold_from": chosen.reason, "model": classifier.identity(model)}
-    about |= {"model_path": storage.absolute(run.model_path), **counts, "period_s": run.period_s}
-    storage.write_json(storage.join(config.output, "ranking.json"), about)
+    _write_about(run, chosen, counts, classifier.identity(model))
     registered = _register(run)
     catalog.write_duckdb(tables)
     write_report(config.output)
@@ -80,7 +81,22 @@ def rank(run: Run) -> None:
     _show_places(run)
 
 
-def _write_incidents(run: Run, chosen: Threshold, features: DataFrame) -> dict[str, int]:
+def _write_about(run: Run, chosen: Threshold, counts: dict[str, int], model: str) -> None:
+    """Writes `ranking.json`, last: from here on the tables may be read."""
+    about = {
+        "threshold": chosen.value,
+        "threshold_from": chosen.reason,
+        "model": model,
+        # Relative where it can be: a copied output is still whole.
+        "model_path": storage.absolute(run.model_path) if run.config.classifier.path else "model",
+        "period_s": run.period_s,
+        "ranked_at": datetime.now(UTC).isoformat(),
+        **counts,
+    }
+    storage.write_json(storage.join(run.config.output, "ranking.json"), about)
+
+
+def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: str) -> dict[str, int]:
     """Writes `incidents` and `candidates`, and counts what there is."""
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
@@ -93,10 +109,10 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame) -> dict[s
     )
     tables.replace(incidents.find_incidents(predictions, settings=settings).coalesce(1), "incidents")
     found = tables.read("incidents")
-    most = config.review.candidates
-    tables.replace(
-        candidates.choose_candidates(predictions, found, features, most=most).coalesce(1), "candidates"
+    kept = candidates.choose_candidates(
+        predictions, found, features, most=config.review.candidates, period_s=run.period_s, draw=draw
     )
+    tables.replace(kept.coalesce(1), "candidates")
     totals = candidates.with_incident(predictions, found).agg(
         F.count("*").alias("frames"),
         F.sum("prediction").alias("suspicious"),
@@ -129,8 +145,8 @@ def _model_notes(run: Run) -> dict[str, Any]:
     return notes
 
 
-def _test_metrics(run: Run, notes: dict[str, Any]) -> dict[str, Any] | None:
-    """What test labels say, of videos whose verdicts the classifier has not been trained with."""
+def _test_metrics(run: Run) -> dict[str, Any] | None:
+    """What test labels say, of videos that the classifier has not been trained with."""
     path = run.config.labels.test
     for older in ("labelled", "test_metrics.json"):
         storage.delete(storage.join(run.config.output, older))
@@ -139,12 +155,15 @@ def _test_metrics(run: Run, notes: dict[str, Any]) -> dict[str, Any] | None:
     predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
     run.say("test labels", str(counts))
-    known = notes["labels"].get("verdict_videos", [])
-    if known:
-        labelled = labelled.where(~F.col("video").isin(known))
-        tell(f"test labels: left out are {len(known)} videos with verdicts that the classifier learned from")
-        if labelled.isEmpty():
-            return None
+    learned = storage.join(run.model_path, "labelled")
+    if storage.matches(learned, "*.parquet"):
+        videos = run.spark.read.parquet(learned).select("video").distinct()
+        known = videos.join(labelled, "video", "left_semi").collect()
+        if known:
+            labelled = labelled.where(~F.col("video").isin([row["video"] for row in known]))
+            tell(f"test labels: left out are {len(known)} videos that the classifier learned from")
+            if labelled.isEmpty():
+                return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
     write_parquet(rows, storage.join(run.config.output, "labelled"))
     return evaluation.evaluate(labelled, measures(run))

@@ -77,7 +77,6 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
     if ranges:
         judged, counts = labels.join_labels(features, labels.from_ranges(run.spark, ranges))
-        notes["verdict_videos"] = sorted({video for video, *_ in ranges})
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
         told.append(f"verdicts: {counts}")
     if config.labels.train:
@@ -127,20 +126,9 @@ def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] |
     scored = None
     if folds:
         scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=ranking.score)
-    probability = (
-        scored.select("origin", "prob2")
-        if scored is not None
-        else labelled.select("origin", F.lit(None).cast("double").alias("prob2"))
-    )
-    rows = labelled.join(probability, "origin").select(
-        "origin",
-        "video",
-        "timestamp_s",
-        "label",
-        "weight",
-        "prob2",
-        vector_to_array(F.col("features"), "float32").alias("features"),
-    )
+    whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
+    vectors = vector_to_array(F.col("features"), "float32").alias("features")
+    rows = whole.select("origin", "video", "timestamp_s", "label", "weight", "prob2", vectors)
     write_parquet(rows, storage.join(run.model_path, "labelled"), piecewise=True)
     if scored is None:
         return None

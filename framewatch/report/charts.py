@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from framewatch.timeline import clock, thinned
+from framewatch.timeline import clock, stretches, thinned
 
 _WIDTH, _HEIGHT, _FOOT = 1000, 110, 86
 _SQUARE, _EDGE = 300, 36
@@ -43,8 +43,8 @@ def timeline(
 
     parts = [_box("incident", x(start_s), x(end_s), 0, _FOOT) for start_s, end_s in incidents]
     for value, runs in ((1.0, "suspicious"), (0.0, "not")):
-        stretches = _stretches([second for second, label in labels if label == value], period_s)
-        parts += [_box(runs, x(begin), x(end), _FOOT + 3, 5) for begin, end in stretches]
+        joined = stretches([second for second, label in labels if label == value], period_s)
+        parts += [_box(runs, x(begin), x(end), _FOOT + 3, 5) for begin, end in joined]
     parts.append(
         f'<line class="threshold" x1="0" x2="{_WIDTH}" y1="{_y(threshold):.1f}" y2="{_y(threshold):.1f}"/>'
     )
@@ -95,14 +95,3 @@ def _box(name: str, left: float, right: float, top: float, height: float) -> str
 
 def _y(probability: float) -> float:
     return 4 + (1 - probability) * (_FOOT - 4)
-
-
-def _stretches(seconds: list[float], period_s: float) -> list[tuple[float, float]]:
-    """Neighbouring frames joined, so that an hour of labels is not thousands of boxes."""
-    joined: list[tuple[float, float]] = []
-    for second in seconds:
-        if joined and second <= joined[-1][1] + period_s / 2:
-            joined[-1] = (joined[-1][0], second + period_s)
-        else:
-            joined.append((second, second + period_s))
-    return joined

@@ -15,7 +15,7 @@ from framewatch.pictures import Pictures, smaller
 from framewatch.report import charts
 from framewatch.results import Results
 from framewatch.timeline import clock
-from framewatch.verdicts import VerdictLog, segments_by_video
+from framewatch.verdicts import STATES, VerdictLog, moment_states, segments_by_video
 
 _MOST_INCIDENTS = 100
 _MOST_TIMELINES = 40
@@ -44,7 +44,7 @@ def write_report(output: str) -> str:
 
 
 def _contents(results: Results) -> dict[str, Any]:
-    ledger, notes = results.videos(), results.model_notes()
+    ledger, notes, ranked = results.videos(), results.model_notes(), results.ranked_videos()
     test = results.test_metrics()
     cross_validation = (notes or {}).get("cross_validation")
     told = {"left-out videos": cross_validation, "test labels": test}
@@ -62,11 +62,11 @@ def _contents(results: Results) -> dict[str, Any]:
         "output": results.output,
         "ranking": results.ranking,
         "statuses": Counter(row["status"] for row in ledger),
-        "num_ranked": len(pc.unique(results.read("predictions", ["video"])["video"])),
+        "num_ranked": len(ranked),
         "incidents_s": sum(row["end_s"] - row["start_s"] for row in incidents),
         "num_incidents": len(incidents),
         "incidents": _with_pictures(results, incidents[:_MOST_INCIDENTS]),
-        "timelines": _timelines(results, ledger, incidents),
+        "timelines": _timelines(results, ranked, ledger, incidents),
         "most_timelines": _MOST_TIMELINES,
         "measured": measured,
         "pr": charts.precision_recall({name: m["curve"] for name, m in measured.items() if m["curve"]}),
@@ -94,17 +94,17 @@ def _with_pictures(results: Results, incidents: list[dict[str, Any]]) -> list[di
 
 
 def _timelines(
-    results: Results, ledger: list[dict[str, Any]], incidents: list[dict[str, Any]]
+    results: Results, ranked: list[str], ledger: list[dict[str, Any]], incidents: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The videos that were ranked: those with the most suspicious incidents first."""
-    rows = results.read("predictions", ["video", "timestamp_s", "prob2"])
     # Incidents come in order of rank, and a dict keeps the first place of each video.
-    order = list(dict.fromkeys([row["video"] for row in incidents] + rows["video"].unique().to_pylist()))
+    shown = list(dict.fromkeys([row["video"] for row in incidents] + ranked))[:_MOST_TIMELINES]
+    rows = results.read("predictions", ["video", "timestamp_s", "prob2"], videos=shown)
     durations = {row["video"]: row["duration_s"] or 0.0 for row in ledger}
     labels = results.known_labels()
     found = []
-    for video in order[:_MOST_TIMELINES]:
-        its = results.read("predictions", ["timestamp_s", "prob2"], videos=[video]).sort_by("timestamp_s")
+    for video in shown:
+        its = rows.filter(pc.field("video") == video).sort_by("timestamp_s")
         mine = [row for row in incidents if row["video"] == video]
         chart = charts.timeline(
             its["timestamp_s"].to_numpy(),
@@ -127,10 +127,12 @@ def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any]
         return None
     segments = segments_by_video(verdicts)
     states: dict[int, str] = {}
-    for row in incidents:
-        for segment in segments.get(row["video"], []):
-            if segment.start_s <= row["peak_s"] < segment.end_s:
-                states[row["rank"]] = segment.state
+    for video, said in segments.items():
+        its = [row for row in incidents if row["video"] == video]
+        starts_s, ends_s = (np.array([row[name] for row in its], float) for name in ("start_s", "end_s"))
+        for row, state in zip(its, moment_states(starts_s, ends_s, said), strict=True):
+            if state:
+                states[row["rank"]] = STATES[state]
     return {
         "verdicts": len(verdicts),
         "reviewers": sorted({verdict.reviewer for verdict in verdicts}),

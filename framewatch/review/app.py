@@ -13,21 +13,21 @@ from werkzeug.exceptions import HTTPException
 
 from framewatch.errors import FramewatchError, InputError
 from framewatch.pictures import Pictures
-from framewatch.review.clips import LONGEST_S, ClipCache, clip_range
-from framewatch.review.desk import STATES, Desk
+from framewatch.review.clips import LONGEST_S, BusyError, ClipCache, clip_range
+from framewatch.review.desk import Desk
 from framewatch.review.export import labels_csv
 from framewatch.review.filters import Filter, number
 from framewatch.review.guard import protect
 from framewatch.review.loop import REASONS
 from framewatch.review.timelines import Timelines
-from framewatch.verdicts import Verdict
+from framewatch.verdicts import STATES, Verdict
 
 _PAGE = 60
 _THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640
 
 
 class Page:
-    """What the requests need."""
+    """What the requests need, of one ranking; another ranking is another page."""
 
     def __init__(self, desk: Desk, clips: ClipCache, *, lead_s: float, reviewer: str) -> None:
         """Gathers it.
@@ -74,7 +74,11 @@ class Page:
             for s in self.desk.segments.get(uri, [])
             if s.start_s < item["end_s"] and s.end_s > item["start_s"]
         ]
-        clip = {"url": f"clips/{item['video']}/{begin:.3f}-{end:.3f}.mp4", "start_s": begin, "end_s": end}
+        clip = {
+            "url": f"clips/{item['video']}/{begin:.3f}-{end:.3f}.mp4?{self.desk.ranking_id}",
+            "start_s": begin,
+            "end_s": end,
+        }
         return {**item, "uri": uri, "clip": clip, "lead_s": self.lead_s, "said": said}
 
     def clip(self, video: int, begin: float, end: float) -> Path:
@@ -102,6 +106,26 @@ class Page:
             threading.Thread(target=self.desk.learn, daemon=True).start()
 
 
+class Current:
+    """The page of the latest ranking. A request takes it once, and stays with it."""
+
+    def __init__(self, page: Page) -> None:
+        """Begins with a page."""
+        self.page = page
+        self._reloading = threading.Lock()
+
+    def refresh(self) -> Page:
+        """Takes in what has been written since: verdicts of others, or a new ranking."""
+        with self._reloading:
+            old = self.page
+            if old.desk.is_outdated:
+                desk = Desk(old.desk.results.output, old.desk.settings)
+                self.page = Page(desk, old.clips, lead_s=old.lead_s, reviewer=old.reviewer)
+            page = self.page
+        page.desk.refresh()
+        return page
+
+
 def create_app(page: Page, *, token: str | None = None) -> Flask:
     """The application.
 
@@ -111,15 +135,20 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
     """
     app = Flask("framewatch.review")
     app.config["MAX_CONTENT_LENGTH"] = 64 << 10
+    current = Current(page)
     csrf = protect(app, token=token)
-    _add_page(app, page, csrf)
-    _add_queue(app, page)
-    _add_media(app, page)
-    _add_verdicts(app, page)
+    _add_page(app, current, csrf)
+    _add_queue(app, current)
+    _add_media(app, current)
+    _add_verdicts(app, current)
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
         return jsonify(error=error.description), error.code or 500
+
+    @app.errorhandler(BusyError)
+    def busy(error: BusyError) -> tuple[Response, int]:
+        return jsonify(error=str(error)), 503
 
     @app.errorhandler(FramewatchError)
     def bad_request(error: FramewatchError) -> tuple[Response, int]:
@@ -128,11 +157,12 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
     return app
 
 
-def _add_page(app: Flask, page: Page, csrf: str) -> None:
+def _add_page(app: Flask, current: Current, csrf: str) -> None:
     version = str(max(int(path.stat().st_mtime) for path in _static().iterdir()))
 
     @app.get("/")
     def index() -> str:
+        page = current.page
         names = [name.rpartition("/")[2] for name in page.desk.moments.names]
         return render_template(
             "index.html",
@@ -145,7 +175,7 @@ def _add_page(app: Flask, page: Page, csrf: str) -> None:
 
     @app.get("/api/status")
     def status() -> Response:
-        page.desk.refresh()
+        page = current.refresh()
         page.learn_when_due()
         return jsonify(page.status())
 
@@ -154,9 +184,10 @@ def _static() -> Path:
     return Path(str(files("framewatch.review") / "static"))
 
 
-def _add_queue(app: Flask, page: Page) -> None:
+def _add_queue(app: Flask, current: Current) -> None:
     @app.get("/api/queue")
     def queue() -> Response:
+        page = current.page
         wanted = Filter.parse(request.args)
         offset = int(number(request.args, "offset") or 0)
         found = wanted.apply(page.desk)
@@ -166,10 +197,12 @@ def _add_queue(app: Flask, page: Page) -> None:
 
     @app.get("/api/moments/<int:moment>")
     def one(moment: int) -> Response:
+        page = current.page
         return jsonify(page.moment(_known(moment, len(page.desk.moments), "moment")))
 
     @app.get("/api/timelines/<int:video>")
     def timeline(video: int) -> Response:
+        page = current.page
         return jsonify(page.timelines.get(_known(video, len(page.desk.moments.names), "video")))
 
 
@@ -179,8 +212,9 @@ def _known(number: int, count: int, what: str) -> int:
     return number
 
 
-def _add_media(app: Flask, page: Page) -> None:
+def _add_media(app: Flask, current: Current) -> None:
     def picture(moment: int, width: int) -> Response:
+        page = current.page
         origin = page.desk.moments.origins[_known(moment, len(page.desk.moments), "moment")].as_py()
         data = page.pictures.thumbnail(origin, width)
         if data is None:
@@ -197,14 +231,15 @@ def _add_media(app: Flask, page: Page) -> None:
 
     @app.get("/clips/<int:video>/<float:begin>-<float:end>.mp4")
     def clip(video: int, begin: float, end: float) -> Response:
+        page = current.page
         path = page.clip(_known(video, len(page.desk.moments.names), "video"), begin, end)
         return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)
 
 
-def _add_verdicts(app: Flask, page: Page) -> None:
+def _add_verdicts(app: Flask, current: Current) -> None:
     @app.post("/api/verdicts")
     def judge() -> Response:
-        said = _json_object()
+        page, said = current.page, _json_object()
         if said.get("ranking") != page.desk.ranking_id:
             abort(409, "the ranking is another one now: reload the page")
         moment = said.get("moment")
@@ -216,13 +251,14 @@ def _add_verdicts(app: Flask, page: Page) -> None:
 
     @app.post("/api/undo")
     def undo() -> Response:
+        page = current.page
         undone = page.desk.undo(str(_json_object().get("reviewer", "")))
         page.learn_when_due()
         return jsonify(undone=asdict(undone) if undone else None, status=page.status())
 
     @app.get("/labels.csv")
     def labels() -> Response:
-        page.desk.refresh()
+        page = current.refresh()
         answer = Response(labels_csv(page.desk.verdicts), mimetype="text/csv")
         answer.headers["Content-Disposition"] = "attachment; filename=verdicts.csv"
         return answer
@@ -238,10 +274,10 @@ def _json_object() -> dict[str, Any]:
 def _verdict(page: Page, moment: int, said: dict[str, Any]) -> Verdict:
     """A verdict on a whole moment, or on the frame at `second`."""
     item = page.item(moment)
-    start_s, end_s = item["start_s"], item["end_s"]
+    start_s, end_s, prob2 = item["start_s"], item["end_s"], item["prob2"]
     second = number({"second": str(said["second"])}, "second") if said.get("second") is not None else None
     if second is not None:
-        start_s, end_s = page.timelines.frame_at(item["video"], second)
+        start_s, end_s, prob2 = page.timelines.frame_at(item["video"], second)
     return Verdict(
         video=page.desk.moments.names[item["video"]],
         start_s=start_s,
@@ -250,5 +286,5 @@ def _verdict(page: Page, moment: int, said: dict[str, Any]) -> Verdict:
         reviewer=str(said.get("reviewer", "")),
         reason=str(said.get("reason") or "chosen")[:20],
         model=page.desk.results.ranking["model"],
-        prob2=item["prob2"],
+        prob2=prob2,
     )

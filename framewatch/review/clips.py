@@ -1,15 +1,22 @@
 """Clips that have been cut: a directory of files, the oldest of which go when it is full."""
 
+import contextlib
 import hashlib
+import os
 import threading
 from collections import defaultdict
 from pathlib import Path
 
 from framewatch import storage
+from framewatch.errors import FramewatchError
 from framewatch.video.clip import cut_clip_apart
 
 # A browser holds a clip whole; what is longer is cut around its peak.
 LONGEST_S = 120.0
+
+
+class BusyError(FramewatchError):
+    """Something that will work in a moment."""
 
 
 class ClipCache:
@@ -20,6 +27,8 @@ class ClipCache:
         self._directory, self._most_bytes = directory, most_bytes
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._cutting = threading.Semaphore(2)
+        # The server's other threads are for answers, which must not wait for clips.
+        self._places = threading.Semaphore(4)
 
     def get(self, video: str, modified: str, start_s: float, end_s: float) -> Path:
         """The file of a clip.
@@ -32,26 +41,35 @@ class ClipCache:
 
         Raises:
             VideoError: the source cannot be read there.
+            BusyError: others wait already.
         """
         source = hashlib.sha256(f"{video}\n{modified}".encode()).hexdigest()[:20]
         path = self._directory / f"{source}-{start_s:.3f}-{end_s:.3f}.mp4"
         with self._locks[path]:
-            if path.exists():
-                path.touch()  # used: it goes later
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)  # used: it goes later
                 return path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._cutting:
-                cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
+            if not self._places.acquire(blocking=False):
+                raise BusyError("too many clips are being cut: try again")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with self._cutting:
+                    cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
+            finally:
+                self._places.release()
         self._make_room(keep=path)
         return path
 
     def _make_room(self, keep: Path) -> None:
-        clips = sorted(self._directory.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
-        size = sum(path.stat().st_size for path in clips)
-        for path in clips:
-            if size <= self._most_bytes or path == keep:
+        clips = []
+        for path in self._directory.glob("*.mp4"):
+            with contextlib.suppress(FileNotFoundError):  # another server cleans up too
+                clips.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in clips)
+        for _, size, path in sorted(clips):
+            if total <= self._most_bytes or path == keep:
                 return
-            size -= path.stat().st_size
+            total -= size
             path.unlink(missing_ok=True)
 
 

@@ -1,9 +1,11 @@
 """The desk: the moments of one output, what has been said of them, and in which order to look at the rest."""
 
+import contextlib
 import hashlib
 import json
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +14,11 @@ from framewatch.results import Results, read_vectors
 from framewatch.review.audit import Missed, estimate_missed
 from framewatch.review.loop import MOST_LABELLED, REASONS, Loop, LoopSettings, mix
 from framewatch.review.moments import read_moments
-from framewatch.verdicts import Segment, Verdict, VerdictLog, segments_by_video
+from framewatch.verdicts import STATES, Segment, Verdict, VerdictLog, moment_states, segments_by_video
 
-# States of a moment, as numbers into this.
-STATES = ("unseen", "suspicious", "not", "unsure", "disagreement")
 _UNSEEN, _SUSPICIOUS, _NOT, _UNSURE, _DISAGREEMENT = range(5)
-# A moment has been answered where answers cover it but for rounding.
-_COVERED = 0.99
+# Of the answers to a frame, those that teach.
+_TAUGHT = {"suspicious": 1.0, "not": 0.0}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Desk:
         self.results = Results(output)
         self.log = VerdictLog(output)
         self.moments, self._footage = read_moments(self.results)
-        self._settings = settings
+        self.settings = settings
+        self._number_of = {name: number for number, name in enumerate(self.moments.names)}
         self._loop = self._make_loop()
         self._lock = threading.RLock()
         self._learning = threading.Lock()
@@ -61,8 +62,7 @@ class Desk:
         static = np.clip(self.moments.prob2, 1e-12, 1 - 1e-12)
         # Where probabilities round to the same number, ranks still tell moments apart.
         self._static = np.log(static / (1 - static)) - 1e-9 * np.arange(len(self.moments))
-        about = json.dumps(self.results.ranking, sort_keys=True)
-        self.ranking_id = hashlib.sha256(about.encode()).hexdigest()[:12]
+        self.ranking_id = _id(self.results.ranking)
         self._take_in()
         self.queue = Queue(0, np.zeros(0, int), np.zeros(0, np.int8), self._static, 0)
         self.learn()
@@ -75,9 +75,9 @@ class Desk:
             rows = rows.take(pa.array(drawn))
             features = read_vectors(labelled, rows["origin"].to_pylist())
             if features.shape[1] == self._footage.features.shape[1]:
-                return Loop(self._footage, features, rows["label"].to_numpy(), self._settings)
+                return Loop(self._footage, features, rows["label"].to_numpy(), self.settings)
         none = np.zeros((0, self._footage.features.shape[1]), np.float32)
-        return Loop(self._footage, none, np.zeros(0), self._settings)
+        return Loop(self._footage, none, np.zeros(0), self.settings)
 
     def judge(self, verdict: Verdict) -> Verdict:
         """Keeps a verdict."""
@@ -97,6 +97,13 @@ class Desk:
             self._take_in()
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether frames have been ranked anew since."""
+        with contextlib.suppress(FileNotFoundError):  # it is being ranked
+            return _id(self.results.read_ranking()) != self.ranking_id
+        return False
+
+    @property
     def num_verdicts(self) -> int:
         """Verdicts that stand."""
         return len(self.verdicts)
@@ -104,25 +111,37 @@ class Desk:
     @property
     def learning_is_due(self) -> bool:
         """Whether enough verdicts have come, or gone, since the last refit."""
-        return abs(self.num_verdicts - self.queue.num_verdicts) >= self._settings.refit_every
+        return abs(self.num_verdicts - self.queue.num_verdicts) >= self.settings.refit_every
 
     def learn(self) -> None:
         """Orders anew what is unseen, by a classifier refit with all verdicts."""
         with self._learning:
             with self._lock:
-                states, num_verdicts = self.states.copy(), self.num_verdicts
-            log_odds = self._log_odds(states) if num_verdicts else None
+                states, segments, num_verdicts = self.states, self.segments, self.num_verdicts
+            if self.queue.version and num_verdicts == self.queue.num_verdicts:
+                return  # another thread has done it
+            log_odds = self._log_odds(segments) if num_verdicts else None
             self.queue = self._ordered(
                 states, self._static if log_odds is None else log_odds, num_verdicts, self.queue.version + 1
             )
 
-    def _log_odds(self, states: np.ndarray) -> np.ndarray | None:
+    def _answers(self, segments: dict[str, list[Segment]]) -> np.ndarray:
+        """What is said of each row of the footage, at its own second: 1, 0, or NaN."""
+        answers = np.full(len(self._footage.videos), np.nan)
+        for video, its in segments.items():
+            number = self._number_of.get(video, -1)
+            begin, end = np.searchsorted(self._footage.videos, [number, number + 1])
+            times = self._footage.timestamps_s[begin:end]
+            place = np.searchsorted([segment.start_s for segment in its], times + 1e-6, side="right") - 1
+            said = np.array([_TAUGHT.get(segment.state, np.nan) for segment in its])[place]
+            over = np.array([segment.end_s for segment in its])[place] - 1e-6
+            answers[begin:end] = np.where((place >= 0) & (times < over), said, np.nan)
+        return answers
+
+    def _log_odds(self, segments: dict[str, list[Segment]]) -> np.ndarray | None:
         rows = self.moments.rows
         kept = np.flatnonzero(rows >= 0)
-        answers = np.full(len(self._footage.videos), np.nan)
-        for state, answer in ((_SUSPICIOUS, 1.0), (_NOT, 0.0)):
-            answers[rows[kept[states[kept] == state]]] = answer
-        scored = self._loop.refit(answers)
+        scored = self._loop.refit(self._answers(segments))
         if scored is None:
             return None
         log_odds = self._static.copy()
@@ -132,7 +151,7 @@ class Desk:
     def _ordered(self, states: np.ndarray, log_odds: np.ndarray, num_verdicts: int, version: int) -> Queue:
         unseen = np.flatnonzero(states == _UNSEEN)
         at_hand = unseen[self.moments.rows[unseen] >= 0]
-        slots = mix(log_odds, at_hand, self.moments.audit, num_verdicts, self._settings)
+        slots = mix(log_odds, at_hand, self.moments.audit, num_verdicts, self.settings)
         rest = unseen[self.moments.rows[unseen] < 0]  # beyond what is kept at hand: as ranked
         moments = np.append(np.array([slot.index for slot in slots], int), rest)
         reasons = np.zeros(len(states), np.int8)
@@ -145,11 +164,12 @@ class Desk:
             self.verdicts = self.log.verdicts()
             self.segments = segments_by_video(self.verdicts)
             states = np.zeros(len(self.moments), np.int8)
-            number_of = {name: number for number, name in enumerate(self.moments.names)}
             for video, segments in self.segments.items():
-                if video in number_of:
-                    its = self.moments.of_video(number_of[video])
-                    states[its] = _states(self.moments.starts_s[its], self.moments.ends_s[its], segments)
+                if video in self._number_of:
+                    its = self.moments.of_video(self._number_of[video])
+                    states[its] = moment_states(
+                        self.moments.starts_s[its], self.moments.ends_s[its], segments
+                    )
             self.states = states
 
     def missed(self) -> Missed:
@@ -170,20 +190,10 @@ class Desk:
         return {state: int((self.states == number).sum()) for number, state in enumerate(STATES)}
 
 
+def _id(ranking: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(ranking, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def missed_in(output: str) -> Missed:
     """What a random sample says of an output's footage outside incidents."""
     return Desk(output, LoopSettings()).missed()
-
-
-def _states(starts_s: np.ndarray, ends_s: np.ndarray, segments: list[Segment]) -> np.ndarray:
-    """The state of each moment of a video."""
-    covered = np.zeros(len(starts_s))
-    worst = np.zeros(len(starts_s), np.int8)
-    weight = {"not": 1, "unsure": 2, "suspicious": 3, "disagreement": 4}
-    for segment in segments:
-        overlap = np.minimum(ends_s, segment.end_s) - np.maximum(starts_s, segment.start_s)
-        touched = overlap > 1e-6
-        covered[touched] += overlap[touched]
-        worst[touched] = np.maximum(worst[touched], weight[segment.state])
-    of_weight = np.array([_UNSEEN, _NOT, _UNSURE, _SUSPICIOUS, _DISAGREEMENT], np.int8)
-    return np.where(covered >= _COVERED * (ends_s - starts_s), of_weight[worst], _UNSEEN)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from framewatch.errors import InputError
-from framewatch.review.desk import STATES, Desk
+from framewatch.review.desk import Desk
+from framewatch.verdicts import STATES
 
 ORDERS = ("suggested", "rank", "time")
 SHOWN = ("unseen", "reviewed", "all", *STATES[1:])
@@ -20,7 +21,7 @@ class Filter:
         order: `suggested` by the loop, `rank` of the job, or `time` by video.
         shown: a state of `STATES`, `reviewed` for all but unseen, or `all`.
         video: part of the names of the videos wanted, in any case.
-        from_s: moments that begin before this second of their video are left out.
+        from_s: moments that are over by this second of their video are left out.
         to_s: moments that begin at this second or later are left out.
         min_prob: the least probability.
         max_prob: the greatest.
@@ -57,14 +58,16 @@ class Filter:
         """Numbers of the moments, in order."""
         moments, queue = desk.moments, desk.queue
         if self.order == "suggested":
-            answered = np.ones(len(moments), bool)
-            answered[queue.moments] = False
-            order = np.append(queue.moments, np.flatnonzero(answered))
+            ordered = np.zeros(len(moments), bool)
+            ordered[queue.moments] = True
+            # An answer that was taken back since comes first.
+            again, answered = (
+                np.flatnonzero(~ordered & chosen) for chosen in (desk.states == 0, desk.states != 0)
+            )
+            order = np.concatenate([again, queue.moments, answered])
         else:
             order = np.arange(len(moments)) if self.order == "rank" else moments.by_video
-        keep = (
-            self._in_state(desk.states) & (moments.starts_s >= self.from_s) & (moments.starts_s < self.to_s)
-        )
+        keep = self._in_state(desk.states) & (moments.ends_s > self.from_s) & (moments.starts_s < self.to_s)
         probability = 1 / (1 + np.exp(-queue.log_odds))
         keep &= (probability >= self.min_prob) & (probability <= self.max_prob)
         if self.video:

@@ -45,7 +45,8 @@ def protect(app: Flask, *, token: str | None) -> str:
             if not _is(request.args.get("token"), token):
                 abort(403, "the token is missing or wrong: open the address that framewatch review printed")
             answer = redirect(request.path)  # so that the token stays in no address bar
-            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Strict")
+            # Not Strict: the address may be opened from a mail. What changes anything needs the page's token.
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Lax")
             return answer  # type: ignore[return-value]
         if request.method not in ("GET", "HEAD"):
             same_site = request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
@@ -56,6 +57,8 @@ def protect(app: Flask, *, token: str | None) -> str:
     @app.after_request
     def keep_to_itself(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _POLICY
+        if response.cache_control.max_age:  # a proxy must not hand footage to who has no token
+            response.cache_control.public, response.cache_control.private = False, True
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"

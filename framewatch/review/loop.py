@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 # Why a moment is shown.
 REASONS = ("top", "uncertain", "random")
@@ -179,7 +180,8 @@ def fit_logistic(
         return float(value), np.append(gradient, pulls.sum())
 
     start = np.zeros(rows.shape[1] + 1)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-4})
+    with threadpool_limits(1):  # of products this small, threads wait for each other longer than they work
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-4})
     return found.x[:-1], float(found.x[-1])
 
 

@@ -62,7 +62,7 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "peak_origin", "rank"]
     incidents = results.read("incidents", columns).sort_by("rank")
     candidates = results.read(
-        "candidates", ["origin", "video", "timestamp_s", "prob2", "rank", "incident", "audit"]
+        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
     )
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
@@ -79,12 +79,11 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     rows[len(incidents) :] = single
     all_videos = np.append(_video_numbers(incidents, number_of), videos[single])
     starts_s = np.append(_numbers(incidents, "start_s"), times[single])
-    period_s = results.ranking["period_s"]
     moments = Moments(
         names=names,
         videos=all_videos,
         starts_s=starts_s,
-        ends_s=np.append(_numbers(incidents, "end_s"), times[single] + period_s),
+        ends_s=np.append(_numbers(incidents, "end_s"), _numbers(candidates, "end_s")[single]),
         peaks_s=np.append(_numbers(incidents, "peak_s"), times[single]),
         prob2=np.append(_numbers(incidents, "peak_prob2"), _numbers(candidates, "prob2")[single]),
         num_frames=np.append(_numbers(incidents, "num_frames"), np.ones(len(single))).astype(int),

@@ -4,6 +4,7 @@ import getpass
 import logging
 import secrets
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,8 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
         InputError: frames have not been ranked there, or the address is taken.
     """
     token = settings.token
+    if token is not None and not token.strip():
+        raise InputError("--token is empty: give one, or leave it out and one is made where it is needed")
     if token is None and not is_loopback(settings.host):
         token = secrets.token_urlsafe(16)
     desk = Desk(output, loop)
@@ -85,7 +88,8 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
         raise InputError(
             f"{settings.host}:{settings.port} cannot be listened on ({reason}): give another with --port"
         ) from error
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    reached = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host
+    host = f"[{reached}]" if ":" in reached else reached
     several = getattr(server, "effective_listen", None)  # `localhost` may be two addresses
     port = several[0][1] if several else server.effective_port
     address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")

@@ -7,7 +7,7 @@ import numpy as np
 
 from framewatch.errors import InputError
 from framewatch.review.desk import Desk
-from framewatch.timeline import thinned
+from framewatch.timeline import stretches, thinned
 
 # A screen is not wider; of more frames, the most suspicious in each stretch are drawn.
 _MOST_POINTS = 2000
@@ -30,12 +30,13 @@ class Timelines:
         moments, uri = self._desk.moments, self._desk.moments.names[video]
         times, prob2 = self._read(video)
         times, prob2 = thinned(times, prob2, _MOST_POINTS)
+        period_s = self._desk.results.ranking["period_s"]
         its = moments.of_video(video)
         its = its[its < moments.num_incidents]
         return {
             "video": video,
             "duration_s": max(self._durations[uri], float(times[-1]) if len(times) else 0.0),
-            "period_s": self._desk.results.ranking["period_s"],
+            "period_s": period_s,
             "threshold": self._desk.results.ranking["threshold"],
             "times_s": np.round(times, 3).tolist(),
             "prob2": np.round(prob2, 4).tolist(),
@@ -43,27 +44,33 @@ class Timelines:
                 {"id": int(i), "start_s": float(moments.starts_s[i]), "end_s": float(moments.ends_s[i])}
                 for i in its[:_MOST_POINTS]
             ],
-            "labels": self._labels.get(uri, []),
+            "labels": [
+                [begin, end, value]
+                for value in (0, 1)
+                for begin, end in stretches(
+                    [second for second, label in self._labels.get(uri, []) if label == value], period_s
+                )
+            ],
             "verdicts": [
                 {"start_s": s.start_s, "end_s": s.end_s, "state": s.state}
                 for s in self._desk.segments.get(uri, [])
             ],
         }
 
-    def frame_at(self, video: int, second: float) -> tuple[float, float]:
-        """The ranked frame that is shown at a second, as the range that it lasts.
+    def frame_at(self, video: int, second: float) -> tuple[float, float, float]:
+        """The ranked frame that is shown at a second: the range that it lasts, and its probability.
 
         Raises:
             InputError: no frame of the video was ranked near it.
         """
-        times, _ = self._read(video)
+        times, prob2 = self._read(video)
         period_s = self._desk.results.ranking["period_s"]
         place = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
         if place < 0 or not second < times[place] + 2 * period_s:
             raise InputError(f"no frame was ranked at second {second:g}: choose another")
         start_s = float(times[place])
         following = times[place + 1] if place + 1 < len(times) else np.inf
-        return start_s, float(min(start_s + period_s, following))
+        return start_s, float(min(start_s + period_s, following)), float(prob2[place])
 
     def _read(self, video: int) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:

@@ -164,6 +164,19 @@ def test_every_few_verdicts_the_queue_is_new(client: Client) -> None:
     assert not {0, 1, 2, 30} & {item["id"] for item in client.get("api/queue")["items"]}
 
 
+def test_a_new_ranking_is_taken_in(client: Client, output: Path) -> None:
+    """`framewatch rank` ran again meanwhile: who still looks at the old queue is told to reload."""
+    about = json.loads((output / "ranking.json").read_text())
+    (output / "ranking.json").write_text(json.dumps({**about, "model": "def456def456"}))
+    old = client.ranking
+    client.ranking = client.get("api/status")["ranking"]
+    assert client.ranking != old
+    assert client.judge(0, "not")[1]["verdict"]["model"] == "def456def456"
+    client.ranking = old
+    status, said = client.judge(0, "not")
+    assert status == 409 and "reload the page" in said["error"]
+
+
 def test_killed_after_any_verdict_none_is_lost(output: Path, tmp_path: Path) -> None:
     given = []
     for kill_after in (1, 2, 3):
@@ -276,6 +289,7 @@ def test_headers_keep_the_page_to_itself(client: Client) -> None:
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "public" not in (headers["Cache-Control"] or "")
     assert "<script>" not in client.page and " style=" not in client.page and "onclick" not in client.page
 
 
@@ -288,7 +302,7 @@ def test_other_names_of_this_machine_are_turned_away(client: Client) -> None:
 
 def test_other_addresses_ask_for_a_token(output: Path, tmp_path: Path) -> None:
     with served(output, "--host", "0.0.0.0", home=tmp_path / "home") as (address, _):
-        base, _, token = address.replace("0.0.0.0", "127.0.0.1").partition("?token=")
+        base, _, token = re.sub(r"//[^:/]+:", "//127.0.0.1:", address).partition("?token=")
         assert len(token) > 16
         stranger = urllib.request.build_opener()
         for path in ("", "api/status", "labels.csv", "static/page.js", "?token=guess"):
@@ -318,5 +332,7 @@ def test_it_ends_quietly_and_errors_are_one_line(output: Path, tmp_path: Path, c
         process.send_signal(signal.SIGTERM)  # a background job may not hear Ctrl-C
         rest = process.stdout.read()
         assert process.wait(20) == 0 and "Traceback" not in rest
+    assert main(["review", str(output), "--token", ""]) == 2
+    assert "--token is empty" in capsys.readouterr().err
     assert main(["review", str(tmp_path)]) == 2
     assert "run `framewatch rank`" in capsys.readouterr().err

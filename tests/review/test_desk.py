@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from framewatch.errors import InputError
-from framewatch.review.desk import STATES, Desk
+from framewatch.review.desk import Desk
 from framewatch.review.filters import Filter
 from framewatch.review.loop import REASONS, LoopSettings
-from framewatch.verdicts import Verdict
+from framewatch.verdicts import STATES, Verdict
 
 
 def open_desk(output: Path, **settings: float) -> Desk:
@@ -98,6 +98,26 @@ def test_verdicts_move_what_is_unseen(output: Path) -> None:
     assert found_early(desk.queue.moments) >= max(before, 6)
 
 
+def test_each_frame_teaches_what_was_said_of_it(output: Path) -> None:
+    """An incident is harmless but for its last second: its peak teaches that it is harmless."""
+    desk = open_desk(output)
+    say(desk, 0, "not")
+    video = desk.moments.names[desk.moments.videos[0]]
+    desk.judge(Verdict(video=video, start_s=7, end_s=8, answer="suspicious", reviewer="ann"))
+    assert state(desk, 0) == "suspicious"
+    answers = desk._answers(desk.segments)
+    assert answers[desk.moments.rows[0]] == 0
+    assert np.isnan(np.delete(answers, desk.moments.rows[0])).all()
+
+
+def test_an_answer_taken_back_comes_first(output: Path) -> None:
+    desk = open_desk(output)
+    say(desk, 20, "not")
+    desk.learn()
+    desk.undo("ann")
+    assert Filter().apply(desk)[0] == 20
+
+
 def test_another_desk_takes_in_what_was_said_here(output: Path) -> None:
     ann, bob = open_desk(output), open_desk(output)
     say(ann, 0, "suspicious")
@@ -131,7 +151,7 @@ def test_filters(output: Path) -> None:
     by_time = found(order="time")
     assert by_time == sorted(range(56), key=lambda m: (its.videos[m], its.starts_s[m]))
     assert {its.names[its.videos[m]][-8:] for m in found(video="YARD")} == {"Yard.avi"}
-    assert {its.starts_s[m] for m in found(from_s="5", to_s="7")} == {5.0, 6.0}
+    assert {its.starts_s[m] for m in found(from_s="6", to_s="7")} == {5.0, 6.0}, "two incidents begin before"
     assert found(order="rank", min_prob="0.9") == [0]
     assert found(order="rank", min_prob="0.75", max_prob="0.9") == [1]
     assert found(video="nowhere") == []

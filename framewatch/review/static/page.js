@@ -47,12 +47,14 @@ async function more() {
   if (state.loading || state.items.length >= state.total) return;
   const control = state.loading = new AbortController();
   try {
-    const found = await api.get(`api/queue?${query(state.items.length)}`, {signal: control.signal});
+    // Moments that have been answered since they were loaded are in the server's list no more.
+    const offset = state.items.filter((item) => isShown(item.state)).length;
+    const found = await api.get(`api/queue?${query(offset)}`, {signal: control.signal});
     const have = new Set(state.items.map((item) => item.id));
     const fresh = found.items.filter((item) => !have.has(item.id));
     $("queue").append(...fresh.map((item, i) => card(item, state.items.length + i)));
     state.items.push(...fresh);
-    state.total = fresh.length ? found.total : state.items.length;
+    state.total = found.items.length ? found.total + state.items.length - offset - fresh.length : state.items.length;
   } catch (error) {
     if (error.name !== "AbortError") toast(error.message, true);
   } finally {
@@ -60,12 +62,17 @@ async function more() {
   }
 }
 
+function isShown(its) {
+  const shown = $("filters").shown.value;
+  return shown === "all" || (shown === "reviewed" ? its !== "unseen" : its === shown);
+}
+
 function showFound() {
   $("found").textContent = state.total ? `${state.total.toLocaleString("en")} moments` : "nothing fits these filters";
 }
 
 function card(item) {
-  const image = element("img", {src: `thumbnails/${item.id}.jpg`, loading: "lazy", alt: "", width: 96, height: 72});
+  const image = element("img", {src: `thumbnails/${item.id}.jpg?${state.ranking}`, loading: "lazy", alt: "", width: 96, height: 72});
   image.addEventListener("error", () => { image.classList.add("missing"); });
   const length = item.end_s - item.start_s;
   const range = item.kind === "frame" ? `frame at ${clock(item.start_s)}` : `${clock(item.start_s)}, ${length.toFixed(0)} s`;
@@ -149,6 +156,7 @@ function blank() {
 async function judge(answer) {
   const moment = state.moment;
   if (!moment || state.busy) return;
+  if (state.current >= 0 && state.items[state.current].id !== moment.id) return;  // the next is still loading
   state.busy = true;
   const single = $("single").checked;
   try {
@@ -181,6 +189,8 @@ function renew(place, moment) {
 }
 
 async function undo() {
+  if (state.busy) return;
+  state.busy = true;
   try {
     const said = await api.post("api/undo", {reviewer: $("reviewer").value.trim()});
     showStatus(said.status);
@@ -196,13 +206,19 @@ async function undo() {
     }
   } catch (error) {
     toast(error.message, true);
+  } finally {
+    state.busy = false;
   }
 }
 
 function showStatus(status) {
-  if (state.ranking && status.ranking !== state.ranking) toast("the ranking is another one now: reload the page", true);
+  if (state.ranking && status.ranking !== state.ranking) {  // numbers of moments mean others now
+    state.moment = null;
+    location.reload();
+    return;
+  }
   state.ranking = status.ranking;
-  const {counts, verdicts, learned} = status;
+  const {counts, learned} = status;
   const done = Object.entries(counts).filter(([name]) => name !== "unseen").reduce((sum, [, n]) => sum + n, 0);
   const all = done + counts.unseen;
   $("done").style.width = `${all ? 100 * done / all : 0}%`;
@@ -210,10 +226,11 @@ function showStatus(status) {
   const learnt = learned ? `, ranking learned from ${learned}` : "";
   $("counts").textContent = `${done} of ${all.toLocaleString("en")} reviewed: ${counts.suspicious} suspicious${disagree}${learnt}`;
   $("missed").textContent = `What was missed: ${status.missed.sentence}.`;
-  return verdicts;
 }
 
 async function poll() {
+  if (state.polling) return;
+  state.polling = true;
   try {
     const status = await api.get("api/status");
     showStatus(status);
@@ -225,6 +242,8 @@ async function poll() {
     }
   } catch {
     toast("the server does not answer: is framewatch review still running?", true);
+  } finally {
+    state.polling = false;
   }
 }
 
@@ -245,7 +264,7 @@ async function refreshRest() {
 const KEYS = {
   s: () => judge("suspicious"), n: () => judge("not"), u: () => judge("unsure"), z: undo,
   f: () => { $("single").checked = !$("single").checked; },
-  r: () => player.again(),
+  r: () => { if (state.moment) player.show(state.moment); },
   " ": () => player.toggle(),
   ArrowDown: () => select(state.current + 1), ArrowUp: () => select(Math.max(0, state.current - 1)),
   ArrowRight: () => player.step(1), ArrowLeft: () => player.step(-1),
@@ -278,10 +297,12 @@ $("filters").addEventListener("input", () => {
   typingTimer = setTimeout(() => reload({keep: true}).then(() => { if (state.current < 0) select(0); }), 250);
 });
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-const stored = () => { try { return localStorage.getItem("reviewer"); } catch { return null; } };
+// A name given with --reviewer is another proposal, and what was typed over the last one does not count.
+const slot = `reviewer, proposed ${meta("reviewer")}`;
+const stored = () => { try { return localStorage.getItem(slot); } catch { return null; } };
 $("reviewer").value = stored() || meta("reviewer");
 $("reviewer").addEventListener("change", () => {
-  try { localStorage.setItem("reviewer", $("reviewer").value.trim()); } catch { /* kept for this page only */ }
+  try { localStorage.setItem(slot, $("reviewer").value.trim()); } catch { /* kept for this page only */ }
 });
 
 api.get("api/status").then(showStatus).then(() => reload()).catch((error) => toast(error.message, true));

@@ -17,24 +17,39 @@ class Player {
     }
   }
 
-  // Seconds of the source that the screen shows.
-  get second() { return this.clip ? this.clip.start_s + this.video.currentTime : 0; }
+  // The second of the source that is on the screen: until the clip is there, that of the picture before it.
+  get second() {
+    if (!this.clip) return 0;
+    return this.video.readyState < 2 ? this.pictured : this.clip.start_s + this.video.currentTime;
+  }
 
   show(moment) {
     this.loop = {start_s: moment.start_s, end_s: moment.end_s};
-    this.load(moment.clip, `posters/${moment.id}.jpg`, Math.max(moment.clip.start_s, moment.peak_s - moment.lead_s));
+    this.first = Math.max(moment.clip.start_s, moment.peak_s - moment.lead_s);
+    this.pictured = moment.peak_s;
+    if (this.clip && this.clip.url === moment.clip.url && this.video.readyState >= 2) {
+      this.video.currentTime = this.first - this.clip.start_s;
+      this.play();
+      return;
+    }
+    this.video.removeAttribute("src");
+    this.video.load();
+    this.video.poster = `posters/${moment.id}.jpg?${state.ranking}`;
+    this.load(moment.clip, this.first, 150);  // who passes by asks for no clip
   }
 
-  load(clip, poster, second) {
+  load(clip, second, delay = 0) {
     this.clip = clip;
     notice("cutting the clip …");
-    if (poster) this.video.poster = poster; else this.video.removeAttribute("poster");
-    this.video.src = clip.url;
-    this.video.addEventListener("loadedmetadata", () => {
-      this.video.currentTime = Math.max(0, second - clip.start_s);
-      this.video.playbackRate = Number($("speed").value);
-      this.play();
-    }, {once: true});
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => {
+      this.video.src = clip.url;
+      this.video.addEventListener("loadedmetadata", () => {
+        this.video.currentTime = Math.max(0, second - clip.start_s);
+        this.video.playbackRate = Number($("speed").value);
+        this.play();
+      }, {once: true});
+    }, delay);
   }
 
   play() { this.video.play().catch(() => {}); }  // a newer clip may have taken its place
@@ -49,15 +64,17 @@ class Player {
       return;
     }
     const start = Math.max(0, Math.floor(second) - 5), end = Math.floor(second) + 20;
-    const url = `clips/${this.moment_video}/${start.toFixed(3)}-${end.toFixed(3)}.mp4`;
+    const url = `clips/${this.moment_video}/${start.toFixed(3)}-${end.toFixed(3)}.mp4?${state.ranking}`;
     this.loop = {start_s: start, end_s: end};
-    this.load({url, start_s: start, end_s: end}, null, second);
+    this.pictured = second;
+    this.video.removeAttribute("poster");
+    this.load({url, start_s: start, end_s: end}, second);
   }
 
   step(by) { this.seek(Math.max(0, this.second + by)); }
 
   again() {
-    if (!this.loop) return;
+    if (!this.loop || !this.clip) return;
     this.video.currentTime = Math.max(0, this.loop.start_s - this.clip.start_s);
     this.play();
   }
@@ -72,7 +89,8 @@ class Player {
     if (!this.video.getAttribute("src")) return;
     const url = this.video.getAttribute("src");
     const reason = await api.get(url).then(() => "this browser plays no H.264", (error) => error.message);
-    if (url === this.video.getAttribute("src")) notice(`no clip: ${reason}`);
+    if (url !== this.video.getAttribute("src")) return;  // another has taken its place
+    if (reason.includes("try again")) this.load(this.clip, this.pictured, 1000); else notice(`no clip: ${reason}`);
   }
 }
 

@@ -50,9 +50,7 @@ class TimelineView {
     if (this.moment) box(this.moment.start_s, this.moment.end_s, 0, foot, color("current"));
     this.drawCurve(context, x, y, foot, color);
     for (const it of data.verdicts) box(it.start_s, it.end_s, foot + 2, 6, color(it.state));
-    for (const [second, label] of data.labels) {
-      box(second, second + data.period_s, foot + 10, 3, color(label ? "suspicious" : "not"));
-    }
+    for (const [from, to, label] of data.labels) box(from, to, foot + 10, 3, color(label ? "suspicious" : "not"));
     context.fillStyle = color("muted");
     context.font = "10px system-ui";
     const step = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200].find((s) => this.span / s <= width / 70) || 21600;
