@@ -25,7 +25,7 @@ EXTRAS = {
 }
 TEST = [
     "pytest>=8,<10",
-    "pytest-xdist>=3.5,<4",
+    "pytest-xdist>=3.7,<4",
     "hypothesis>=6,<7",
     "playwright>=1.48,<2",
     "scikit-learn>=1.5,<2",

@@ -181,3 +181,13 @@ def test_thumbnails_keep_their_shape(width: int) -> None:
     picture = cv2.imdecode(np.frombuffer(smaller(data.tobytes(), width), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (width // 4, width, 3)
     assert smaller(b"none", width) is None
+
+
+def test_the_timeline_of_a_video_without_incidents(tmp_path: Path, capsys) -> None:
+    output = tmp_path / "out"
+    prob2 = np.full((1, 70), 0.1)
+    prob2[0, 65] = 0.4
+    write_output(output, ["file:/cam/One.mpg"], prob2, 2, incidents=[])
+    assert main(["timeline", "cam/One.mpg", f"output={output}"]) == 0
+    said = capsys.readouterr().out
+    assert said.strip() == "One.mpg: nothing suspicious in 1:10; the most suspicious second is 1:05 (0.400)"

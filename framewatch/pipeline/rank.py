@@ -51,11 +51,11 @@ def rank(run: Run) -> None:
         "train anew, or featurize with the classifier's model and weights",
     )
     model = classifier.load(storage.join(run.model_path, "spark"))
-    # Until the tables are whole again, nobody may read a mixture of two rankings.
-    storage.delete(storage.join(config.output, "ranking.json"))
     chosen = choose_threshold(
         config.ranking, notes["cross_validation"], lambda: features.count() * run.period_s / 60
     )
+    # Until the tables are whole again, nobody may read a mixture of two rankings.
+    storage.delete(storage.join(config.output, "ranking.json"))
     with task_progress(run.spark, "rank"):
         tables.replace(ranking.rank(ranking.score(features, model, threshold=chosen.value)), "predictions")
         counts = _write_incidents(run, chosen, features, draw=classifier.identity(model))
