@@ -1,6 +1,7 @@
 """A reviewer at work: the page in headless Chromium, with real clips and real keys."""
 
 import csv
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -186,6 +187,30 @@ def test_after_a_few_verdicts_the_queue_is_ordered_anew(page: Any, browser: Any,
     until(other, "$('counts').textContent.includes('1 disputed')")
     other.close()
     until(page, "$('counts').textContent.includes('1 disputed')")
+
+
+def test_a_new_ranking_opens_the_page_anew(page: Any, output: Path) -> None:
+    """Numbers of moments mean others then: no answer may be given by an old one."""
+    old = page.evaluate("state.ranking")
+    about = json.loads((output / "ranking.json").read_text())
+    with page.expect_event("load"):
+        (output / "ranking.json").write_text(json.dumps({**about, "model": "def456def456"}))
+    until(page, f"state.moment !== null && state.ranking !== '{old}'")
+    page.keyboard.press("s")
+    until(page, "$('counts').textContent.startsWith('1 of 56')")
+
+
+def test_the_queue_pages_on_past_what_was_answered(page: Any) -> None:
+    """What the server no longer lists must not shift what it lists next."""
+    page.evaluate("[...$('queue').children].slice(10).forEach((node) => node.remove())")
+    page.evaluate("state.items.length = 10; state.total = 56")
+    for _ in range(3):
+        before = page.evaluate("state.moment.id")
+        page.keyboard.press("n")
+        until(page, f"state.moment.id !== {before}")
+    page.evaluate("more()")
+    until(page, "state.items.length === 56")
+    assert len({item["id"] for item in items(page)}) == 56
 
 
 def test_export(page: Any, tmp_path: Path) -> None:
