@@ -1,7 +1,7 @@
 """Candidates: the ranked frames that the review page keeps at hand, with their features."""
 
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from framewatch.schema import CANDIDATES, FEATURES, INCIDENTS, PREDICTIONS, fields, require_columns
@@ -50,22 +50,16 @@ def choose_candidates(
     peaks = incidents.where(F.col("rank") <= most).select(
         F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
     )
-    columns = {"incident": F.lit(None).cast("int"), "audit": F.lit(None).cast("long")}
     outside = with_incident(predictions, incidents).where("in_incident is null").select("origin", "rank")
     best = outside.orderBy("rank").limit(most).select("origin")
     drawn = outside.select("origin", F.xxhash64(F.lit(draw), "origin").alias("audit"))
     drawn = drawn.orderBy("audit", "origin").limit(_AUDITED)
-    parts = [part.withColumns({**columns, **_own(part)}) for part in (peaks, best, drawn)]
-    union = parts[0].unionByName(parts[1]).unionByName(parts[2])
+    union = peaks.unionByName(drawn, allowMissingColumns=True).unionByName(best, allowMissingColumns=True)
     chosen = union.groupBy("origin").agg(F.max("incident").alias("incident"), F.max("audit").alias("audit"))
-    # Few rows, sent to each worker: neither predictions nor features are shuffled.
     following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
     ends = F.least(F.col("timestamp_s") + period_s, following)  # of a null, `least` takes the other
     ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
     rows = ranked.join(F.broadcast(chosen), "origin")
+    # Few rows, sent to each worker: the features are not shuffled.
     vectors = features.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
     return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)
-
-
-def _own(part: DataFrame) -> dict[str, Column]:
-    return {name: F.col(name) for name in ("incident", "audit") if name in part.columns}

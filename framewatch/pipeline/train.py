@@ -2,7 +2,7 @@
 
 import functools
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, cast
 
 from pyspark.ml.functions import vector_to_array
@@ -86,19 +86,22 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
         parts.append(by_hand.withColumn("weight", F.lit(1.0)))
         told.append(str(counts))
     labelled = functools.reduce(DataFrame.unionByName, parts)
-    totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
-    counts = _of_both(counts, totals[0], int(totals[1] or 0), features.count())
+    if len(parts) > 1:
+        totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
+        counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
     return labelled, {**notes, **asdict(counts), "told": "; ".join(told)}
 
 
-def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int, frames: int) -> labels.LabelCounts:
-    both = {
-        "labelled_frames": labelled,
-        "suspicious_frames": suspicious,
-        "unlabelled_frames": frames - labelled,
-    }
-    return labels.LabelCounts(**{**asdict(counts), **both})
+def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labels.LabelCounts:
+    """The counts of one kind of labels, with the frames of both."""
+    frames = counts.labelled_frames + counts.unlabelled_frames
+    return replace(
+        counts,
+        labelled_frames=labelled,
+        suspicious_frames=suspicious,
+        unlabelled_frames=frames - labelled,
+    )
 
 
 def _verdicts(run: Run) -> list[tuple[str, float, float, int]]:
