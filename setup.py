@@ -1,9 +1,12 @@
 """Metadata and dependencies. The settings of the tools are in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Databricks brings its own; another one beside it breaks the session.
+PYSPARK = [] if os.environ.get("FRAMEWATCH_PYSPARK") == "provided" else ["pyspark>=3.5,<5"]
 EXTRAS = {
     # Runs networks on CPUs faster than TensorFlow.
     "openvino": ["openvino>=2025.2"],
@@ -21,6 +24,12 @@ EXTRAS = {
     "sql": ["duckdb>=1.1,<3"],
     # The page to review on, and the ranking that learns from it.
     "review": ["flask>=3,<4", "waitress>=3,<4", "scipy>=1.11", "threadpoolctl>=3"],
+    # Sessions of Spark Connect outside Databricks.
+    "connect": ["grpcio>=1.67", "grpcio-status>=1.67", "googleapis-common-protos>=1.65", "zstandard>=0.25"],
+    # The review page and the report on Delta tables; Spark brings its own.
+    "delta": ["deltalake>=1,<2"],
+    # Runs, metrics and models on an MLflow server, or in a SQLite file.
+    "tracking": ["mlflow-skinny>=3.17,<4", "sqlalchemy>=2,<3", "alembic>=1.10,<2"],
     "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
 }
 TEST = [
@@ -29,6 +38,8 @@ TEST = [
     "hypothesis>=6,<7",
     "playwright>=1.48,<2",
     "scikit-learn>=1.5,<2",
+    "databricks-bundles>=1.22,<2",
+    "venv-pack>=0.2,<1",
     "moto[server]>=5,<6",
     "nbclient>=0.10,<1",
     "ipykernel>=6,<8",
@@ -38,7 +49,18 @@ TEST = [
     "pandas-stubs",
     "types-PyYAML",
 ]
-TESTED_EXTRAS = ["openvino", "quantize", "sparkdl", "sql", "java", "s3", "review"]
+TESTED_EXTRAS = [
+    "openvino",
+    "quantize",
+    "sparkdl",
+    "sql",
+    "java",
+    "s3",
+    "review",
+    "connect",
+    "delta",
+    "tracking",
+]
 
 setup(
     name="framewatch",
@@ -60,7 +82,7 @@ setup(
     },
     python_requires=">=3.11",
     install_requires=[
-        "pyspark>=3.5,<5",
+        *PYSPARK,
         "pyarrow>=15",
         "pandas>=2.2,<3",  # PySpark 4 does not yet fully support pandas 3
         "numpy>=1.26,<3",

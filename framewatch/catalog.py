@@ -18,7 +18,7 @@ _NARROW = ("predictions", "incidents", "videos")
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:
     """Registers the tables there are, and views on them, in `database`, and makes it the current one.
 
-    Without `catalog`, they are external tables over the Parquet files. A named catalog, such as Unity
+    Without `catalog`, they are external tables over the run's files. A named catalog, such as Unity
     Catalog's, does not take files on its own storage as external tables: there, `predictions`,
     `incidents` and `videos` are saved as tables of its own, and the pictures and vectors stay where they are.
 
@@ -95,6 +95,8 @@ def require_free(spark: SparkSession, directory: str) -> None:
 
 
 def _duckdb_select(path: str, table: str) -> str:
+    if storage.is_delta(path):
+        return "select *\nfrom delta_scan('{}')".format(path.replace("'", "''"))
     directory = re.sub(r"([*?\[])", r"[\1]", path.replace("'", "''"))
     # DuckDB's own partitions would take any `key=value` of the path for a column, over those in the files.
     if table not in BATCHED:
@@ -107,6 +109,6 @@ def _duckdb_select(path: str, table: str) -> str:
 def _register_external(tables: Tables, table: str) -> None:
     # Dropping an external table leaves its files alone; creating it again takes the files' schema of now.
     tables.spark.sql(f"DROP TABLE IF EXISTS {table}")
-    tables.spark.catalog.createTable(table, path=storage.absolute(tables.path(table)), source="parquet")
-    if table in BATCHED:
+    tables.spark.catalog.createTable(table, path=storage.absolute(tables.path(table)), source=tables.format)
+    if table in BATCHED and tables.format == "parquet":
         tables.spark.catalog.recoverPartitions(table)

@@ -40,14 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"framewatch {framewatch.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for verb, text in _STAGES.items():
-        stage = verbs.add_parser(verb, help=text.split(". ")[0] + ".", description=text)
-        stage.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-        stage.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
-        if verb == "train":
-            stage.add_argument(
-                "--with-verdicts", action="store_true", help="learn from reviewers too: labels.verdicts=true"
-            )
-        _add_debug(stage)
+        _add_stage(verbs, verb, text)
     samples = verbs.add_parser("samples", help="Draws a small CCTV-like set of labelled clips.")
     samples.add_argument("directory", metavar="DIR", help="where to: DIR/train, DIR/test and their labels")
     samples.add_argument("--seed", type=int, help="another number draws other clips")
@@ -82,6 +75,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_stage(verbs: Any, verb: str, text: str) -> None:
+    stage = verbs.add_parser(verb, help=text.split(". ")[0] + ".", description=text)
+    stage.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
+    stage.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    if verb == "train":
+        stage.add_argument(
+            "--with-verdicts", action="store_true", help="learn from reviewers too: labels.verdicts=true"
+        )
+    if verb == "run":
+        stage.add_argument(
+            "--watch",
+            action="store_true",
+            help="go on with new videos in videos.test as they come, ranked by the saved classifier; "
+            "watch.period_s=0 takes what is there and ends",
+        )
+    _add_debug(stage)
+
+
 def _add_review(verbs: Any) -> None:
     review = verbs.add_parser(
         "review",
@@ -112,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         verb(args)
     except KeyboardInterrupt:
-        if args.verb == "review":  # that is how it ends
+        if args.verb == "review" or getattr(args, "watch", False):  # that is how it ends
             return 0
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -143,8 +154,9 @@ def _stage(args: argparse.Namespace) -> None:
         *(["labels.verdicts=true"] if getattr(args, "with_verdicts", False) else []),
     ]
     config = load_config(args.config, overrides)
-    work = pipeline.run_all if args.verb == "run" else getattr(pipeline, args.verb)
-    with pipeline.start(config, args.verb, debug=args.debug) as run:
+    stage = "watch" if getattr(args, "watch", False) else args.verb
+    work = pipeline.run_all if stage == "run" else getattr(pipeline, stage)
+    with pipeline.start(config, stage, debug=args.debug) as run:
         work(run)
 
 

@@ -57,8 +57,34 @@ def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | Non
         top = root or (None if is_list else _fixed_part(pattern))
         for video, size_bytes, modified_ms in files:
             found.setdefault(video, (video, size_bytes, modified_ms, _name(video, top)))
-    rows = spark.createDataFrame([found[video] for video in sorted(found)], _FOUND)
-    return rows.select("video", "size_bytes", F.timestamp_millis("modified_ms").alias("modified_at"), "name")
+    return _listing(spark, list(found.values()))
+
+
+def list_named(videos: DataFrame, patterns: Sequence[str], *, root: str | None = None) -> DataFrame:
+    """As `list_videos`, of files that are known by name: each as it is now.
+
+    Args:
+        videos: a column `video` of URIs.
+        patterns: what they were found by; a name is the path below the first pattern that it lies below.
+        root: names are paths below it, instead.
+    """
+    tops = [root] if root else [_fixed_part(pattern) for pattern in patterns]
+
+    rows = []
+    for status in _statuses_of(videos):
+        names = [_name(status[0], top) for top in tops]
+        rows.append((*status, next((name for name in names if "/" in name), names[0])))
+    return _listing(videos.sparkSession, rows)
+
+
+def _listing(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
+    found = spark.createDataFrame(sorted(rows, key=lambda row: row[0]), _FOUND)
+    return found.select("video", "size_bytes", F.timestamp_millis("modified_ms").alias("modified_at"), "name")
+
+
+def _statuses_of(videos: DataFrame) -> list[Status]:
+    work = functools.partial(_statuses, directory=os.getcwd())
+    return [tuple(row) for row in videos.select("video").mapInArrow(work, _STATUS).collect()]
 
 
 def _read_list(spark: SparkSession, pattern: str) -> list[Status]:
@@ -75,11 +101,10 @@ def _read_list(spark: SparkSession, pattern: str) -> list[Status]:
             "have a column video, of paths or URIs"
         )
     videos = rows.select(F.col("video").cast("string")).where("trim(video) <> ''").distinct()
-    work = functools.partial(_statuses, directory=os.getcwd())
-    files = videos.mapInArrow(work, _STATUS).collect()
+    files = _statuses_of(videos)
     if not files:
         raise InputError(f"the list of videos '{pattern}' names none: give one or more in its column video")
-    return [tuple(row) for row in files]
+    return files
 
 
 def _statuses(batches: Iterator[pa.RecordBatch], *, directory: str) -> Iterator[pa.RecordBatch]:

@@ -34,8 +34,9 @@ class Pictures:
 
     def __init__(self, results: Results) -> None:
         """Reads where in the files which frames lie; the pictures are read when asked for."""
-        self._files, root = storage.filesystem(storage.join(results.output, "frames"))
-        paths = self._files.glob(f"{storage.escape_glob(root)}/batch=*/*.parquet")
+        self._files, paths = storage.parquet_files(
+            storage.join(results.output, "frames"), "batch=*/*.parquet"
+        )
         # A later batch has the frames of a file that has changed since.
         self._paths = sorted(paths, key=_batch, reverse=True)
         self._groups: list[_Group] | None = None

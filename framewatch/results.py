@@ -48,11 +48,16 @@ class Results:
         Raises:
             InputError: it has not been written.
         """
-        files, path = storage.filesystem(storage.join(self.output, table))
-        if not files.exists(path):
+        path = storage.join(self.output, table)
+        files, found = storage.parquet_files(path, "**/*.parquet")
+        if not found:
             stage = _WRITTEN_BY.get(table, "rank")
             raise InputError(f"there is no table {path}: run `framewatch {stage}` with this output first")
-        return ds.dataset(path, format="parquet", partitioning="hive", filesystem=files)
+        base = storage.filesystem(path)[1]
+        partitions = ds.partitioning(pa.schema([("batch", pa.int32())]), flavor="hive")
+        return ds.dataset(
+            found, format="parquet", partitioning=partitions, partition_base_dir=base, filesystem=files
+        )
 
     def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
         """Columns of a table, of some videos or of all."""

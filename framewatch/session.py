@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
@@ -29,6 +31,7 @@ _LOCAL_DEFAULTS = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "sp
 def get_spark(
     *,
     master: str | None = None,
+    remote: str | None = None,
     app_name: str = "framewatch",
     conf: Mapping[str, str] | None = None,
     metastore: str | None = None,
@@ -38,17 +41,21 @@ def get_spark(
 
     Args:
         master: Spark master; by default spark-submit's, or `local[*]` without it.
+        remote: a Spark Connect server instead, `sc://host:port`; or `local[2]`, for one in a process of its
+            own on this machine.
         app_name: as shown in Spark's UI.
         conf: Spark settings, over framewatch's defaults.
         metastore: a local directory for an embedded Derby metastore and its warehouse.
         debug: whether Spark logs warnings too.
 
     Raises:
-        SetupError: no Java, or one that is too old.
+        SetupError: no Java, or one that is too old; or the packages of Spark Connect are missing.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
+    if remote is not None:
+        return _connect(remote, app_name, conf or {}, debug=debug)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
     settings = dict(_DEFAULTS)
     if not submitted:
@@ -68,6 +75,43 @@ def get_spark(
     for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> SparkSession:
+    """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
+    settings = {**_DEFAULTS, **conf}
+    if remote.startswith("local"):
+        _set_java_home()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        settings = {**_LOCAL_DEFAULTS, **settings}
+        settings[_JAVA_OPTIONS] = (
+            f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        )
+    else:
+        _require_listener(remote)
+        settings = {key: value for key, value in settings.items() if key.startswith("spark.sql.")}
+    try:
+        builder = SparkSession.builder.remote(remote).appName(app_name)
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        return builder.getOrCreate()
+    except ImportError as error:
+        raise SetupError(
+            f"spark.remote={remote} needs Spark Connect ({error.name or error}): "
+            "pip install 'framewatch[connect]'"
+        ) from error
+
+
+def _require_listener(remote: str) -> None:
+    """Spark would try for ten minutes to reach a server that is not there."""
+    address = urlsplit(remote)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 15002), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"spark.remote={remote} cannot be reached ({error}): give sc://host:port of a Connect server "
+            "that runs, or local[2]"
+        ) from error
 
 
 def metastore_conf(directory: str) -> dict[str, str]:

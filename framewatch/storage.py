@@ -7,11 +7,13 @@ import json
 import math
 import os
 import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 
-from framewatch.errors import InputError
+from framewatch.errors import InputError, SetupError
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
 
@@ -61,8 +63,18 @@ def write_bytes(uri: str, data: bytes) -> None:
     """
     files, path = filesystem(uri)
     files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    with files.transaction, files.open(path, "wb") as file:
-        file.write(data)
+    local = local_path(uri)
+    if local is None:
+        with files.transaction, files.open(path, "wb") as file:
+            file.write(data)
+        return
+    # Beside it, as only within one file system a name is given in one step.
+    part = f"{local}.{os.getpid()}.part"
+    try:
+        Path(part).write_bytes(data)
+        os.replace(part, local)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def write_json(uri: str, value: object) -> None:
@@ -85,6 +97,31 @@ def matches(directory: str, pattern: str) -> bool:
     """Whether any path below `directory` matches the glob `pattern`."""
     files, path = filesystem(directory)
     return bool(files.glob(f"{escape_glob(path)}/{pattern}"))
+
+
+def is_delta(directory: str) -> bool:
+    """Whether a Delta table lies there."""
+    return matches(directory, "_delta_log/*")
+
+
+def parquet_files(directory: str, pattern: str) -> tuple[Any, list[str]]:
+    """The Parquet files of a table, with their file system; of a Delta table, those of its latest version.
+
+    Raises:
+        SetupError: it is a Delta table, and the package deltalake is missing.
+    """
+    files, path = filesystem(directory)
+    if not is_delta(directory):
+        return files, sorted(files.glob(f"{escape_glob(path)}/{pattern}"))
+    try:
+        from deltalake import DeltaTable
+    except ImportError as error:
+        raise SetupError(
+            f"{directory} is a Delta table, and the package deltalake is missing: "
+            "pip install 'framewatch[delta]'"
+        ) from error
+    names: Any = DeltaTable(readable(directory)).get_add_actions(flatten=True)["path"]
+    return files, sorted(f"{path}/{unquote(name.as_py())}" for name in names)
 
 
 def children(directory: str) -> list[str]:

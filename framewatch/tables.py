@@ -1,11 +1,13 @@
-"""Where a run's tables lie, and how they are read and written. Parquet, zstd.
+"""Where a run's tables lie, and how they are read and written: Parquet, or Delta where the session has it.
 
-`videos`, `frames` and `features` grow batch by batch, one directory each: `frames/batch=3`. A batch counts
+`videos`, `frames` and `features` grow batch by batch, one partition each: `frames/batch=3`. A batch counts
 once the ledger `videos` has its rows; what a killed run left of one is written over by the next.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -13,6 +15,8 @@ from pyspark.sql.types import StructType
 from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.schema import CANDIDATES, FEATURES, FRAMES, INCIDENTS, METADATA_KEY, PREDICTIONS, VIDEOS
+
+Format = Literal["parquet", "delta"]
 
 TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
@@ -29,10 +33,11 @@ BATCHED = ("videos", "frames", "features")
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables below one output directory."""
+    """The tables below one output directory, all in one format."""
 
     spark: SparkSession
     output: str
+    format: Format = "parquet"
 
     def path(self, table: str) -> str:
         """Where a table lies."""
@@ -40,7 +45,25 @@ class Tables:
 
     def exists(self, table: str) -> bool:
         """Whether a table has been written: a killed run may leave directories without a file."""
+        if self.format == "delta":
+            return storage.is_delta(self.path(table))
         return storage.matches(self.path(table), "batch=*/*.parquet" if table in BATCHED else "*.parquet")
+
+    def require_format(self) -> None:
+        """Checks that the session knows the format, and that what is there has it.
+
+        Raises:
+            InputError: it does not, or has another.
+        """
+        for table in TABLES:
+            other = Tables(self.spark, self.output, "parquet" if self.format == "delta" else "delta")
+            if other.exists(table) and not self.exists(table):
+                raise InputError(
+                    f"{other.path(table)} is {other.format}, and tables.format={self.format}: set another "
+                    f"output, or tables.format={other.format}"
+                )
+        if self.format == "delta":
+            _require_delta(self.spark, self.output)
 
     def read(self, table: str) -> DataFrame:
         """All rows of a table, with its column metadata.
@@ -60,8 +83,7 @@ class Tables:
             raise InputError(
                 f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first"
             )
-        rows = self.spark.read.parquet(self.path(table))
-        return rows.select(*TABLES[table].names)
+        return self.spark.read.format(self.format).load(self.path(table)).select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
         """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
@@ -85,16 +107,17 @@ class Tables:
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table, over what may be there of it."""
-        self._write(df.drop("batch"), storage.join(self.path(table), f"batch={batch}"))
+        rows = df.drop("batch")
+        write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
 
     def replace(self, df: DataFrame, table: str) -> None:
         """Writes a whole table anew."""
-        self._write(df, self.path(table))
+        write_table(df, self.path(table), self.format, piecewise=table in _PIECEWISE)
 
     def stage(self, df: DataFrame, name: str) -> DataFrame:
         """Writes rows that several tables are made of, and reads them back: their work runs once."""
         path = storage.join(self.output, "_staging", name)
-        self._write(df, path)
+        write_table(df, path)
         return self.spark.read.schema(df.schema).parquet(path)
 
     def delete(self, *tables: str) -> None:
@@ -107,9 +130,8 @@ class Tables:
         storage.delete(storage.join(self.output, "_staging"))
         done = {row["batch"] for row in self.ledger().select("batch").distinct().collect()}
         for table in ("frames", "features"):
-            for name in storage.children(self.path(table)):
-                if name.startswith("batch=") and int(name.removeprefix("batch=")) not in done:
-                    storage.delete(storage.join(self.path(table), name))
+            for batch in self._batches(table) - done:
+                self._delete_batch(table, batch)
 
     def delete_superseded(self) -> None:
         """Removes rows of files that have changed since. What else is in their batches moves to a new one.
@@ -131,25 +153,68 @@ class Tables:
             self.write_batch(self.ledger().where(moved).coalesce(1), "videos", new)
         for batch in batches:
             for table in reversed(BATCHED):
-                storage.delete(storage.join(self.path(table), f"batch={batch}"))
+                self._delete_batch(table, batch)
 
     def next_batch(self) -> int:
         """The lowest number that no batch has had."""
         last = self.ledger().agg(F.max("batch")).first()
         return 0 if last is None or last[0] is None else last[0] + 1
 
-    def _write(self, df: DataFrame, path: str) -> None:
-        table = path.removeprefix(self.output).strip("/").split("/")[0]
-        write_parquet(df, path, piecewise=table in _PIECEWISE)
+    def _batches(self, table: str) -> set[int]:
+        """The batches that anything lies of, whole or not."""
+        if self.format == "delta":
+            rows = self.read(table).select("batch").distinct().collect() if self.exists(table) else []
+            return {row["batch"] for row in rows}
+        names = storage.children(self.path(table))
+        return {int(name.removeprefix("batch=")) for name in names if name.startswith("batch=")}
+
+    def _delete_batch(self, table: str, batch: int) -> None:
+        if self.format == "parquet":
+            storage.delete(storage.join(self.path(table), f"batch={batch}"))
+        elif self.exists(table):
+            self.spark.sql(f"DELETE FROM delta.`{self.path(table)}` WHERE batch = {batch}")
 
 
-def write_parquet(df: DataFrame, path: str, *, piecewise: bool = False) -> None:
-    """Writes a directory of Parquet files, over what is there.
+def write_table(
+    df: DataFrame,
+    path: str,
+    table_format: Format = "parquet",
+    *,
+    batch: int | None = None,
+    piecewise: bool = False,
+) -> None:
+    """Writes a table, or one batch of it, over what is there. The one place that writes rows.
 
     Args:
-        df: the rows.
-        path: the directory.
+        df: the rows, without `batch`.
+        path: the table's directory.
+        table_format: `parquet`, or `delta` where the session has it.
+        batch: the number of the partition to write; None for the whole table.
         piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
     """
-    writer = df.write.mode("overwrite").option("compression", "zstd")
-    writer.option("parquet.block.size", (8 if piecewise else 128) << 20).parquet(path)
+    writer = df.write
+    if table_format == "parquet":
+        path = path if batch is None else storage.join(path, f"batch={batch}")
+    elif batch is None:
+        writer = writer.option("overwriteSchema", "true")
+    else:
+        numbered = df.withColumn("batch", F.lit(batch).cast("int"))
+        writer = numbered.write.partitionBy("batch").option("replaceWhere", f"batch = {batch}")
+    if table_format == "delta":
+        # Rows go by whole files here, and readers other than Spark know no deletion vectors.
+        writer = writer.option("delta.enableDeletionVectors", "false")
+    writer = writer.option("compression", "zstd").option(
+        "parquet.block.size", (8 if piecewise else 128) << 20
+    )
+    writer.format(table_format).mode("overwrite").save(path)
+
+
+def _require_delta(spark: SparkSession, output: str) -> None:
+    try:
+        spark.read.format("delta").load(storage.join(output, "_no_such_table")).schema  # noqa: B018
+    except PySparkException as error:
+        if "DATA_SOURCE_NOT_FOUND" in str(error) or "Failed to find data source" in str(error):
+            raise InputError(
+                "tables.format=delta needs Delta Lake, which this session lacks: on Databricks it is there, "
+                "elsewhere add it by spark.jars.packages; or set tables.format=parquet"
+            ) from error

@@ -5,4 +5,6 @@ import sys
 from framewatch.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["quantize", *sys.argv[1:]]))
+    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
+    if code := main(["quantize", *sys.argv[1:]]):
+        sys.exit(code)

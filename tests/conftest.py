@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from framewatch.featurizer.weights import cache_directory
 from framewatch.session import get_spark
+from framewatch.tables import Tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -25,6 +26,32 @@ settings.register_profile("leave nothing behind", database=None)
 settings.load_profile("leave nothing behind")
 
 VideoMaker = Callable[..., Path]
+
+_ORDER = {
+    "videos": "video",
+    "frames": "origin",
+    "features": "origin",
+    "predictions": "rank",
+    "incidents": "rank",
+}
+
+
+def contents(spark: SparkSession, output: Path, *, batches: bool = True) -> dict[str, list[str]]:
+    """All tables there are, comparable: rows in order, without the output's own path.
+
+    Args:
+        spark: the session.
+        output: of a run.
+        batches: whether it counts what came in which batch.
+    """
+    tables = Tables(spark, str(output))
+    found = {}
+    for table, order in _ORDER.items():
+        if tables.exists(table):
+            rows = tables.read(table) if batches else tables.read(table).drop("batch")
+            rows = rows.orderBy(order).collect()
+            found[table] = [str(row.asDict()).replace(str(output), "OUT") for row in rows]
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,5 @@
 """The stage `extract` through the command line: resume, retry, kills, and two runs at once."""
 
-import contextlib
 import fcntl
 import os
 import re
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FAST_START, ROOT
+from conftest import FAST_START, ROOT, contents
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
@@ -27,15 +26,6 @@ def undisturbed(spark: SparkSession, clips: Path, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     assert main(["extract", "--debug", f"videos.train={clips}/train", f"output={output}", *CHUNKED]) == 0
     return output
-
-
-def contents(spark: SparkSession, output: Path) -> dict[str, list[str]]:
-    """The tables, comparable: all columns, rows in order, without the output's own path."""
-    tables = Tables(spark, str(output))
-    return {
-        name: [str(row).replace(str(output), "OUT") for row in tables.read(name).orderBy(*order).collect()]
-        for name, order in (("videos", ["video"]), ("frames", ["video", "frame_index"]))
-    }
 
 
 def start(clips: Path, output: Path, *more: str) -> subprocess.Popen:
@@ -55,7 +45,8 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> No
     assert condition() or process.poll() is not None
 
 
-POINTS = ["_staging/extract/_temporary", "frames/batch=0", "videos/batch=0", "frames/batch=1"]
+# tests/test_pipeline.py has others, tests/test_cluster.py kills executors.
+POINTS = ["_staging/extract/_temporary", "videos/batch=0"]
 
 
 def test_a_driver_killed_at_several_points(spark, clips, undisturbed: Path, tmp_path: Path) -> None:
@@ -69,33 +60,6 @@ def test_a_driver_killed_at_several_points(spark, clips, undisturbed: Path, tmp_
     assert main(["extract", f"videos.train={clips}/train", f"output={output}", *CHUNKED]) == 0
     assert contents(spark, output) == contents(spark, undisturbed)
     assert not (output / "_staging").exists()
-
-
-def executors(driver: int) -> list[int]:
-    """Process numbers of the executors of a local cluster."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            arguments = (entry / "cmdline").read_text().split("\0")
-            if (
-                "CoarseGrainedExecutorBackend" in " ".join(arguments)
-                and os.getpgid(int(entry.name)) == driver
-            ):
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the executors in /proc")
-@pytest.mark.parametrize("point", ["_staging/extract/_temporary", "frames/batch=0"])
-def test_an_executor_killed(spark, clips, undisturbed: Path, tmp_path: Path, point: str) -> None:
-    output = tmp_path / "out"
-    process = start(clips, output, "spark.master=local-cluster[2,1,1024]")
-    wait_until((output / point).exists, process)
-    assert process.poll() is None
-    os.kill(executors(process.pid)[0], signal.SIGKILL)
-    _, complaints = process.communicate(timeout=300)
-    assert process.returncode == 0, complaints[-2000:]
-    assert contents(spark, output) == contents(spark, undisturbed)
 
 
 def test_retry_takes_failed_videos_again(spark, make_video, tmp_path: Path, capsys) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FAST_START, ROOT
+from conftest import FAST_START, ROOT, contents
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
@@ -42,21 +42,6 @@ def finished(spark: SparkSession, arguments: list[str], tmp_path_factory) -> Pat
     output = tmp_path_factory.mktemp("finished") / "out"
     assert main(["run", "--debug", *arguments, f"output={output}"]) == 0
     return output
-
-
-def contents(spark: SparkSession, output: Path) -> dict[str, list]:
-    """All tables, comparable: rows in order, without the output's own path."""
-    tables = Tables(spark, str(output))
-    found = {}
-    for table, order in (
-        ("videos", "video"),
-        ("frames", "origin"),
-        ("features", "origin"),
-        ("predictions", "rank"),
-    ):
-        rows = tables.read(table).orderBy(order).collect()
-        found[table] = [str(row.asDict()).replace(str(output), "OUT") for row in rows]
-    return found
 
 
 def manifests(output: Path) -> list[dict]:
@@ -435,19 +420,6 @@ def test_stages_in_the_wrong_order_say_what_to_run(tmp_path, clips, small_weight
         assert f"run `framewatch {first}` with this output first" in capsys.readouterr().err
 
 
-def test_the_order_of_jobs_needs_no_cli(finished, arguments, tmp_path: Path, spark) -> None:
-    """spark-submit jobs/run_pipeline.py: a session of its own, the same tables."""
-    spark_submit = Path(sys.executable).with_name("spark-submit")
-    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    done = subprocess.run(
-        [spark_submit, "--master", "local[2]", *(f"--conf={k}={v}" for k, v in FAST_START.items()),
-         ROOT / "jobs" / "run_pipeline.py", *arguments, f"output={tmp_path}/out"],
-        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert contents(spark, tmp_path / "out") == contents(spark, finished)
-
-
 @pytest.mark.parametrize(
     "verb",
     ["extract", "featurize", "train", "rank", "quantize", "run", *OTHER_VERBS],
@@ -467,3 +439,11 @@ def test_a_wrong_verb_is_one_line(capsys) -> None:
         main(["rnu"])
     assert caught.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_format_that_the_session_or_the_output_has_not(finished, arguments, tmp_path, capsys) -> None:
+    delta = ["tables.format=delta", "catalog.enabled=false"]
+    assert main(["extract", *arguments, *delta, f"output={tmp_path}/out"]) == 2
+    assert "tables.format=delta needs Delta Lake, which this session lacks" in capsys.readouterr().err
+    assert main(["rank", *arguments, *delta, f"output={finished}"]) == 2
+    assert "/videos is parquet, and tables.format=delta: set another output" in capsys.readouterr().err

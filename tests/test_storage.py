@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.results import Results
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,19 @@ def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> Non
             storage.require_writable(output)
     storage.require_writable(str(tmp_path / "new"))
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_files_of_a_delta_table_are_those_of_its_latest_version(tmp_path: Path) -> None:
+    """As Databricks leaves them: deleted rows' files still lie there."""
+    deltalake = pytest.importorskip("deltalake", reason="deltalake is not installed: framewatch[delta]")
+    table = tmp_path / "a b=é" / "videos"
+    for batch in (0, 1, 1):
+        row = {"video": [f"v{batch}.mpg"], "status": ["ok"], "batch": pa.array([batch], pa.int32())}
+        deltalake.write_deltalake(
+            str(table), pa.table(row), mode="overwrite" if batch == 0 else "append", partition_by=["batch"]
+        )
+    deltalake.DeltaTable(str(table)).delete("batch = 1")
+    _, files = storage.parquet_files(str(table), "batch=*/*.parquet")
+    assert len(files) == 1 and Path(files[0]).is_file() and len(list(table.rglob("*.parquet"))) == 3
+    storage.write_json(f"{tmp_path}/a b=é/ranking.json", {})
+    assert [(row["video"], row["batch"]) for row in Results(f"{tmp_path}/a b=é").videos()] == [("v0.mpg", 0)]

@@ -1,6 +1,16 @@
 """Typed configuration: defaults in code, a YAML file from conf/, then `key=value` overrides."""
 
+from framewatch.config.inputs import FeaturizerConfig
 from framewatch.config.load import all_keys, load_config
-from framewatch.config.sections import ClassifierConfig, Config, FeaturizerConfig, RankingConfig
+from framewatch.config.results import ClassifierConfig, RankingConfig
+from framewatch.config.sections import Config, without_password
 
-__all__ = ["ClassifierConfig", "Config", "FeaturizerConfig", "RankingConfig", "all_keys", "load_config"]
+__all__ = [
+    "ClassifierConfig",
+    "Config",
+    "FeaturizerConfig",
+    "RankingConfig",
+    "all_keys",
+    "load_config",
+    "without_password",
+]

@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from framewatch.config.sections import Config
 from framewatch.errors import ConfigError
 
+# Sections whose keys are somebody else's, with dots in them.
+_FREE = ("spark.conf", "watch.options")
 _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -115,8 +117,8 @@ def _checked_items(layer: dict[str, Any], prefix: str = "") -> Iterator[tuple[st
         elif key in leaves:
             as_list = key.startswith("videos.") and key != "videos.root" and isinstance(value, str)
             yield key, [value] if as_list else value
-        elif key.startswith("spark.conf."):
-            yield f"spark.conf[{key.removeprefix('spark.conf.')}]", value
+        elif (free := next((name for name in _FREE if key.startswith(f"{name}.")), None)) is not None:
+            yield f"{free}[{key.removeprefix(f'{free}.')}]", value
         else:
             raise ConfigError(_unknown_message(key, leaves))
 

@@ -1,5 +1,6 @@
 """What the featurizer and the predictor share: from parameters to a network, from pictures to numbers."""
 
+import contextlib
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
@@ -94,15 +95,29 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
         spark = dataset.sparkSession
         spec = self.feature_spec(spark=spark)
         rows = self.getArrowBatchRows()
-        if rows and not 0 < int(spark.conf.get(_ARROW_ROWS) or 0) <= rows:
+        if rows and not 0 < int(_setting(spark, _ARROW_ROWS) or 0) <= rows:
             # Spark plans with this setting when the job starts: 10,000 pictures are gigabytes in one batch.
-            spark.conf.set(_ARROW_ROWS, rows)
+            with contextlib.suppress(PySparkException):  # fixed by the platform, as on Databricks' serverless
+                spark.conf.set(_ARROW_ROWS, rows)
+        _ship(spark, spec)
         name = self.getOutputCol()
         numbers = StructField(name, ArrayType(FloatType()))
         work = Work(index, name, spec, self.getBatchSize())
         df = dataset.mapInArrow(work, StructType([*dataset.schema.fields, numbers]))
         value = F.when(column(name).isNotNull(), self.output(column(name)))
         return df.withColumn(name, value).withMetadata(name, {METADATA_KEY: spec.identity()})
+
+
+def _ship(spark: SparkSession, spec: FeatureSpec) -> None:
+    """Gives other machines the network's file: they look for it there, if not at the driver's path."""
+    if (_setting(spark, "spark.master") or "").startswith("local"):
+        return
+    file = spec.converted or spec.network.weights
+    try:
+        spark.addArtifacts(file.path, file=True)
+    except (AttributeError, NotImplementedError, PySparkException, RuntimeError) as error:
+        # Spark 3.5 sends none but over Connect; a worker that misses the file names it, and `--files`.
+        log.info("%s was not sent to the workers (%s)", file.path, error)
 
 
 def column(name: str) -> Column:
@@ -112,9 +127,9 @@ def column(name: str) -> Column:
 
 def _setting(spark: SparkSession | None, key: str) -> str | None:
     try:
-        return spark.conf.get(key) if spark else None
+        return spark.conf.get(key, None) if spark else None
     except PySparkException:
-        return None  # Spark 4 raises for a setting that is not set
+        return None  # some platforms keep their settings to themselves
 
 
 def check_columns(dataset: DataFrame, params: NetworkParams) -> int:

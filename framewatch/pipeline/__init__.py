@@ -9,8 +9,9 @@ from framewatch.pipeline.quantize import quantize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run, start
 from framewatch.pipeline.train import train
+from framewatch.pipeline.watch import watch
 
-__all__ = ["Run", "extract", "featurize", "quantize", "rank", "run_all", "start", "train"]
+__all__ = ["Run", "extract", "featurize", "quantize", "rank", "run_all", "start", "train", "watch"]
 
 
 def run_all(run: Run) -> None:

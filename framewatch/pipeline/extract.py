@@ -29,14 +29,18 @@ def list_videos(run: Run) -> DataFrame:
     return listing.list_videos(run.spark, patterns, root=run.config.videos.root)
 
 
-def extract(run: Run) -> None:
+def extract(run: Run, listed: DataFrame | None = None) -> None:
     """videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again.
+
+    Args:
+        run: the call.
+        listed: the videos, as `listing.list_videos` has them; the configured ones without.
 
     Raises:
         InputError: no videos, frames of other settings are there, or too many videos failed.
     """
     config, tables = run.config, run.tables
-    listed = list_videos(run)
+    listed = list_videos(run) if listed is None else listed
     if config.extract.mode == "overwrite":
         tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
     tables.delete_leftovers()
@@ -95,9 +99,14 @@ def _new_videos(tables: Tables, listed: DataFrame, again: Sequence[str]) -> list
     out_of_reach = named.where("size_bytes = 0 and modified_at is null").select("video")
     named = named.join(out_of_reach.join(tables.ledger(), "video", "left_semi"), "video", "left_anti")
     ledger = tables.ledger().where(~F.col("status").isin(*again))
+    return not_in_ledger(named, ledger).orderBy("video").collect()
+
+
+def not_in_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
+    """The listed videos that the ledger lacks in this size and modification time."""
     done = ledger.select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
     same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
-    return named.join(done, same, "left_anti").orderBy("video").collect()
+    return listed.join(done, same, "left_anti")
 
 
 def _images_root(tables: Tables) -> str:

@@ -16,6 +16,8 @@ from framewatch.errors import InputError
 
 # A run that has not renewed its lease for so long is dead.
 LEASE_S = 120.0
+# Databricks' object storage: a lock there would hold on one machine, if at all.
+_MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
 
 
 def alone(output: str, stage: str) -> contextlib.AbstractContextManager[None]:
@@ -33,6 +35,8 @@ def alone(output: str, stage: str) -> contextlib.AbstractContextManager[None]:
 
 def _has_locks(directory: str) -> bool:
     """Whether the file system knows locks: mounts of object storage and some shares do not."""
+    if directory.startswith(_MOUNTED_STORAGE):
+        return False
     try:
         with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

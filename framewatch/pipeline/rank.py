@@ -30,18 +30,22 @@ from framewatch.pipeline.train import measures
 from framewatch.progress import console, task_progress, tell
 from framewatch.report import write_report
 from framewatch.session import write_sql_settings
-from framewatch.tables import write_parquet
+from framewatch.tables import write_table
 
 
-def rank(run: Run) -> None:
+def rank(run: Run, videos: DataFrame | None = None) -> None:
     """Ranks the frames of `videos.test`, or all where it is not set, with the saved classifier.
+
+    Args:
+        run: the call.
+        videos: those to rank, in a column `video`, instead.
 
     Raises:
         InputError: no features, no classifier, or features of another model.
     """
     config, tables = run.config, run.tables
     started = time.monotonic()
-    features = _features_to_rank(run)
+    features = _features_to_rank(run, videos)
     notes = _model_notes(run)
     require_same_features(
         features_identity(tables),
@@ -90,6 +94,8 @@ def _write_about(run: Run, chosen: Threshold, counts: dict[str, int], model: str
         # Relative where it can be: a copied output is still whole.
         "model_path": storage.absolute(run.model_path) if run.config.classifier.path else "model",
         "period_s": run.period_s,
+        # The videos known by then: with a later batch, there is more to rank.
+        "next_batch": run.tables.next_batch(),
         "ranked_at": datetime.now(UTC).isoformat(),
         **counts,
     }
@@ -128,12 +134,11 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     }
 
 
-def _features_to_rank(run: Run) -> DataFrame:
+def _features_to_rank(run: Run, videos: DataFrame | None) -> DataFrame:
     features = run.tables.current("features")
-    if not run.config.videos.test:
-        return features
-    wanted = listing.list_videos(run.spark, run.config.videos.test, root=run.config.videos.root)
-    return features.join(wanted, "video", "left_semi")
+    if videos is None and run.config.videos.test:
+        videos = listing.list_videos(run.spark, run.config.videos.test, root=run.config.videos.root)
+    return features if videos is None else features.join(videos, "video", "left_semi")
 
 
 def _model_notes(run: Run) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def _test_metrics(run: Run) -> dict[str, Any] | None:
             if labelled.isEmpty():
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
-    write_parquet(rows, storage.join(run.config.output, "labelled"))
+    write_table(rows, storage.join(run.config.output, "labelled"))
     return evaluation.evaluate(labelled, measures(run))
 
 

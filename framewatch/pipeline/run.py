@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyspark
 from pyspark.sql import SparkSession
@@ -13,12 +13,13 @@ import framewatch
 from framewatch import catalog, storage
 from framewatch.config import Config
 from framewatch.pipeline.lock import alone
+from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.progress import tell
 from framewatch.session import get_spark
-from framewatch.tables import Tables
+from framewatch.tables import Format, Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
-_STAGES_WITH_SQL = ("rank", "run")
+_STAGES_WITH_SQL = ("rank", "run", "watch")
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Run:
     @property
     def tables(self) -> Tables:
         """The tables below the configured output."""
-        return Tables(self.spark, self.config.output)
+        return Tables(self.spark, self.config.output, cast(Format, self.config.tables.format))
 
     @property
     def model_path(self) -> str:
@@ -44,6 +45,24 @@ class Run:
         """Seconds from one sampled frame to the next."""
         return 1 / self.tables.sampling_fps(default=self.config.sampling.fps)
 
+    def write_manifest(self, stage: str, started: datetime, status: str) -> str:
+        """Keeps what was called, with which configuration, how it ended and what it said; returns where."""
+        manifest = {
+            "stage": stage,
+            "status": status,
+            "started_at": started.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+            "framewatch": framewatch.__version__,
+            "spark": pyspark.__version__,
+            "config_sha256": self.config.sha256(),
+            "config": self.config.shown(),
+            "report": self.report,
+        }
+        name = f"{started:%Y%m%dT%H%M%S.%f}-{stage}.json"
+        path = storage.join(self.config.output, "runs", name)
+        storage.write_json(path, manifest)
+        return path
+
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
         tell(f"{stage}: {text}")
@@ -54,39 +73,29 @@ class Run:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    with alone(config.output, stage):
-        yield from _run(config, stage, debug)
+    with alone(config.output, stage), tracked(config, stage) as log:
+        yield from _run(config, stage, debug, log)
 
 
-def _run(config: Config, stage: str, debug: bool) -> Iterator[Run]:
+def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     metastore = metastore_directory(config) if stage in _STAGES_WITH_SQL else None
     run = Run(_session(config, metastore, debug), config)
+    run.tables.require_format()
     if metastore is not None:
         catalog.require_free(run.spark, metastore)  # now, rather than after hours of decoding
     started = datetime.now(UTC)
-    status = "failed"
     try:
         yield run
-        status = "ok"
-    finally:
-        manifest = {
-            "stage": stage,
-            "status": status,
-            "started_at": started.isoformat(timespec="seconds"),
-            "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
-            "framewatch": framewatch.__version__,
-            "spark": pyspark.__version__,
-            "config_sha256": config.sha256(),
-            "config": config.to_dict(),
-            "report": run.report,
-        }
-        name = f"{started:%Y%m%dT%H%M%S.%f}-{stage}.json"
-        storage.write_json(storage.join(config.output, "runs", name), manifest)
+    except BaseException:
+        run.write_manifest(stage, started, "failed")
+        raise
+    log(run, run.write_manifest(stage, started, "ok"))
 
 
 def _session(config: Config, metastore: str | None, debug: bool) -> SparkSession:
     return get_spark(
         master=config.spark.master,
+        remote=config.spark.remote,
         app_name=config.spark.app_name,
         conf=config.spark.conf,
         metastore=metastore,
@@ -95,7 +104,7 @@ def _session(config: Config, metastore: str | None, debug: bool) -> SparkSession
 
 
 def metastore_directory(config: Config) -> str | None:
-    """Directory of the embedded metastore; a named catalog or a remote output has one of its own."""
+    """Directory of the embedded metastore; a named catalog, a remote output or session has one of its own."""
     local = storage.local_path(config.output)
-    wanted = config.catalog.enabled and config.catalog.name is None and local is not None
+    wanted = config.catalog.enabled and config.catalog.name is None and config.spark.remote is None
     return storage.join(local, "catalog") if wanted and local else None

@@ -1,10 +1,12 @@
 """`features` and labels -> the classifier, its metrics by leave-whole-videos-out, and its card."""
 
+import contextlib
 import functools
 import time
 from dataclasses import asdict, replace
 from typing import Any, Literal, cast
 
+from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,7 +17,7 @@ from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
-from framewatch.tables import write_parquet
+from framewatch.tables import write_table
 from framewatch.verdicts import VerdictLog, label_ranges
 
 # 2048 features of 10,000 frames are 160 MB: one task goes through them faster than many tasks are started.
@@ -37,7 +39,9 @@ def train(run: Run) -> None:
     num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
     notes["without_features"] = labelled.where("features is null").count()
     labelled = labelled.where("features is not null").repartition(num_parts, "origin")
-    labelled = labelled.sortWithinPartitions("origin").cache()
+    labelled = labelled.sortWithinPartitions("origin")
+    with contextlib.suppress(PySparkException):  # some platforms keep nothing; then it is computed again
+        labelled = labelled.cache()
     settings = _settings(run.config.classifier)
     fit = functools.partial(classifier.fit, settings=settings)
     try:
@@ -46,7 +50,8 @@ def train(run: Run) -> None:
         with task_progress(run.spark, "train, on left-out videos"):
             metrics = _cross_validate(run, labelled, fit)
     finally:
-        labelled.unpersist()
+        with contextlib.suppress(PySparkException):
+            labelled.unpersist()
     card = {
         "features": features_identity(run.tables),
         "labels": notes,
@@ -132,7 +137,7 @@ def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] |
     whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
     vectors = vector_to_array(F.col("features"), "float32").alias("features")
     rows = whole.select("origin", "video", "timestamp_s", "label", "weight", "prob2", vectors)
-    write_parquet(rows, storage.join(run.model_path, "labelled"), piecewise=True)
+    write_table(rows, storage.join(run.model_path, "labelled"), piecewise=True)
     if scored is None:
         return None
     kept = run.spark.read.parquet(storage.join(run.model_path, "labelled"))

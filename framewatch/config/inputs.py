@@ -1,0 +1,127 @@
+"""Sections of what goes in, up to the features: videos, labels, frames and the network."""
+
+from dataclasses import dataclass, field
+
+from framewatch.config.checks import require, require_choice
+from framewatch.featurizer.models import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
+from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
+
+
+@dataclass(frozen=True)
+class VideosConfig:
+    """Where the videos are: files, directories (searched below), or globs; one or a list."""
+
+    train: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """CSV files of hand labels, and whether reviewers' verdicts are labels too."""
+
+    train: str | None = None
+    test: str | None = None
+    verdicts: bool = False
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Which frames to take: `fps` a second."""
+
+    fps: float = 1.0
+    mode: str = "exact"
+    tolerance_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.fps <= 240, "sampling.fps", self.fps, "give frames per second, above 0 and up to 240"
+        )
+        require_choice("sampling.mode", self.mode, ("exact", "keyframes"))
+        require(self.tolerance_s > 0, "sampling.tolerance_s", self.tolerance_s, "give seconds above 0")
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """How a frame is kept."""
+
+    jpeg_quality: int = 95
+    max_side: int = 0
+    write_images: bool = False
+
+    def __post_init__(self) -> None:
+        require(1 <= self.jpeg_quality <= 100, "frames.jpeg_quality", self.jpeg_quality, "give 1 to 100")
+        rule = "give 16 or more pixels, or 0 for any size"
+        require(self.max_side == 0 or self.max_side >= 16, "frames.max_side", self.max_side, rule)
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How a run goes through its videos."""
+
+    mode: str = "resume"
+    videos_per_batch: int = 64
+    chunk_s: float = 600.0
+    timeout_s: float = 3600.0
+    max_failed_share: float = 0.1
+    decode_all: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("extract.mode", self.mode, ("resume", "retry", "overwrite"))
+        for name in ("chunk_s", "timeout_s"):
+            value = getattr(self, name)
+            require(value > 0, f"extract.{name}", value, "give seconds above 0")
+        require(
+            self.videos_per_batch >= 1, "extract.videos_per_batch", self.videos_per_batch, "give 1 or more"
+        )
+        require(
+            0 <= self.max_failed_share <= 1,
+            "extract.max_failed_share",
+            self.max_failed_share,
+            "give a share, 0 to 1",
+        )
+
+
+@dataclass(frozen=True)
+class FeaturizerConfig:
+    """The model that turns frames into features."""
+
+    model: str = "InceptionV3"
+    weights: str = "imagenet"
+    scale_hint: str = "SCALE_AREA_AVERAGING"
+    pooling: str = "avg"
+    layer: str | None = None
+    preprocessing: str | None = None
+    engine: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 32
+    threads: int = 0
+    arrow_batch_rows: int = 64
+    calibration_frames: int = 200
+    frames_per_task: int = 64
+    mode: str = "resume"
+
+    def __post_init__(self) -> None:
+        require(
+            self.model in MODELS or is_model_file(self.model),
+            "featurizer.model",
+            self.model,
+            f"choose one of {', '.join(MODELS)}, or give a whole Keras model (.keras or .h5)",
+        )
+        for name in ("layer", "preprocessing"):
+            require(
+                getattr(self, name) is None or is_model_file(self.model),
+                f"featurizer.{name}",
+                getattr(self, name),
+                f"it is for a Keras model file, and {self.model} has its own",
+            )
+        require_choice("featurizer.preprocessing", self.preprocessing or "raw", tuple(PREPROCESSINGS))
+        require_choice("featurizer.scale_hint", self.scale_hint, tuple(SCALE_HINTS))
+        require_choice("featurizer.pooling", self.pooling, POOLINGS)
+        require_choice("featurizer.engine", self.engine, ENGINES)
+        require_choice("featurizer.precision", self.precision, PRECISIONS)
+        require_choice("featurizer.mode", self.mode, ("resume", "overwrite"))
+        for name in ("batch_size", "frames_per_task", "calibration_frames"):
+            require(getattr(self, name) >= 1, f"featurizer.{name}", getattr(self, name), "give 1 or more")
+        for name in ("threads", "arrow_batch_rows"):
+            require(getattr(self, name) >= 0, f"featurizer.{name}", getattr(self, name), "give 0 or more")

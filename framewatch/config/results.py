@@ -1,0 +1,115 @@
+"""Sections of what is made of the features: the classifier, what it is worth, the ranking and its review."""
+
+from dataclasses import dataclass, field
+
+from framewatch.config.checks import require, require_choice
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Spark's LogisticRegression; the defaults are those of the 2018 notebooks."""
+
+    max_iter: int = 20
+    reg_param: float = 0.05
+    elastic_net_param: float = 0.3
+    standardization: bool = True
+    class_weights: str = "none"
+    verdict_weight: float = 4.0
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.verdict_weight > 0, "classifier.verdict_weight", self.verdict_weight, "give more than 0")
+        require(self.max_iter >= 1, "classifier.max_iter", self.max_iter, "give 1 or more")
+        require(self.reg_param >= 0, "classifier.reg_param", self.reg_param, "give 0 or more")
+        require(
+            0 <= self.elastic_net_param <= 1,
+            "classifier.elastic_net_param",
+            self.elastic_net_param,
+            "give 0 to 1",
+        )
+        require_choice("classifier.class_weights", self.class_weights, ("none", "balanced"))
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Leave-whole-videos-out evaluation of the classifier."""
+
+    folds: int = 5
+    precision_at: list[int] = field(default_factory=lambda: [3, 10, 20])
+    budgets_minutes: list[float] = field(default_factory=lambda: [1.0, 2.0, 5.0, 10.0, 20.0, 40.0])
+
+    def __post_init__(self) -> None:
+        require(
+            self.folds == 0 or self.folds >= 2,
+            "evaluation.folds",
+            self.folds,
+            "give 2 or more, or 0 for none",
+        )
+        require(
+            all(k >= 1 for k in self.precision_at),
+            "evaluation.precision_at",
+            self.precision_at,
+            "give numbers from 1",
+        )
+        require(
+            all(minutes > 0 for minutes in self.budgets_minutes),
+            "evaluation.budgets_minutes",
+            self.budgets_minutes,
+            "give minutes above 0",
+        )
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """When a frame counts as suspicious: `prob2` above `threshold`, a number or `auto`."""
+
+    threshold: float | int | str = 0.5
+    recall: float = 0.9
+    budget_minutes: float | None = None
+    show: int = 10
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.threshold, float | int) and 0 <= self.threshold <= 1
+        rule = "give a probability, 0 to 1, or auto"
+        require(number or self.threshold == "auto", "ranking.threshold", self.threshold, rule)
+        require(0 < self.recall <= 1, "ranking.recall", self.recall, "give a share, above 0 and up to 1")
+        minutes = self.budget_minutes
+        require(minutes is None or minutes > 0, "ranking.budget_minutes", minutes, "give minutes above 0")
+        require(self.show >= 0, "ranking.show", self.show, "give 0 or more")
+
+
+@dataclass(frozen=True)
+class IncidentsConfig:
+    """When neighbouring suspicious frames become one incident."""
+
+    gap_s: float = 2.0
+    min_length_s: float = 0.0
+    smoothing_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("gap_s", "min_length_s", "smoothing_s"):
+            value = getattr(self, name)
+            require(value >= 0, f"incidents.{name}", value, "give seconds, 0 or more")
+
+
+@dataclass(frozen=True)
+class ReviewConfig:
+    """The review page: how its queue is mixed, and what it keeps at hand."""
+
+    refit_every: int = 4
+    uncertain_share: float = 0.1
+    random_share: float = 0.1
+    candidates: int = 5000
+    lead_s: float = 3.0
+    cache_mb: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("refit_every", "candidates", "cache_mb"):
+            require(getattr(self, name) >= 1, f"review.{name}", getattr(self, name), "give 1 or more")
+        for name in ("uncertain_share", "random_share"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"review.{name}", value, "give a share, 0 to 1")
+        both = round(self.uncertain_share + self.random_share, 9)
+        rule = "with review.uncertain_share, give at most 1"
+        require(both <= 1, "review.random_share", self.random_share, rule)
+        require(self.lead_s >= 0, "review.lead_s", self.lead_s, "give seconds, 0 or more")

@@ -1,0 +1,118 @@
+"""`run --watch`: new videos through extract, featurize and rank, as they come, each exactly once."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from framewatch import arrivals, classifier, listing, model_card, storage
+from framewatch.arrivals import Source
+from framewatch.errors import FramewatchError, InputError
+from framewatch.pipeline.extract import extract, not_in_ledger
+from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.rank import rank
+from framewatch.pipeline.run import Run
+from framewatch.progress import tell
+
+# A share that is away for a moment should not end a watch of weeks; what lasts should.
+_MOST_FAILURES = 3
+
+
+def watch(run: Run) -> None:
+    """Takes the videos of `videos.test` as they come, and ranks their frames by a saved classifier.
+
+    With `watch.period_s=0` it looks once, takes what is there, and ends. Else it goes on until interrupted.
+    After a kill, started again, it goes on where it was.
+
+    Raises:
+        InputError: nothing to watch, or no saved classifier; or three rounds in a row have failed.
+    """
+    source = _source(run)
+    period_s = run.config.watch.period_s
+    # A bad file is told of in the ledger; it must not keep others from being ranked.
+    config = replace(run.config, extract=replace(run.config.extract, max_failed_share=1.0))
+    run = replace(run, config=config)
+    if period_s:
+        places = ", ".join(source.patterns)
+        tell(f"watch: new videos in {places}, looked for every {period_s:g} s; Ctrl-C ends it")
+    failures, is_new_model = 0, _is_new_model(run)
+    while True:
+        started = datetime.now(UTC)
+        try:
+            again = _round(run, source, rank_anyway=is_new_model)
+            failures, is_new_model = 0, False
+            if again:
+                run.write_manifest("watch", started, "ok")
+        except (FramewatchError, OSError) as error:
+            failures += 1
+            if not period_s or failures == _MOST_FAILURES:
+                raise
+            tell(f"watch: this round failed, the next comes in {period_s:g} s: {error}")
+            again = False
+        if not period_s:
+            return
+        if not again:
+            time.sleep(period_s)
+
+
+def _source(run: Run) -> Source:
+    config = run.config
+    if not config.videos.test:
+        raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
+    if model_card.read(run.model_path) is None:
+        raise InputError(
+            f"there is no classifier in {run.model_path} to rank new videos by: run `framewatch train`, or "
+            "set classifier.path"
+        )
+    return Source(config.videos.test, config.watch.source, config.watch.options)
+
+
+def _round(run: Run, source: Source, *, rank_anyway: bool) -> bool:
+    """Notes what has come, and does what is to be done; tells whether there was anything."""
+    place = storage.join(run.config.output, "arrivals")
+    where = {"place": place, "table_format": run.tables.format}
+    arrivals.note_arrivals(run.spark, source, **where)
+    arrived = arrivals.read_arrivals(run.spark, source, **where)
+    todo, num_unsettled = _settled(run, arrivals.without_done(arrived, run.tables.ledger()), source)
+    if num_unsettled:
+        wait_s = run.config.watch.settle_s
+        tell(
+            f"watch: {num_unsettled} videos were written to in the last {wait_s:g} s: left for the next round"
+        )
+    if todo is not None:
+        extract(run, todo)
+    if not run.tables.exists("frames") or run.tables.read("frames").isEmpty():
+        return todo is not None
+    if _ranking(run).get("next_batch") == run.tables.next_batch() and not rank_anyway:
+        return todo is not None
+    featurize(run)
+    rank(run, arrived)
+    return True
+
+
+def _settled(run: Run, todo: DataFrame, source: Source) -> tuple[DataFrame | None, int]:
+    """The videos to take now, None where there are none; and how many are perhaps still being written."""
+    listed = listing.list_named(todo, source.patterns, root=run.config.videos.root)
+    # A copy that keeps times may end with an older one than it was noted with.
+    listed = not_in_ledger(listed, run.tables.ledger())
+    young = F.col("modified_at") > datetime.now(UTC) - timedelta(seconds=run.config.watch.settle_s)
+    is_young = F.coalesce(young, F.lit(False))
+    counts = listed.agg(F.count_if(is_young), F.count_if(~is_young)).collect()[0]
+    return (listed.where(~is_young) if counts[1] else None), counts[0]
+
+
+def _is_new_model(run: Run) -> bool:
+    ranked_by = _ranking(run).get("model")
+    saved = classifier.load(storage.join(run.model_path, "spark"))
+    return ranked_by is not None and ranked_by != classifier.identity(saved)
+
+
+def _ranking(run: Run) -> dict[str, Any]:
+    """What the last ranking says of itself; nothing where there is none."""
+    try:
+        return storage.read_json(storage.join(run.config.output, "ranking.json"))
+    except FileNotFoundError:
+        return {}

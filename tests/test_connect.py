@@ -1,0 +1,93 @@
+"""Spark Connect: all stages on a session without a JVM, as on Databricks' serverless and shared clusters."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyspark
+import pytest
+from conftest import FAST_START, ROOT, contents
+
+from framewatch.cli import main
+
+pytestmark = pytest.mark.skipif(
+    pyspark.__version__ < "4", reason="a local Connect server comes with PySpark 4 or newer"
+)
+
+# A session of its own process: one process has either a JVM or a connection.
+PERSISTENCE = """
+import sys
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import LogisticRegression
+from pyspark.sql import functions as F
+from framewatch.featurizer.transformer import DeepImageFeaturizer
+from framewatch.session import get_spark
+network, frames, saved = sys.argv[1:]
+spark = get_spark(remote="local[2]")
+try:
+    spark.sparkContext
+except Exception as error:
+    print("no context:", type(error).__name__)
+df = spark.read.parquet(frames).select("content", (F.col("frame_index") % 2).cast("double").alias("label"))
+featurizer = DeepImageFeaturizer(inputCol="content", outputCol="features", modelName=network)
+rows = Pipeline(stages=[featurizer, LogisticRegression(maxIter=2)]).fit(df).transform(df)
+print("rows:", rows.where("probability is not null").count())
+featurizer.save(saved)
+print("loaded:", DeepImageFeaturizer.load(saved).getModelName() == network)
+"""
+
+
+@pytest.fixture(scope="module")
+def arguments(clips: Path, model_file: Path) -> list[str]:
+    return [
+        f"videos.train={clips}/train",
+        f"videos.test={clips}/test",
+        f"labels.train={clips}/labels_train.csv",
+        f"labels.test={clips}/labels_test.csv",
+        f"featurizer.model={model_file}",
+        "classifier.max_iter=3",
+        "evaluation.folds=2",
+        "catalog.enabled=false",
+        "ranking.show=1",
+    ]
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
+    )
+
+
+def test_the_stages_give_the_tables_of_a_session_with_a_jvm(spark, arguments, tmp_path: Path) -> None:
+    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
+    stages = ["-m", "framewatch.cli", "run", *arguments, *fast, f"output={tmp_path}/remote"]
+    done = run_python(*stages, "spark.remote=local[2]")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert " ERROR " not in done.stderr and "Traceback" not in done.stderr, done.stderr[-3000:]
+    assert "rank: 4 frames" in done.stdout
+    assert main(["run", "--debug", *arguments, f"output={tmp_path}/local"]) == 0
+    assert contents(spark, tmp_path / "remote") == contents(spark, tmp_path / "local")
+    done = run_python(
+        "-c", PERSISTENCE, arguments[4].split("=")[1], f"{tmp_path}/local/frames", f"{tmp_path}/saved"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "no context:" in done.stdout and "rows: 16" in done.stdout and "loaded: True" in done.stdout
+
+
+def test_a_server_out_of_reach_is_told_in_one_line(arguments, tmp_path: Path) -> None:
+    done = run_python(
+        "-m",
+        "framewatch.cli",
+        "extract",
+        *arguments[:2],
+        f"output={tmp_path}/out",
+        "spark.remote=sc://127.0.0.1:9",
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: spark.remote=sc://127.0.0.1:9 cannot be reached")
