@@ -14,7 +14,9 @@ HAS_JAVA = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'versi
 EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 
 OLD_SPARK := 3.5
-OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py
+# The pipeline, the featurizer and saving it, without what has nothing to do with Spark's version.
+OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py \
+	-k 'not killed and not int8 and not bad and not help and not wrong_verb and not page and not timelines'
 
 .PHONY: demo test test-old-spark check clean
 

@@ -59,19 +59,20 @@ def write_duckdb(tables: Tables) -> str:
     """
     path = storage.join(tables.output, "duckdb.sql")
     found = [table for table in _TABLES if tables.exists(table)]
-    storage.write_bytes(path, duckdb_script(tables.output, found).encode())
+    storage.write_bytes(path, duckdb_script(tables.output, found, tables.format).encode())
     return path
 
 
-def duckdb_script(output: str, tables: Sequence[str]) -> str:
+def duckdb_script(output: str, tables: Sequence[str], table_format: str = "parquet") -> str:
     """The script of `write_duckdb`.
 
     Args:
         output: the run's directory.
         tables: the tables there are.
+        table_format: of all of them.
     """
     root = storage.readable(storage.absolute(output))
-    selects = {table: _duckdb_select(storage.join(root, table), table) for table in tables}
+    selects = {table: _duckdb_select(storage.join(root, table), table, table_format) for table in tables}
     selects |= views.selects({table: table for table in _NARROW if table in tables})
     statements = [f"create or replace view {name} as\n{select};\n" for name, select in selects.items()]
     return "\n".join(["-- The tables and views of a framewatch run.\n", *statements])
@@ -94,8 +95,8 @@ def require_free(spark: SparkSession, directory: str) -> None:
         ) from error
 
 
-def _duckdb_select(path: str, table: str) -> str:
-    if storage.is_delta(path):
+def _duckdb_select(path: str, table: str, table_format: str) -> str:
+    if table_format == "delta":
         return "select *\nfrom delta_scan('{}')".format(path.replace("'", "''"))
     directory = re.sub(r"([*?\[])", r"[\1]", path.replace("'", "''"))
     # DuckDB's own partitions would take any `key=value` of the path for a column, over those in the files.

@@ -7,7 +7,6 @@ once the ledger `videos` has its rows; what a killed run left of one is written 
 from dataclasses import dataclass
 from typing import Literal
 
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -212,8 +211,8 @@ def write_table(
 def _require_delta(spark: SparkSession, output: str) -> None:
     try:
         spark.read.format("delta").load(storage.join(output, "_no_such_table")).schema  # noqa: B018
-    except PySparkException as error:
-        if "DATA_SOURCE_NOT_FOUND" in str(error) or "Failed to find data source" in str(error):
+    except Exception as error:  # of Spark's own, or of its JVM
+        if "DATA_SOURCE_NOT_FOUND" in str(error):
             raise InputError(
                 "tables.format=delta needs Delta Lake, which this session lacks: on Databricks it is there, "
                 "elsewhere add it by spark.jars.packages; or set tables.format=parquet"
