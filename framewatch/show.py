@@ -18,6 +18,7 @@ from typing import Any
 
 from framewatch.errors import InputError, SchemaError, SetupError
 from framewatch.pictures import smaller
+from framewatch.storage import basename
 from framewatch.video.clip import ClipSettings, cut_clip_apart
 
 _NEEDED = ("origin", "content")
@@ -85,7 +86,7 @@ def show_video(video: str, at_s: float, *, length_s: float = 5.0, width: int = 3
         path = Path(directory) / "clip.mp4"
         begin_s = cut_clip_apart(video, path, start_s=start_s, end_s=start_s + length_s, settings=settings)
         clip = base64.b64encode(path.read_bytes()).decode()
-    caption = f"{escape(_name(video))}, from {at_s:.1f} s on"
+    caption = f"{escape(basename(video))}, from {at_s:.1f} s on"
     # The end of a media address says at which second to start.
     source = f"data:video/mp4;base64,{clip}#t={max(0.0, at_s - begin_s):.3f}"
     missing = "The clip plays where this notebook is opened in Jupyter or Databricks."
@@ -177,7 +178,7 @@ def _require_columns(have: Sequence[str]) -> None:
 
 def _cell(row: Mapping[str, Any], width: int) -> str:
     small = smaller(row["content"], width) if row["content"] else None
-    name = _name(str(row.get("video") or row["origin"]))
+    name = basename(str(row.get("video") or row["origin"]))
     picture = "(no picture)"
     if small is not None:
         source = f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
@@ -193,8 +194,3 @@ def _caption(name: str, row: Mapping[str, Any]) -> str:
     parts += [] if at_s is None else [f"{at_s:.1f} s"]
     parts += [] if probability is None else [f"{probability:.3f}"]
     return ", ".join(parts)
-
-
-def _name(uri: str) -> str:
-    """The last part of a path: where a file lies says nothing to who looks at it, and may be private."""
-    return uri.rstrip("/").rpartition("/")[2]

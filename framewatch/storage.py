@@ -51,6 +51,11 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts)])
 
 
+def basename(uri: str) -> str:
+    """The last part of a path or URI."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
 def filesystem(uri: str) -> tuple[Any, str]:
     """fsspec's file system of `uri`, and its path there."""
     return fsspec.core.url_to_fs(readable(uri))

@@ -7,7 +7,7 @@ once the ledger `videos` has its rows; what a killed run left of one is written 
 from dataclasses import dataclass
 from typing import Literal
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -54,8 +54,8 @@ class Tables:
         Raises:
             InputError: it does not, or has another.
         """
+        other = Tables(self.spark, self.output, "parquet" if self.format == "delta" else "delta")
         for table in TABLES:
-            other = Tables(self.spark, self.output, "parquet" if self.format == "delta" else "delta")
             if other.exists(table) and not self.exists(table):
                 raise InputError(
                     f"{other.path(table)} is {other.format}, and tables.format={self.format}: set another "
@@ -191,21 +191,24 @@ def write_table(
         batch: the number of the partition to write; None for the whole table.
         piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
     """
-    writer = df.write
-    if table_format == "parquet":
+    if table_format == "delta":
+        writer = _delta_writer(df, batch)
+    else:
+        writer = df.write
         path = path if batch is None else storage.join(path, f"batch={batch}")
-    elif batch is None:
-        writer = writer.option("overwriteSchema", "true")
+    group_bytes = (8 if piecewise else 128) << 20
+    writer = writer.option("compression", "zstd").option("parquet.block.size", group_bytes)
+    writer.format(table_format).mode("overwrite").save(path)
+
+
+def _delta_writer(df: DataFrame, batch: int | None) -> DataFrameWriter:
+    if batch is None:
+        writer = df.write.option("overwriteSchema", "true")
     else:
         numbered = df.withColumn("batch", F.lit(batch).cast("int"))
         writer = numbered.write.partitionBy("batch").option("replaceWhere", f"batch = {batch}")
-    if table_format == "delta":
-        # Rows go by whole files here, and readers other than Spark know no deletion vectors.
-        writer = writer.option("delta.enableDeletionVectors", "false")
-    writer = writer.option("compression", "zstd").option(
-        "parquet.block.size", (8 if piecewise else 128) << 20
-    )
-    writer.format(table_format).mode("overwrite").save(path)
+    # Rows go by whole files here, and readers other than Spark know no deletion vectors.
+    return writer.option("delta.enableDeletionVectors", "false")
 
 
 def _require_delta(spark: SparkSession, output: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from framewatch.errors import InputError
 from framewatch.results import Results
+from framewatch.storage import basename
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Timeline:
 
     def summary(self) -> str:
         """The answer in one line."""
-        name = self.video.rpartition("/")[2]
+        name = basename(self.video)
         if self.peak_s is None or self.peak_prob2 is None:
             return f"{name}: no frame of it was ranked"
         if not self.incidents:

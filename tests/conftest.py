@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tests are short: the JVM's second compiler would cost more than it brings.
-FAST_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+FAST_JAVA = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={tempfile.gettempdir()}"
 # `make test` writes it, and JVMs start in half the time.
 _CLASSES = ROOT / ".venv" / f"classes-{pyspark.__version__}.jsa"
 if _CLASSES.is_file():
     FAST_JAVA += f" -XX:SharedArchiveFile={_CLASSES} -Xlog:cds*=off"
-FAST_START = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": FAST_JAVA}
+# Rows are few: a third of a query's time would go into compiling it. The demo and the notebooks do compile.
+_FAST_SPARK = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+FAST_START = {**_FAST_SPARK, "spark.driver.extraJavaOptions": FAST_JAVA}
+# The same in JAVA_TOOL_OPTIONS, for processes that take no configuration.
+FAST_OPTIONS = " ".join([FAST_JAVA, *(f"-D{key}={value}" for key, value in _FAST_SPARK.items())])
 
 settings.register_profile("leave nothing behind", database=None)
 settings.load_profile("leave nothing behind")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from conftest import FAST_START, ROOT, contents
+from conftest import FAST_OPTIONS, FAST_START, ROOT, contents
 
 from framewatch.cli import main
 
@@ -60,7 +60,7 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ},
+        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS},
     )
 
 

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import FAST_JAVA, ROOT, SHARED
+from conftest import FAST_JAVA, FAST_OPTIONS, ROOT, SHARED
 
 from framewatch.verdicts import Verdict, VerdictLog
 
@@ -26,7 +26,8 @@ def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
     here = here.replace("pip install --quiet", "pip install --dry-run --quiet")
     env = {**os.environ, "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
     # spark-submit starts its JVM before framewatch can say where Derby may log.
-    env["JAVA_TOOL_OPTIONS"] = f"{FAST_JAVA} -Dderby.stream.error.file={out}/derby.log"
+    fast = FAST_JAVA if command == "make demo" else FAST_OPTIONS
+    env["JAVA_TOOL_OPTIONS"] = f"{fast} -Dderby.stream.error.file={out}/derby.log"
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", here],
         cwd=ROOT,

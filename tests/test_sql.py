@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import FAST_JAVA, ROOT
+from conftest import FAST_OPTIONS, ROOT
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
 
@@ -310,7 +310,7 @@ def test_queries_of_the_page(in_spark: Query, in_duckdb: Query, tmp_path: Path) 
     binaries = Path(sys.executable).parent
     done = subprocess.run(
         [f"{binaries}/{opened.split()[0]}", *opened.split()[1:], *options, "-f", "queries.sql"],
-        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_JAVA, "PATH": f"{binaries}:{os.environ['PATH']}"},
+        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS, "PATH": f"{binaries}:{os.environ['PATH']}"},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

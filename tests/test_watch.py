@@ -15,6 +15,7 @@ import pytest
 from conftest import FAST_START, ROOT, contents
 
 from framewatch.cli import main
+from framewatch.pipeline.watch import noted_interrupts
 from framewatch.tables import Tables
 
 
@@ -129,6 +130,20 @@ def test_once_it_takes_what_is_there_and_ends(spark, common, make_video, tmp_pat
     assert not re.search("^(extract|featurize|rank):", capsys.readouterr().out, re.MULTILINE)
     assert contents(spark, output) == before
     assert written == {path: path.stat().st_mtime_ns for path in (output / "predictions").iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_while_an_object_is_freed_is_not_lost() -> None:
+    class Freed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    before = signal.getsignal(signal.SIGINT)
+    with noted_interrupts() as interrupts:
+        Freed()  # and no KeyboardInterrupt comes out of it
+        assert interrupts == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 BAD = [

@@ -115,7 +115,7 @@ def _ship(spark: SparkSession, spec: FeatureSpec) -> None:
     file = spec.converted or spec.network.weights
     try:
         spark.addArtifacts(file.path, file=True)
-    except (AttributeError, NotImplementedError, PySparkException, RuntimeError) as error:
+    except (PySparkException, RuntimeError) as error:
         # Spark 3.5 sends none but over Connect; a worker that misses the file names it, and `--files`.
         log.info("%s was not sent to the workers (%s)", file.path, error)
 

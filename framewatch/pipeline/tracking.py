@@ -112,7 +112,7 @@ def _open(mlflow: Any, config: Config, stage: str) -> str:
         "config_sha256": config.sha256(),
         "output": storage.absolute(config.output),
     }
-    name = f"{stage} {storage.absolute(config.output).rstrip('/').rpartition('/')[2]}"
+    name = f"{stage} {storage.basename(storage.absolute(config.output))}"
     try:
         with _impatiently():
             if wanted.uri is not None:

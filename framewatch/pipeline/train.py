@@ -59,13 +59,10 @@ def train(run: Run) -> None:
         "cross_validation": metrics,
     }
     model_card.write(run.model_path, card)
-    quality = (
-        model_card.quality(metrics) if metrics else "none, as it takes two videos with suspicious frames"
-    )
     seconds = time.monotonic() - started
     without = notes["without_features"]
     left_out = f"; {without} of them left out: their pictures could not be decoded" if without else ""
-    text = f"{notes['told']}{left_out}; on left-out videos: {quality}; {seconds:.1f} s"
+    text = f"{notes['told']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
     if metrics and metrics["budgets"]:
         text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
     run.say("train", text, **card, seconds=round(seconds, 1))
@@ -127,6 +124,14 @@ def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:
         standardization=config.standardization,
         class_weights=cast(Literal["none", "balanced"], config.class_weights),
     )
+
+
+def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
+    if metrics:
+        return model_card.quality(metrics)
+    if not run.config.evaluation.folds:
+        return "not measured, as evaluation.folds=0"
+    return "none, as it takes two videos with suspicious frames"
 
 
 def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] | None:

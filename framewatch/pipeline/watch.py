@@ -1,8 +1,13 @@
 """`run --watch`: new videos through extract, featurize and rank, as they come, each exactly once."""
 
+import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -38,6 +43,12 @@ def watch(run: Run) -> None:
     if period_s:
         places = ", ".join(source.patterns)
         tell(f"watch: new videos in {places}, looked for every {period_s:g} s; Ctrl-C ends it")
+    with noted_interrupts() as interrupts:
+        _watch(run, source, interrupts)
+
+
+def _watch(run: Run, source: Source, interrupts: list[int]) -> None:
+    period_s = run.config.watch.period_s
     failures, is_new_model = 0, _is_new_model(run)
     while True:
         started = datetime.now(UTC)
@@ -54,8 +65,44 @@ def watch(run: Run) -> None:
             again = False
         if not period_s:
             return
-        if not again:
+        if not again and not interrupts:
             time.sleep(period_s)
+        if interrupts:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """Notes each Ctrl-C, besides what it does anyhow.
+
+    The exception alone may be lost: Python passes over what is raised while an object is freed, and Py4J's
+    objects, which have work to do then, are freed all the time.
+
+    Yields:
+        The interrupts so far.
+
+    Raises:
+        KeyboardInterrupt: in place of an error that came after one, such as a cancelled job's.
+    """
+    interrupts: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield interrupts
+        return
+
+    def note(number: int, frame: FrameType | None) -> Any:
+        interrupts.append(number)  # no lock in here: whoever holds it may be who is interrupted
+        return before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    except Exception as error:
+        if interrupts:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _source(run: Run) -> Source:

@@ -53,7 +53,7 @@ def _contents(results: Results) -> dict[str, Any]:
     incidents = results.read("incidents", columns).sort_by("rank").to_pylist()
     return {
         "clock": clock,
-        "name": _name,
+        "name": storage.basename,
         "enough": budgets.up_to_all,
         "best_of": budgets.best_sentence,
         "quality": model_card.quality,
@@ -76,10 +76,6 @@ def _contents(results: Results) -> dict[str, Any]:
         "limits": [line.removeprefix("- ") for line in model_card.LIMITS.splitlines()],
         "review": _review(results, incidents),
     }
-
-
-def _name(video: str) -> str:
-    return video.rpartition("/")[2]
 
 
 def _with_pictures(results: Results, incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:

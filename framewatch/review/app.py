@@ -20,6 +20,7 @@ from framewatch.review.filters import Filter, number
 from framewatch.review.guard import protect
 from framewatch.review.loop import REASONS
 from framewatch.review.timelines import Timelines
+from framewatch.storage import basename
 from framewatch.verdicts import STATES, Verdict
 
 _PAGE = 60
@@ -53,7 +54,7 @@ class Page:
             "rank": moment + 1,
             "kind": "incident" if moment < moments.num_incidents else "frame",
             "video": int(moments.videos[moment]),
-            "name": video.rpartition("/")[2],
+            "name": basename(video),
             "start_s": start_s,
             "end_s": end_s,
             "peak_s": float(moments.peaks_s[moment]),
@@ -163,7 +164,7 @@ def _add_page(app: Flask, current: Current, csrf: str) -> None:
     @app.get("/")
     def index() -> str:
         page = current.page
-        names = [name.rpartition("/")[2] for name in page.desk.moments.names]
+        names = [basename(name) for name in page.desk.moments.names]
         return render_template(
             "index.html",
             csrf=csrf,

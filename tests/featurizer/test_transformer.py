@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import FAST_OPTIONS
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.linalg import VectorUDT
@@ -242,6 +243,7 @@ def test_a_fitted_pipeline_works_in_a_fresh_process(spark, featurizer, tmp_path:
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(tmp_path / "model"), str(tmp_path / "raw")],
         capture_output=True, text=True, cwd=tmp_path, check=False,
+        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     values, peak_kb = done.stdout.splitlines()[-2:]
