@@ -179,6 +179,16 @@ def measured(sides: dict[str, Callable[[], None]], rounds: int) -> dict[str, flo
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def footage(directory: Path) -> Path:
+    """Real footage where it lies beside the project, else clips drawn into `directory`."""
+    if VTEST.is_file():
+        return VTEST
+    from framewatch.samples import draw_samples
+
+    draw_samples(directory / "samples")
+    return directory / "samples"
+
+
 def main() -> None:
     """Reads the arguments, measures and prints."""
     parser = argparse.ArgumentParser(
@@ -195,12 +205,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        source = args.source or (VTEST if VTEST.is_file() else None)
-        if source is None:
-            from framewatch.samples import draw_samples
-
-            source = directory / "samples"
-            draw_samples(source)
+        source = args.source or footage(directory)
         kinds = [kind for kind in KINDS if not args.only or kind.name in args.only]
         files = make(directory, source, kinds, args.seconds)
         if not args.split_only:

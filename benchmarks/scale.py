@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from extract import KINDS, VTEST, make
+from extract import KINDS, footage, make
 from pyspark.sql import functions as F
 
 from framewatch.session import get_spark
@@ -119,15 +119,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        source = VTEST
-        if not VTEST.is_file():
-            from framewatch.samples import draw_samples
-
-            source = directory / "samples"
-            draw_samples(source)
         videos = directory / "videos"
         videos.mkdir()
-        make(videos, source, [KIND], args.seconds)
+        make(videos, footage(directory), [KIND], args.seconds)
         once = (videos / "once").rename(directory / "once")
         output = rates(videos, args.weights, args.rounds, directory)
         sizes(once, args.weights, directory)

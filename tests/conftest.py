@@ -1,5 +1,6 @@
 """What tests share: one Spark session, small real videos, and small real weights."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -32,7 +33,9 @@ _FAST_SPARK = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-FAST_START = {**_FAST_SPARK, "spark.driver.extraJavaOptions": FAST_JAVA}
+# Short-lived objects die before they are copied.
+FAST_START = {**_FAST_SPARK, "spark.driver.extraJavaOptions": f"{FAST_JAVA} -XX:NewSize=256m"}
+FAST_OVERRIDES = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
 # The same in JAVA_TOOL_OPTIONS, for processes that take no configuration.
 FAST_OPTIONS = " ".join([FAST_JAVA, *(f"-D{key}={value}" for key, value in _FAST_SPARK.items())])
 
@@ -40,6 +43,14 @@ settings.register_profile("leave nothing behind", database=None)
 settings.load_profile("leave nothing behind")
 
 VideoMaker = Callable[..., Path]
+
+# These come first: a long file that begins last leaves a core idle.
+_LONGEST = ("readme", "pipeline", "cluster", "watch", "models", "connect", "notebooks", "transformer")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in _LONGEST)
+
 
 _ORDER = {
     "videos": "video",
@@ -70,11 +81,17 @@ def contents(spark: SparkSession, output: Path, *, batches: bool = True) -> dict
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache for converted networks that goes away; fetched weights stay for the next time."""
+    """A cache for converted networks that goes away; fetched weights stay for the next time.
+
+    The processes that test side by side share it: what one has converted, the others find.
+    """
     fetched = cache_directory() / "weights"
     fetched.mkdir(parents=True, exist_ok=True)
-    home = tmp_path_factory.mktemp("cache")
-    (home / "weights").symlink_to(fetched)
+    place = tmp_path_factory.getbasetemp()
+    home = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "cache"
+    home.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (home / "weights").symlink_to(fetched)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAMEWATCH_HOME", str(home))
         yield
@@ -151,6 +168,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "labels_train.csv").write_text(header + "\n".join(train) + "\n")
     (root / "labels_test.csv").write_text(header + "Box9.mp4,0,2,0\nBox9.mp4,2,4,1\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def labelled(clips: Path) -> list[str]:
+    """Overrides that name the clips and their labels."""
+    return [
+        f"videos.train={clips}/train",
+        f"videos.test={clips}/test",
+        f"labels.train={clips}/labels_train.csv",
+        f"labels.test={clips}/labels_test.csv",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from conftest import FAST_OPTIONS, FAST_START, ROOT, contents
+from conftest import FAST_OPTIONS, FAST_OVERRIDES, ROOT, contents
 
 from framewatch.cli import main
 
@@ -39,12 +39,9 @@ print("loaded:", DeepImageFeaturizer.load(saved).getModelName() == network)
 
 
 @pytest.fixture(scope="module")
-def arguments(clips: Path, model_file: Path) -> list[str]:
+def arguments(labelled: list[str], model_file: Path) -> list[str]:
     return [
-        f"videos.train={clips}/train",
-        f"videos.test={clips}/test",
-        f"labels.train={clips}/labels_train.csv",
-        f"labels.test={clips}/labels_test.csv",
+        *labelled,
         f"featurizer.model={model_file}",
         "classifier.max_iter=3",
         "evaluation.folds=2",
@@ -65,8 +62,7 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_the_stages_give_the_tables_of_a_session_with_a_jvm(spark, arguments, tmp_path: Path) -> None:
-    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
-    stages = ["-m", "framewatch.cli", "run", *arguments, *fast, f"output={tmp_path}/remote"]
+    stages = ["-m", "framewatch.cli", "run", *arguments, *FAST_OVERRIDES, f"output={tmp_path}/remote"]
     done = run_python(*stages, "spark.remote=local[2]")
     assert done.returncode == 0, done.stderr[-3000:]
     assert " ERROR " not in done.stderr and "Traceback" not in done.stderr, done.stderr[-3000:]

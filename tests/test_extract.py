@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FAST_START, ROOT, contents
+from conftest import FAST_OVERRIDES, ROOT, contents
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
@@ -30,10 +30,9 @@ def undisturbed(spark: SparkSession, clips: Path, tmp_path_factory) -> Path:
 
 def start(clips: Path, output: Path, *more: str) -> subprocess.Popen:
     """Extraction in a process group of its own."""
-    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
     command = [sys.executable, "-m", "framewatch.cli", "extract", f"videos.train={clips}/train"]
     return subprocess.Popen(
-        [*command, f"output={output}", *CHUNKED, *fast, *more],
+        [*command, f"output={output}", *CHUNKED, *FAST_OVERRIDES, *more],
         cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

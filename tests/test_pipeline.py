@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FAST_START, ROOT, contents
+from conftest import FAST_OVERRIDES, ROOT, contents
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
@@ -20,14 +20,14 @@ from framewatch.verdicts import Verdict, VerdictLog
 
 
 @pytest.fixture(scope="module")
-def arguments(clips: Path, small_weights: Path) -> list[str]:
+def arguments(labelled: list[str], clips: Path, model_file: Path) -> list[str]:
     """Overrides for a run over the small clips; the output comes last."""
     return [
+        *labelled,
         f"videos.train={clips}/train/*.mpg",
-        f"videos.test={clips}/test",
-        f"labels.train={clips}/labels_train.csv",
-        f"labels.test={clips}/labels_test.csv",
-        f"featurizer.weights={small_weights}",
+        f"featurizer.model={model_file}",
+        "featurizer.layer=late",
+        "catalog.enabled=false",
         "extract.videos_per_batch=2",
         "evaluation.precision_at=[1, 2]",
         "ranking.show=2",
@@ -157,9 +157,7 @@ def test_what_a_killed_run_left_goes_away(spark, finished, arguments) -> None:
 def test_killed_again_and_again_it_gives_the_same_tables(spark, finished, arguments, tmp_path: Path) -> None:
     """Kills the whole process as soon as it begins to write each table, and starts it again."""
     output = tmp_path / "out"
-    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
-    fast.append("catalog.enabled=false")
-    command = [sys.executable, "-m", "framewatch.cli", "run", *arguments, f"output={output}", *fast]
+    command = [sys.executable, "-m", "framewatch.cli", "run", *arguments, f"output={output}", *FAST_OVERRIDES]
     for table in ("frames/batch=1", "features"):
         process = subprocess.Popen(
             [*command, "spark.master=local[2]"], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
@@ -177,9 +175,9 @@ def test_killed_again_and_again_it_gives_the_same_tables(spark, finished, argume
 def test_new_videos_are_ranked_by_a_saved_classifier(
     spark, finished, arguments, clips, tmp_path, capsys
 ) -> None:
-    weights = next(argument for argument in arguments if argument.startswith("featurizer.weights"))
+    network = [argument for argument in arguments if argument.startswith("featurizer.")]
     command = [
-        weights,
+        *network,
         f"videos.test={clips}/test",
         f"classifier.path={finished}/model",
         f"output={tmp_path}/new",
@@ -194,7 +192,7 @@ def test_new_videos_are_ranked_by_a_saved_classifier(
 
 
 def test_sql_as_the_reviewer_writes_it(spark, arguments, finished) -> None:
-    assert main(["rank", "--debug", *arguments, f"output={finished}"]) == 0
+    assert main(["rank", "--debug", *arguments, "catalog.enabled=true", f"output={finished}"]) == 0
     query = "select origin, probability, prob2, prediction from predictions"
     query += " where prediction = 1 order by prob2 desc"
     expected = (
@@ -208,7 +206,7 @@ def test_sql_as_the_reviewer_writes_it(spark, arguments, finished) -> None:
 
 def test_incidents_and_the_timeline_of_a_video(spark, arguments, finished: Path, capsys) -> None:
     """The test clip has a red box from its second 2 on, to the end of its 4 s."""
-    command = [*arguments, f"output={finished}", "ranking.threshold=0"]
+    command = [*arguments, f"output={finished}", "ranking.threshold=0", "catalog.enabled=true"]
     assert main(["rank", "--debug", *command]) == 0
     assert "4 predicted suspicious (above 0), 1 incidents" in capsys.readouterr().out
     [incident] = spark.sql("select * from incidents").collect()
@@ -225,6 +223,7 @@ def test_incidents_and_the_timeline_of_a_video(spark, arguments, finished: Path,
 def test_the_threshold_from_left_out_videos(spark, arguments, finished: Path, capsys) -> None:
     curve = json.loads((finished / "model" / "metrics.json").read_text())["cross_validation"]["curve"]
     command = [*arguments, f"output={finished}", "ranking.threshold=auto", "ranking.recall=1"]
+    command.append("catalog.enabled=true")
     assert main(["rank", "--debug", *command]) == 0
     assert "for a recall of 1 on left-out videos" in capsys.readouterr().out
     threshold = json.loads((finished / "ranking.json").read_text())["threshold"]
@@ -312,10 +311,10 @@ def test_timelines_that_are_not_there(finished, capsys, video: str, output: str,
 
 
 def test_a_named_catalog_keeps_tables_of_its_own(spark, arguments, finished) -> None:
-    named = ["catalog.name=spark_catalog", "catalog.database=reviewers"]
+    named = ["catalog.enabled=true", "catalog.name=spark_catalog", "catalog.database=reviewers"]
     assert main(["rank", "--debug", *arguments, *named, f"output={finished}"]) == 0
     assert spark.sql("select count(*) from spark_catalog.reviewers.predictions").first()[0] == 4
-    assert {table.name for table in spark.catalog.listTables("reviewers")} == {
+    assert {row["tableName"] for row in spark.sql("show tables in reviewers").collect()} == {
         "predictions",
         "incidents",
         "videos",
@@ -335,7 +334,10 @@ BAD = [
     (["labels.train=null"], "labels.train is not set"),
     (["labels.train=setup.py"], "it must have ImageName,label or video,start_s,end_s,label"),
     (["output=/proc/nope"], "output=/proc/nope cannot be written"),
-    (["featurizer.weights=nope.h5"], "weights 'nope.h5' were not found"),
+    (
+        ["featurizer.model=InceptionV3", "featurizer.layer=null", "featurizer.weights=nope.h5"],
+        "weights 'nope.h5' were not found",
+    ),
     (["featurizer.model=Nope"], "featurizer.model=Nope is not valid: choose one of InceptionV3, Xception"),
     (["sampling.fps=2"], "were taken with fps=1.0, jpeg_quality=95, this run asks for fps=2.0"),
     (["featurizer.pooling=max"], "pooling is avg in the features in"),
@@ -442,7 +444,7 @@ def test_a_wrong_verb_is_one_line(capsys) -> None:
 
 
 def test_a_format_that_the_session_or_the_output_has_not(finished, arguments, tmp_path, capsys) -> None:
-    delta = ["tables.format=delta", "catalog.enabled=false"]
+    delta = ["tables.format=delta"]
     assert main(["extract", *arguments, *delta, f"output={tmp_path}/out"]) == 2
     assert "tables.format=delta needs Delta Lake, which this session lacks" in capsys.readouterr().err
     assert main(["rank", *arguments, *delta, f"output={finished}"]) == 2

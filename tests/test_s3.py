@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from conftest import FAST_START, ROOT
+from conftest import FAST_OVERRIDES, ROOT
 from moto.server import ThreadedMotoServer
 
 from framewatch.cli import main
@@ -46,10 +46,12 @@ def bucket(environment, monkeypatch) -> Iterator[s3fs.S3FileSystem]:
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
     """A process of its own: Spark's workers have the environment that their session began with."""
-    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(
-        [sys.executable, "-m", "framewatch.cli", "extract", *arguments, *fast, "spark.master=local[2]"],
+        [
+            sys.executable, "-m", "framewatch.cli", "extract", *arguments, *FAST_OVERRIDES,
+            "spark.master=local[2]",
+        ],
         cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

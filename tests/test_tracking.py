@@ -19,13 +19,10 @@ NEEDS_MLFLOW = "MLflow is not installed: pip install 'framewatch[tracking]'"
 
 
 @pytest.fixture(scope="module")
-def arguments(spark, clips: Path, model_file: Path, tmp_path_factory) -> list[str]:
+def arguments(spark, labelled: list[str], model_file: Path, tmp_path_factory) -> list[str]:
     """Overrides for a run over the small clips, with a small network; the output comes last."""
     return [
-        f"videos.train={clips}/train",
-        f"videos.test={clips}/test",
-        f"labels.train={clips}/labels_train.csv",
-        f"labels.test={clips}/labels_test.csv",
+        *labelled,
         f"featurizer.model={model_file}",
         "featurizer.layer=late",
         "classifier.max_iter=5",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FAST_START, ROOT, contents
+from conftest import FAST_OVERRIDES, ROOT, contents
 
 from framewatch.cli import main
 from framewatch.pipeline.watch import noted_interrupts
@@ -38,8 +38,7 @@ def arrive(video: Path, directory: Path) -> None:
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen:
-    fast = [f"spark.conf.{key}={value}" for key, value in FAST_START.items()]
-    command = [sys.executable, "-u", "-m", "framewatch.cli", "run", "--watch", *arguments, *fast]
+    command = [sys.executable, "-u", "-m", "framewatch.cli", "run", "--watch", *arguments, *FAST_OVERRIDES]
     with log.open("a") as out:
         return subprocess.Popen(
             [*command, "spark.master=local[2]"], cwd=ROOT, start_new_session=True, stdout=out, stderr=out

@@ -42,7 +42,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures(spark):
-    images = [picture(1), picture(2, 500, 200), picture(3, 100, 100)]
+    images = [picture(1), picture(2, 500, 200)]
     df = spark.createDataFrame([(n, png(image)) for n, image in enumerate(images)], "id int, content binary")
     return images, df.coalesce(1).cache()
 
@@ -158,12 +158,12 @@ def test_the_predictor_names_the_likeliest_classes(spark, pictures, tmp_path: Pa
     )
     with_null = df.union(spark.createDataFrame([(9, None)], df.schema))
     rows = predictor.transform(with_null).orderBy("id").collect()
-    np.testing.assert_allclose([row["p"].toArray() for row in rows[:3]], wanted, rtol=1e-2, atol=1e-5)
-    assert rows[3]["p"] is None
+    np.testing.assert_allclose([row["p"].toArray() for row in rows[:2]], wanted, rtol=1e-2, atol=1e-5)
+    assert rows[2]["p"] is None
     named = predictor.copy().setDecodePredictions(True).setTopK(3).transform(with_null)
     assert named.schema["p"].dataType.elementType.names == ["class", "description", "probability"]
     rows = named.orderBy("id").collect()
-    assert rows[3]["p"] is None
+    assert rows[2]["p"] is None
     for row, probabilities in zip(rows, wanted, strict=False):
         best = np.argsort(-probabilities)[:3]
         assert [tuple(p[:2]) for p in row["p"]] == [imagenet.class_names()[n] for n in best]
@@ -185,7 +185,7 @@ def test_precisions_agree_on_real_frames(spark, nsfwjs_weights: str, frames) -> 
     inputs = [resize(image, 299) for image in frames]
     calibration, compared = np.stack(inputs[::3]), inputs[1::3]  # of every clip, and never the same
     source = conversion.convert(network, network.weights.path)
-    conversion.quantize(network, source, calibration[:: 1 + len(calibration) // 80], calibration[:2])
+    conversion.quantize(network, source, calibration[:: 1 + len(calibration) // 40], calibration[:2])
     shown = compared[:: 1 + len(compared) // 20]
 
     def features(engine: str, precision: str) -> np.ndarray:
