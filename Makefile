@@ -16,7 +16,7 @@ EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 OLD_SPARK := 3.5
 # The pipeline, the featurizer and saving it, without what has nothing to do with Spark's version.
 OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py \
-	-k 'not killed and not int8 and not bad and not help and not wrong_verb and not page and not timelines'
+	-k 'not (killed or int8 or bad or help or wrong_verb or page or timelines or verdicts or decoded or debug)'
 
 .PHONY: demo test test-old-spark check clean
 

@@ -118,7 +118,7 @@ def test_damaged_videos_give_what_they_hold(spark, tmp_path: Path, make_video) -
 
 
 def test_a_decoder_that_hangs_costs_that_video_only(spark, tmp_path: Path, make_video) -> None:
-    make_video(tmp_path / "long.mp4", seconds=200, fps=30, codec="libx264", size=(640, 480))
+    make_video(tmp_path / "long.mp4", seconds=80, fps=30, codec="libx264", size=(640, 480))
     make_video(tmp_path / "short.mp4", seconds=1, codec="libx264")
     listed = listing.list_videos(spark, [str(tmp_path)])
     _, rows = extract(spark, listed, sampling=Sampling(fps=30, timeout_s=2.5))

@@ -18,7 +18,7 @@ import IPython
 import nbformat
 import pytest
 import yaml
-from conftest import FAST_JAVA, ROOT, VideoMaker
+from conftest import FAST_OVERRIDES, ROOT, VideoMaker
 from jupyter_client import KernelManager
 from nbclient import NotebookClient
 from pyspark.sql import Row, SparkSession
@@ -109,8 +109,7 @@ def settings(make_video: VideoMaker, small_weights: Path, tmp_path_factory: pyte
             "classifier.max_iter=3",
             "evaluation.folds=2",
             "spark.master=local[2]",
-            "spark.conf.spark.sql.shuffle.partitions=2",
-            f"spark.conf.spark.driver.extraJavaOptions={FAST_JAVA}",
+            *FAST_OVERRIDES,
         ]
     )
 

@@ -46,9 +46,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, nsfwjs_weights: str) -> tuple
     out = tmp_path_factory.mktemp("readme")
     configuration = (ROOT / "conf" / "demo.yaml").read_text()
     configuration = configuration.replace("out/", f"{out}/")
-    # What `quantize` takes its time for.
+    # What `quantize` and `train` take their time for.
     configuration = configuration.replace("featurizer:\n", "featurizer:\n  calibration_frames: 24\n")
     assert "calibration_frames" in configuration
+    configuration += "evaluation:\n  folds: 2\n"
     (out / "demo.yaml").write_text(configuration)
     done = run_command("make demo", out)
     assert done.returncode == 0, done.stdout[-3000:]
