@@ -14,8 +14,9 @@ HAS_JAVA = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'versi
 EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 
 OLD_SPARK := 3.5
-# The pipeline, the featurizer and saving it, without what has nothing to do with Spark's version.
-OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py \
+# The pipeline, the featurizer and saving it, without what has nothing to do with Spark's version; and Delta,
+# whose engine speaks with this one.
+OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/test_delta.py \
 	-k 'not (killed or int8 or bad or help or wrong_verb or page or timelines or verdicts or decoded or debug)'
 
 .PHONY: demo test test-old-spark check clean
@@ -39,7 +40,8 @@ test: $(VENV)/.classes
 
 # Again on the oldest Spark that is supported: what depends on it most.
 test-old-spark: $(VENV)/.classes $(VENV)/old-spark/.done
-	PYTHONPATH=$(CURDIR)/$(VENV)/old-spark $(PYTEST) $(OLD_TESTS)
+	export PYTHONPATH=$(CURDIR)/$(VENV)/old-spark && \
+	$(BIN)/python -c 'import pyspark; assert pyspark.__version__.startswith("$(OLD_SPARK)")' && $(PYTEST) $(OLD_TESTS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -52,7 +54,7 @@ $(VENV)/.classes: $(VENV)/.test tests/archive_classes.py
 
 $(VENV)/old-spark/.done: $(VENV)/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) \
-		'pyspark==$(OLD_SPARK).*' 'py4j==0.10.9.7'
+		'pyspark==$(OLD_SPARK).*' 'py4j==0.10.9.7' 'pysail>=0.7,<1'
 	@touch $@
 
 $(VENV)/.demo: setup.py

@@ -192,7 +192,7 @@ def write_table(
         piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
     """
     if table_format == "delta":
-        writer = _delta_writer(df, batch)
+        writer = _delta_writer(df, path, batch)
     else:
         writer = df.write
         path = path if batch is None else storage.join(path, f"batch={batch}")
@@ -201,12 +201,13 @@ def write_table(
     writer.format(table_format).mode("overwrite").save(path)
 
 
-def _delta_writer(df: DataFrame, batch: int | None) -> DataFrameWriter:
+def _delta_writer(df: DataFrame, path: str, batch: int | None) -> DataFrameWriter:
     if batch is None:
         writer = df.write.option("overwriteSchema", "true")
     else:
-        numbered = df.withColumn("batch", F.lit(batch).cast("int"))
-        writer = numbered.write.partitionBy("batch").option("replaceWhere", f"batch = {batch}")
+        writer = df.withColumn("batch", F.lit(batch).cast("int")).write.partitionBy("batch")
+        if storage.is_delta(path):  # not every engine replaces a part of what is not there
+            writer = writer.option("replaceWhere", f"batch = {batch}")
     # Rows go by whole files here, and readers other than Spark know no deletion vectors.
     return writer.option("delta.enableDeletionVectors", "false")
 

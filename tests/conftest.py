@@ -48,6 +48,10 @@ VideoMaker = Callable[..., Path]
 _LONGEST = ("readme", "pipeline", "cluster", "watch", "models", "connect", "notebooks", "transformer")
 
 
+def pytest_report_header() -> str:
+    return f"pyspark: {pyspark.__version__}"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in _LONGEST)
 
