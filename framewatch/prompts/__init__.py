@@ -1,0 +1,1 @@
+"""Classes described by prompts: what is in each video, when, and for how long."""

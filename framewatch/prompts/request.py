@@ -1,0 +1,199 @@
+"""What is asked for: classes, each with prompts that describe it."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from framewatch.errors import InputError
+
+# What a text prompt is set against, where the class names nothing itself.
+SOMETHING_ELSE = "something else"
+_MOST_PROMPTS = 1000
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt in words, such as "a person lying on the floor"."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError("a prompt is an empty text: say what is to be seen, or leave it out")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt by a frame that has features: its origin, or the end of it, `LeftBag1frame0031.jpg`."""
+
+    origin: str
+
+    def __post_init__(self) -> None:
+        if not self.origin.strip():
+            raise InputError("an example has no name: give a frame's, such as LeftBag1frame0031.jpg")
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+@dataclass(frozen=True)
+class Image:
+    """A prompt by a picture in a file."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise InputError("an image has no name: give a file, such as photo.jpg")
+
+    def __str__(self) -> str:
+        return self.path
+
+
+Prompt = Text | Example | Image
+_KINDS: dict[str, Callable[[str], Prompt]] = {"text": Text, "example": Example, "image": Image}
+
+
+@dataclass(frozen=True)
+class PromptClass:
+    """A class, and what describes it.
+
+    Attributes:
+        name: of the class.
+        prompts: one or more; a frame that matches any of them is of the class.
+        negatives: texts that its text prompts are set against.
+    """
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    negatives: tuple[Text, ...] = (Text(SOMETHING_ELSE),)
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise InputError("a class has no name: give it one")
+        if not self.prompts:
+            raise InputError(f"class '{self.name}' has no prompts: give a text, or a frame that shows it")
+        if len(set(self.prompts)) < len(self.prompts):
+            twice = next(prompt for prompt in self.prompts if self.prompts.count(prompt) > 1)
+            raise InputError(f"class '{self.name}' has the prompt '{twice}' twice: leave one out")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Classes to look for.
+
+    Attributes:
+        classes: one or more, each name once.
+        threshold: a frame matches a prompt where its score, 0 to 100, reaches this.
+        include_clips: whether the answer lists clips.
+    """
+
+    classes: tuple[PromptClass, ...]
+    threshold: float = 75.0
+    include_clips: bool = False
+    num_prompts: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise InputError("no classes are asked for: give one or more, each with a name and prompts")
+        names = [it.name for it in self.classes]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"class '{twice}' is there twice: give each name once, with all of its prompts")
+        if not 0 <= self.threshold <= 100:
+            raise InputError(f"threshold={self.threshold:g} is not valid: give 0 to 100")
+        num_prompts = sum(len(it.prompts) for it in self.classes)
+        if num_prompts > _MOST_PROMPTS:
+            raise InputError(f"{num_prompts} prompts are too many at once: ask for {_MOST_PROMPTS} at most")
+        object.__setattr__(self, "num_prompts", num_prompts)
+
+
+def read_request(text: str, *, source: str) -> Request:
+    """Reads a request in JSON; docs/classes.schema.json says what it holds.
+
+    Args:
+        text: the JSON.
+        source: its name, for errors.
+
+    Raises:
+        InputError: it is no JSON, or something in it is not valid; names what.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{source} is not valid JSON ({error}): mend it there") from error
+    try:
+        return parse_request(found)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def parse_request(found: Any) -> Request:
+    """Reads a request from what its JSON holds.
+
+    Raises:
+        InputError: something in it is not valid; names what.
+    """
+    fields = _object(found, "the request", ("classes", "threshold", "include_clips"))
+    threshold, include_clips = fields.get("threshold", 75.0), fields.get("include_clips", False)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise InputError(f"threshold={json.dumps(threshold)} is not valid: give a number from 0 to 100")
+    if not isinstance(include_clips, bool):
+        raise InputError(f"include_clips={json.dumps(include_clips)} is not valid: give true or false")
+    classes = _list(fields.get("classes", []), "classes")
+    return Request(tuple(_class(it) for it in classes), float(threshold), include_clips)
+
+
+def _class(found: Any) -> PromptClass:
+    fields = _object(found, "a class", ("name", "prompts", "not"))
+    name = _string(fields.get("name", ""), "the name of a class")
+    of = f"class '{name}'"
+    prompts = tuple(_prompt(it, of) for it in _list(fields.get("prompts", []), f"prompts of {of}"))
+    if "not" not in fields:
+        return PromptClass(name, prompts)
+    negatives = _list(fields["not"], f"not of {of}")
+    if not negatives:
+        raise InputError(f"not of {of} is empty: give a text that describes the rest, or leave it out")
+    return PromptClass(name, prompts, tuple(Text(_string(it, f"not of {of}")) for it in negatives))
+
+
+def _prompt(found: Any, of: str) -> Prompt:
+    if isinstance(found, str):
+        return Text(found)
+    fields = _object(found, f"a prompt of {of}", tuple(_KINDS))
+    if len(fields) != 1:
+        raise InputError(f"a prompt of {of} is {json.dumps(found)}: give one of text, example and image")
+    kind, value = next(iter(fields.items()))
+    return _KINDS[kind](_string(value, f"{kind} in a prompt of {of}"))
+
+
+def _object(found: Any, what: str, keys: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise InputError(f"{what} is {_shown(found)}: give an object with {', '.join(keys)}")
+    for key in found:
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1)
+            remedy = f"did you mean '{near[0]}'?" if near else f"choose of {', '.join(keys)}"
+            raise InputError(f"{what} has an unknown key '{key}': {remedy}")
+    return found
+
+
+def _list(found: Any, what: str) -> Sequence[Any]:
+    if not isinstance(found, list):
+        raise InputError(f"{what} is {_shown(found)}: give a list")
+    return found
+
+
+def _string(found: Any, what: str) -> str:
+    if not isinstance(found, str):
+        raise InputError(f"{what} is {_shown(found)}: give a text")
+    return found
+
+
+def _shown(found: Any) -> str:
+    return json.dumps(found)[:60]

@@ -1,0 +1,84 @@
+"""Requests for classes: what is read, and what is said of a wrong one."""
+
+import json
+
+import pytest
+
+from framewatch.errors import InputError
+from framewatch.prompts.request import Example, Image, PromptClass, Request, Text, read_request
+
+GOOD = {
+    "classes": [
+        {
+            "name": "left bag",
+            "prompts": [
+                "a bag alone",
+                {"text": "a suitcase"},
+                {"example": "LeftBag1frame0031.jpg"},
+                {"image": "bag.jpg"},
+            ],
+            "not": ["a person with a bag"],
+        },
+        {"name": "fight", "prompts": ["two people fight"]},
+    ],
+    "threshold": 60,
+    "include_clips": True,
+}
+
+
+def test_a_request_is_read() -> None:
+    bag = (Text("a bag alone"), Text("a suitcase"), Example("LeftBag1frame0031.jpg"), Image("bag.jpg"))
+    assert read_request(json.dumps(GOOD), source="classes.json") == Request(
+        (
+            PromptClass("left bag", bag, (Text("a person with a bag"),)),
+            PromptClass("fight", (Text("two people fight"),), (Text("something else"),)),
+        ),
+        threshold=60.0,
+        include_clips=True,
+    )
+
+
+def test_what_is_left_out_has_defaults() -> None:
+    request = read_request('{"classes": [{"name": "a", "prompts": ["b"]}]}', source="classes.json")
+    assert (request.threshold, request.include_clips, request.num_prompts) == (75.0, False, 1)
+
+
+ONE = {"name": "a", "prompts": ["b"]}
+BAD = [
+    ("{", "classes.json is not valid JSON ("),
+    ([], "the request is []: give an object with classes, threshold, include_clips"),
+    ({}, "no classes are asked for"),
+    ({"classes": {}}, "classes is {}: give a list"),
+    ({"clases": []}, "the request has an unknown key 'clases': did you mean 'classes'?"),
+    ({"classes": [ONE], "zzz": 1}, "the request has an unknown key 'zzz': choose of classes, threshold"),
+    ({"classes": [ONE], "threshold": 101}, "threshold=101 is not valid: give 0 to 100"),
+    ({"classes": [ONE], "threshold": "7"}, 'threshold="7" is not valid: give a number from 0 to 100'),
+    ({"classes": [ONE], "threshold": True}, "threshold=true is not valid"),
+    ({"classes": [ONE], "include_clips": 1}, "include_clips=1 is not valid: give true or false"),
+    ({"classes": ["walk"]}, 'a class is "walk": give an object with name, prompts, not'),
+    ({"classes": [ONE, ONE]}, "class 'a' is there twice"),
+    ({"classes": [{"name": "a"}]}, "class 'a' has no prompts: give a text"),
+    ({"classes": [{"prompts": ["b"]}]}, "a class has no name"),
+    ({"classes": [{"name": 3, "prompts": ["b"]}]}, "the name of a class is 3: give a text"),
+    ({"classes": [{"name": "a", "prompts": "b"}]}, "prompts of class 'a' is \"b\": give a list"),
+    ({"classes": [{"name": "a", "prompts": [""]}]}, "a prompt is an empty text"),
+    ({"classes": [{"name": "a", "prompts": ["b", "b"]}]}, "class 'a' has the prompt 'b' twice"),
+    ({"classes": [{"name": "a", "prompts": [1]}]}, "a prompt of class 'a' is 1: give an object with text"),
+    ({"classes": [{"name": "a", "prompts": [{}]}]}, "is {}: give one of text, example and image"),
+    ({"classes": [{"name": "a", "prompts": [{"exmple": "b"}]}]}, "did you mean 'example'?"),
+    ({"classes": [{"name": "a", "prompts": [{"example": ""}]}]}, "an example has no name"),
+    ({"classes": [{"name": "a", "prompts": [{"image": 2}]}]}, "image in a prompt of class 'a' is 2"),
+    ({"classes": [{**ONE, "not": []}]}, "not of class 'a' is empty"),
+    ({"classes": [{**ONE, "promts": []}]}, "a class has an unknown key 'promts': did you mean 'prompts'?"),
+    ({"classes": [{"name": "a", "prompts": [f"b{n}" for n in range(1001)]}]}, "1001 prompts are too many"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bad", "says"), BAD, ids=[says[:50] for _, says in BAD])
+def test_a_wrong_request_is_told_in_one_line(bad: object, says: str) -> None:
+    text = bad if isinstance(bad, str) else json.dumps(bad)
+    with pytest.raises(InputError) as caught:
+        read_request(text, source="classes.json")
+    said = str(caught.value)
+    assert says in said and said.startswith("classes.json")
+    assert "\n" not in said
