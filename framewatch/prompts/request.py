@@ -2,9 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from framewatch.errors import InputError
 
@@ -12,51 +12,32 @@ from framewatch.errors import InputError
 SOMETHING_ELSE = "something else"
 _MOST_PROMPTS = 1000
 
-
-@dataclass(frozen=True)
-class Text:
-    """A prompt in words, such as "a person lying on the floor"."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise InputError("a prompt is an empty text: say what is to be seen, or leave it out")
-
-    def __str__(self) -> str:
-        return self.text
+Kind = Literal["text", "example", "image"]
+_REMEDIES: dict[Kind, str] = {
+    "text": "words that say what is to be seen",
+    "example": "a frame's name, such as LeftBag1frame0031.jpg",
+    "image": "a file, such as photo.jpg",
+}
 
 
 @dataclass(frozen=True)
-class Example:
-    """A prompt by a frame that has features: its origin, or the end of it, `LeftBag1frame0031.jpg`."""
+class Prompt:
+    """What describes a class.
 
-    origin: str
+    Attributes:
+        kind: `text` in words; `example` for a frame that has features; `image` for a picture in a file.
+        value: the words; the frame's origin, or the end of it, `LeftBag1frame0031.jpg`; the file.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.origin.strip():
-            raise InputError("an example has no name: give a frame's, such as LeftBag1frame0031.jpg")
-
-    def __str__(self) -> str:
-        return self.origin
-
-
-@dataclass(frozen=True)
-class Image:
-    """A prompt by a picture in a file."""
-
-    path: str
+    kind: Kind
+    value: str
 
     def __post_init__(self) -> None:
-        if not self.path.strip():
-            raise InputError("an image has no name: give a file, such as photo.jpg")
+        if not self.value.strip():
+            raise InputError(f"a prompt's {self.kind} is empty: give {_REMEDIES[self.kind]}, or leave it out")
 
     def __str__(self) -> str:
-        return self.path
-
-
-Prompt = Text | Example | Image
-_KINDS: dict[str, Callable[[str], Prompt]] = {"text": Text, "example": Example, "image": Image}
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -71,7 +52,7 @@ class PromptClass:
 
     name: str
     prompts: tuple[Prompt, ...]
-    negatives: tuple[Text, ...] = (Text(SOMETHING_ELSE),)
+    negatives: tuple[Prompt, ...] = (Prompt("text", SOMETHING_ELSE),)
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -96,7 +77,6 @@ class Request:
     classes: tuple[PromptClass, ...]
     threshold: float = 75.0
     include_clips: bool = False
-    num_prompts: int = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -107,10 +87,15 @@ class Request:
             raise InputError(f"class '{twice}' is there twice: give each name once, with all of its prompts")
         if not 0 <= self.threshold <= 100:
             raise InputError(f"threshold={self.threshold:g} is not valid: give 0 to 100")
-        num_prompts = sum(len(it.prompts) for it in self.classes)
-        if num_prompts > _MOST_PROMPTS:
-            raise InputError(f"{num_prompts} prompts are too many at once: ask for {_MOST_PROMPTS} at most")
-        object.__setattr__(self, "num_prompts", num_prompts)
+        if self.num_prompts > _MOST_PROMPTS:
+            raise InputError(
+                f"{self.num_prompts} prompts are too many at once: ask for {_MOST_PROMPTS} at most"
+            )
+
+    @property
+    def num_prompts(self) -> int:
+        """Of all classes."""
+        return sum(len(it.prompts) for it in self.classes)
 
 
 def read_request(text: str, *, source: str) -> Request:
@@ -159,17 +144,17 @@ def _class(found: Any) -> PromptClass:
     negatives = _list(fields["not"], f"not of {of}")
     if not negatives:
         raise InputError(f"not of {of} is empty: give a text that describes the rest, or leave it out")
-    return PromptClass(name, prompts, tuple(Text(_string(it, f"not of {of}")) for it in negatives))
+    return PromptClass(name, prompts, tuple(Prompt("text", _string(it, f"not of {of}")) for it in negatives))
 
 
 def _prompt(found: Any, of: str) -> Prompt:
     if isinstance(found, str):
-        return Text(found)
-    fields = _object(found, f"a prompt of {of}", tuple(_KINDS))
+        return Prompt("text", found)
+    fields = _object(found, f"a prompt of {of}", tuple(_REMEDIES))
     if len(fields) != 1:
         raise InputError(f"a prompt of {of} is {json.dumps(found)}: give one of text, example and image")
-    kind, value = next(iter(fields.items()))
-    return _KINDS[kind](_string(value, f"{kind} in a prompt of {of}"))
+    kind, value = next((kind, fields[kind]) for kind in _REMEDIES if kind in fields)
+    return Prompt(kind, _string(value, f"{kind} in a prompt of {of}"))
 
 
 def _object(found: Any, what: str, keys: Sequence[str]) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from framewatch.errors import InputError
-from framewatch.prompts.request import Example, Image, PromptClass, Request, Text, read_request
+from framewatch.prompts.request import Prompt, PromptClass, Request, read_request
 
 GOOD = {
     "classes": [
@@ -27,11 +27,16 @@ GOOD = {
 
 
 def test_a_request_is_read() -> None:
-    bag = (Text("a bag alone"), Text("a suitcase"), Example("LeftBag1frame0031.jpg"), Image("bag.jpg"))
+    bag = (
+        Prompt("text", "a bag alone"),
+        Prompt("text", "a suitcase"),
+        Prompt("example", "LeftBag1frame0031.jpg"),
+        Prompt("image", "bag.jpg"),
+    )
     assert read_request(json.dumps(GOOD), source="classes.json") == Request(
         (
-            PromptClass("left bag", bag, (Text("a person with a bag"),)),
-            PromptClass("fight", (Text("two people fight"),), (Text("something else"),)),
+            PromptClass("left bag", bag, (Prompt("text", "a person with a bag"),)),
+            PromptClass("fight", (Prompt("text", "two people fight"),), (Prompt("text", "something else"),)),
         ),
         threshold=60.0,
         include_clips=True,
@@ -61,12 +66,12 @@ BAD = [
     ({"classes": [{"prompts": ["b"]}]}, "a class has no name"),
     ({"classes": [{"name": 3, "prompts": ["b"]}]}, "the name of a class is 3: give a text"),
     ({"classes": [{"name": "a", "prompts": "b"}]}, "prompts of class 'a' is \"b\": give a list"),
-    ({"classes": [{"name": "a", "prompts": [""]}]}, "a prompt is an empty text"),
+    ({"classes": [{"name": "a", "prompts": [""]}]}, "a prompt's text is empty: give words"),
     ({"classes": [{"name": "a", "prompts": ["b", "b"]}]}, "class 'a' has the prompt 'b' twice"),
     ({"classes": [{"name": "a", "prompts": [1]}]}, "a prompt of class 'a' is 1: give an object with text"),
     ({"classes": [{"name": "a", "prompts": [{}]}]}, "is {}: give one of text, example and image"),
     ({"classes": [{"name": "a", "prompts": [{"exmple": "b"}]}]}, "did you mean 'example'?"),
-    ({"classes": [{"name": "a", "prompts": [{"example": ""}]}]}, "an example has no name"),
+    ({"classes": [{"name": "a", "prompts": [{"example": ""}]}]}, "a prompt's example is empty: give a frame"),
     ({"classes": [{"name": "a", "prompts": [{"image": 2}]}]}, "image in a prompt of class 'a' is 2"),
     ({"classes": [{**ONE, "not": []}]}, "not of class 'a' is empty"),
     ({"classes": [{**ONE, "promts": []}]}, "a class has an unknown key 'promts': did you mean 'prompts'?"),
