@@ -27,7 +27,7 @@ FAST_JAVA = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={tempfil
 _CLASSES = ROOT / ".venv" / f"classes-{pyspark.__version__}.jsa"
 if _CLASSES.is_file():
     FAST_JAVA += f" -XX:SharedArchiveFile={_CLASSES} -Xlog:cds*=off"
-# Rows are few: a third of a query's time would go into compiling it. The demo and the notebooks do compile.
+# Rows are few: a third of a query's time would go into compiling it. The demo does compile.
 _FAST_SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.codegen.wholeStage": "false",
