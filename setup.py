@@ -12,6 +12,8 @@ EXTRAS = {
     "openvino": ["openvino>=2025.2"],
     # Makes int8 networks.
     "quantize": ["openvino>=2025.2", "nncf>=2.17"],
+    # Texts and pictures in one space: CLIP. torch and transformers only convert a checkpoint, on the driver.
+    "clip": ["openvino>=2025.2", "tokenizers>=0.21", "pillow>=10", "transformers>=5,<6", "torch>=2.6"],
     # The PIL functions of framewatch.sparkdl.
     "sparkdl": ["pillow>=10"],
     # A Java for machines without one.
@@ -40,6 +42,8 @@ TEST = [
     "scikit-learn>=1.5,<2",
     "databricks-bundles>=1.22,<2",
     "venv-pack>=0.2,<1",
+    "jsonschema>=4,<5",
+    "torch==2.13.0",
     "moto[server]>=5,<6",
     "nbclient>=0.10,<1",
     "ipykernel>=6,<8",
@@ -52,6 +56,7 @@ TEST = [
 TESTED_EXTRAS = [
     "openvino",
     "quantize",
+    "clip",
     "sparkdl",
     "sql",
     "java",

@@ -10,9 +10,9 @@ from framewatch import storage, views
 from framewatch.errors import InputError
 from framewatch.tables import BATCHED, Tables
 
-_TABLES = ("predictions", "incidents", "videos", "features", "frames")
+_TABLES = ("predictions", "incidents", "videos", "classifications", "class_clips", "features", "frames")
 # Those without pictures and vectors.
-_NARROW = ("predictions", "incidents", "videos")
+_NARROW = ("predictions", "incidents", "videos", "classifications", "class_clips")
 
 
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import framewatch
+from framewatch import cli_prompts
 from framewatch.errors import FramewatchError, SetupError
 
 _STAGES = {
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
     timeline.add_argument("overrides", nargs="*", metavar="key=value", help="such as output=out/demo")
     _add_debug(timeline)
+    for parser_of in (cli_prompts.add_classify, cli_prompts.add_ask):
+        _add_debug(parser_of(verbs))
     _add_review(verbs)
     report = verbs.add_parser(
         "report",
@@ -119,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
     others |= {"review": _review, "report": _report}
+    others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
     verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
     try:
         verb(args)

@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from framewatch.errors import FramewatchError
+from framewatch.errors import FramewatchError, SetupError
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Spark's image struct names its pixels by OpenCV's type: depth in three bits, then channels less one.
@@ -81,17 +81,23 @@ def shrink(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
-    """Stretches to (size, size, 3); an image of that size is returned as it is.
+    """Brings an image to (size, size, 3); one of that size is returned as it is.
 
     Args:
         image: (height, width, 3) uint8.
         size: the new side, pixels.
         method: `area`, each new pixel the mean of the area it covers, after `SCALE_AREA_AVERAGING` of
-            java.awt.Image; or `nearest`, the pixel at its centre.
+            java.awt.Image; `nearest`, the pixel at its centre; or `crop`, bicubic to `size` on the shorter
+            side and cut at the middle, as CLIP's image processor does.
+
+    Raises:
+        SetupError: `crop`, and Pillow is missing.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image
+    if method == "crop":
+        return _cropped(image, size)
     if method == "nearest":
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
     if (height > size) != (width > size):
@@ -99,3 +105,18 @@ def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
         first = (size, height) if width > size else (width, size)
         image = cv2.resize(image, first, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _cropped(image: np.ndarray, size: int) -> np.ndarray:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SetupError("CLIP's pictures need Pillow: pip install 'framewatch[clip]'") from error
+    height, width = image.shape[:2]
+    scale = size / min(height, width)
+    wide = size if width <= height else int(width * scale)
+    high = size if height <= width else int(height * scale)
+    # OpenCV's bicubic takes 16 pixels however far it shrinks; CLIP was trained on Pillow's, which takes all.
+    resized = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
+    top, left = (high - size) // 2, (wide - size) // 2
+    return resized[top : top + size, left : left + size]

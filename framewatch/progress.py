@@ -30,6 +30,11 @@ def tell(text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
+def tell_aside(text: str) -> None:
+    """Prints one line on stderr: what is printed on stdout is for another program."""
+    _stderr.print(text, soft_wrap=True, markup=False)
+
+
 @contextlib.contextmanager
 def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Shows how much is done: a bar on a terminal, a line now and then elsewhere.

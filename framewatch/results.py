@@ -12,7 +12,36 @@ import pyarrow.parquet as pq
 from framewatch import model_card, storage
 from framewatch.errors import InputError
 
-_WRITTEN_BY = {"videos": "extract", "frames": "extract", "features": "featurize"}
+# The verb that writes each table, for those who miss one.
+WRITTEN_BY = {
+    "videos": "extract",
+    "frames": "extract",
+    "features": "featurize",
+    "predictions": "rank",
+    "incidents": "rank",
+    "candidates": "rank",
+    "classifications": "classify",
+    "class_clips": "classify",
+}
+
+
+def open_table(output: str, table: str) -> Any:
+    """A table of an output as a `pyarrow.dataset.Dataset`.
+
+    Raises:
+        InputError: it has not been written.
+    """
+    path = storage.join(output, table)
+    files, found = storage.parquet_files(path, "**/*.parquet")
+    if not found:
+        raise InputError(
+            f"there is no table {path}: run `framewatch {WRITTEN_BY[table]}` with this output first"
+        )
+    base = storage.filesystem(path)[1]
+    partitions = ds.partitioning(pa.schema([("batch", pa.int32())]), flavor="hive")
+    return ds.dataset(
+        found, format="parquet", partitioning=partitions, partition_base_dir=base, filesystem=files
+    )
 
 
 class Results:
@@ -48,16 +77,7 @@ class Results:
         Raises:
             InputError: it has not been written.
         """
-        path = storage.join(self.output, table)
-        files, found = storage.parquet_files(path, "**/*.parquet")
-        if not found:
-            stage = _WRITTEN_BY.get(table, "rank")
-            raise InputError(f"there is no table {path}: run `framewatch {stage}` with this output first")
-        base = storage.filesystem(path)[1]
-        partitions = ds.partitioning(pa.schema([("batch", pa.int32())]), flavor="hive")
-        return ds.dataset(
-            found, format="parquet", partitioning=partitions, partition_base_dir=base, filesystem=files
-        )
+        return open_table(self.output, table)
 
     def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
         """Columns of a table, of some videos or of all."""

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
+    BooleanType,
     DataType,
     DoubleType,
     FloatType,
@@ -112,6 +113,28 @@ CANDIDATES = StructType(
         StructField("incident", IntegerType()),
         StructField("audit", LongType()),
         StructField("features", ArrayType(FloatType())),
+    ]
+)
+
+
+CLASSIFICATIONS = StructType(
+    [
+        _VIDEO,
+        StructField("class", StringType()),
+        StructField("score", DoubleType()),
+        StructField("duration_ratio", DoubleType()),
+        StructField("calibrated", BooleanType()),
+    ]
+)
+
+CLASS_CLIPS = StructType(
+    [
+        _VIDEO,
+        StructField("class", StringType()),
+        StructField("prompt", StringType()),
+        StructField("start_s", DoubleType()),
+        StructField("end_s", DoubleType()),
+        StructField("score", DoubleType()),
     ]
 )
 

@@ -13,7 +13,18 @@ from pyspark.sql.types import StructType
 
 from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.schema import CANDIDATES, FEATURES, FRAMES, INCIDENTS, METADATA_KEY, PREDICTIONS, VIDEOS
+from framewatch.results import WRITTEN_BY
+from framewatch.schema import (
+    CANDIDATES,
+    CLASS_CLIPS,
+    CLASSIFICATIONS,
+    FEATURES,
+    FRAMES,
+    INCIDENTS,
+    METADATA_KEY,
+    PREDICTIONS,
+    VIDEOS,
+)
 
 Format = Literal["parquet", "delta"]
 
@@ -24,6 +35,8 @@ TABLES: dict[str, StructType] = {
     "predictions": PREDICTIONS,
     "incidents": INCIDENTS,
     "candidates": CANDIDATES,
+    "classifications": CLASSIFICATIONS,
+    "class_clips": CLASS_CLIPS,
 }
 # What the review page reads: single pictures, and vectors.
 _PIECEWISE = ("frames", "candidates")
@@ -71,16 +84,9 @@ class Tables:
             InputError: it has not been written yet; says which stage writes it.
         """
         if not self.exists(table):
-            stage = {
-                "videos": "extract",
-                "frames": "extract",
-                "features": "featurize",
-                "predictions": "rank",
-                "incidents": "rank",
-                "candidates": "rank",
-            }[table]
             raise InputError(
-                f"there is no table {self.path(table)}: run `framewatch {stage}` with this output first"
+                f"there is no table {self.path(table)}: run `framewatch {WRITTEN_BY[table]}` with this "
+                "output first"
             )
         return self.spark.read.format(self.format).load(self.path(table)).select(*TABLES[table].names)
 
@@ -118,6 +124,11 @@ class Tables:
         path = storage.join(self.output, "_staging", name)
         write_table(df, path)
         return self.spark.read.schema(df.schema).parquet(path)
+
+    def delete_staged(self, *names: str) -> None:
+        """Removes what `stage` wrote, when it has served."""
+        for name in names:
+            storage.delete(storage.join(self.output, "_staging", name))
 
     def delete(self, *tables: str) -> None:
         """Removes whole tables."""

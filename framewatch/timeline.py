@@ -85,7 +85,7 @@ def read_timeline(output: str, video: str) -> Timeline:
         InputError: there are no ranked frames yet, or no such video, or several.
     """
     results = Results(output)
-    uri, duration_s = _find(results.videos(), video)
+    uri, duration_s = find_video(results.videos(), video)
     frames = results.read("predictions", ["timestamp_s", "prob2"], videos=[uri]).to_pylist()
     peak = max(frames, key=lambda frame: (frame["prob2"], -frame["timestamp_s"]), default=None)
     names = ["start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "rank"]
@@ -99,7 +99,13 @@ def read_timeline(output: str, video: str) -> Timeline:
     )
 
 
-def _find(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
+def find_video(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
+    """A video of the ledger, its URI and its duration, by enough of the end of its URI.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    videos = list({row["video"]: row for row in videos}.values())
     found = [row for row in videos if row["video"] == wanted]
     found = found or [row for row in videos if _ends_with(row["video"], wanted)]
     if len(found) == 1:

@@ -1,6 +1,7 @@
 """What tests share: one Spark session, small real videos, and small real weights."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -83,6 +84,33 @@ def contents(spark: SparkSession, output: Path, *, batches: bool = True) -> dict
     return found
 
 
+Share = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Share:
+    """Makes a directory's content once for all of the processes that test side by side."""
+    place = _common_place(tmp_path_factory)
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        with open(place / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / name).exists():
+                part = place / f"{name}.part"
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                make(part)
+                part.rename(place / name)
+        return place / name
+
+    return make_once
+
+
+def _common_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache for converted networks that goes away; fetched weights stay for the next time.
@@ -91,8 +119,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     fetched = cache_directory() / "weights"
     fetched.mkdir(parents=True, exist_ok=True)
-    place = tmp_path_factory.getbasetemp()
-    home = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "cache"
+    home = _common_place(tmp_path_factory) / "cache"
     home.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (home / "weights").symlink_to(fetched)
@@ -186,22 +213,32 @@ def labelled(clips: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_weights(share: Share) -> Path:
     """InceptionV3 weights from a fixed seed: for tests where the numbers mean nothing."""
-    import keras
+    name = "inception_v3_seed7.weights.h5"
 
-    from framewatch.featurizer.models import get_model
-    from framewatch.featurizer.networks import build_model
+    def make(directory: Path) -> None:
+        import keras
 
-    keras.utils.set_random_seed(7)
-    path = tmp_path_factory.mktemp("weights") / "inception_v3_seed7.weights.h5"
-    build_model(get_model("InceptionV3")).save_weights(path)
-    return path
+        from framewatch.featurizer.models import get_model
+        from framewatch.featurizer.networks import build_model
+
+        keras.utils.set_random_seed(7)
+        build_model(get_model("InceptionV3")).save_weights(directory / name)
+
+    return share("weights", make) / name
 
 
 @pytest.fixture(scope="session")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network of a user's own, with its preprocessing inside."""
+def model_file(share: Share) -> Path:
+    """A small network of a user's own, with its preprocessing inside.
+
+    A file of Keras holds its date: one for all tests is converted once for all of them.
+    """
+    return share("model", _save_small_model) / "own.keras"
+
+
+def _save_small_model(directory: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(7)
@@ -216,9 +253,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             layers.Dense(5, name="classes"),
         ]
     )
-    path = tmp_path_factory.mktemp("model") / "own.keras"
-    model.save(path)
-    return path
+    model.save(directory / "own.keras")
 
 
 @pytest.fixture(scope="session")

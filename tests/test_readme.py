@@ -20,7 +20,9 @@ COMMANDS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, 
 def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
     """Runs a command as it stands, with its results under `out` and its Python for `.venv`."""
     assert (ROOT / ".venv" / "bin" / "python").exists(), "the README's commands need .venv: run `make test`"
-    here = re.sub(r"\bout/", f"{out}/", command).replace("make demo", f"make demo OUT={out}")
+    here = re.sub(r"\bout/", f"{out}/", command).replace(
+        "make demo", f"make demo OUT={out} DEMO={out}/demo.yaml"
+    )
     here = here.replace("--config conf/demo.yaml", f"--config {out}/demo.yaml")
     # All of it is installed; installing framewatch anew would take it from under other tests for a moment.
     here = here.replace("pip install --quiet", "pip install --dry-run --quiet")

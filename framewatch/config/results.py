@@ -93,6 +93,19 @@ class IncidentsConfig:
 
 
 @dataclass(frozen=True)
+class ClassesConfig:
+    """Classes described by prompts: what is a clip, and when a video has a class."""
+
+    gap_s: float = 2.0
+    min_duration_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.gap_s >= 0, "classes.gap_s", self.gap_s, "give seconds, 0 or more")
+        ratio = self.min_duration_ratio
+        require(0 <= ratio <= 1, "classes.min_duration_ratio", ratio, "give a share, 0 to 1")
+
+
+@dataclass(frozen=True)
 class ReviewConfig:
     """The review page: how its queue is mixed, and what it keeps at hand."""
 

@@ -20,6 +20,7 @@ from framewatch.config.inputs import (
     VideosConfig,
 )
 from framewatch.config.results import (
+    ClassesConfig,
     ClassifierConfig,
     EvaluationConfig,
     IncidentsConfig,
@@ -120,6 +121,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)
     incidents: IncidentsConfig = field(default_factory=IncidentsConfig)
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
     review: ReviewConfig = field(default_factory=ReviewConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     tables: TablesConfig = field(default_factory=TablesConfig)

@@ -16,7 +16,7 @@ from framewatch.featurizer import conversion, engines
 from framewatch.featurizer.models import is_model_file
 from framewatch.featurizer.params import NetworkParams
 from framewatch.featurizer.persistence import WeightsReadable, WeightsWritable
-from framewatch.featurizer.spec import SCALE_HINTS, FeatureSpec, Network
+from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
 from framewatch.featurizer.weights import Weights, model_file, resolve_weights
 from framewatch.featurizer.worker import Work
 from framewatch.schema import METADATA_KEY
@@ -55,6 +55,8 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
             self.getEngine(), self.getPrecision(), gpu=True if gpus and float(gpus) > 0 else None
         )
         network = self.network(say=say)
+        if network.is_clip:
+            engines.require_openvino(network.name, engine)
         converted = None
         if engine == "openvino" and precision == "int8":
             converted = conversion.quantized(network)
@@ -67,7 +69,7 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
                 )
             precision = "float32"
         threads = self.getNumThreads() or int(_setting(spark, "spark.task.cpus") or 1)
-        resize = SCALE_HINTS[self.getScaleHint()]
+        resize = resize_for(network, self.getScaleHint())
         return FeatureSpec(network, resize, engine, precision, threads, converted)
 
     def find_weights(self, *, classes: bool, say: Say) -> Weights:

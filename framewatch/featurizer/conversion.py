@@ -1,6 +1,6 @@
-"""Keras networks converted to OpenVINO's format, once, and their int8 versions. No Spark in here.
+"""Networks converted to OpenVINO's format, once, and their int8 versions. No Spark in here.
 
-The work runs in a process of its own: TensorFlow and NNCF need two gigabytes that a driver or a worker
+The work runs in a process of its own: TensorFlow, torch and NNCF need two gigabytes that a driver or a worker
 should not keep. Results stay in the cache, named by what they were made of.
 """
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,14 @@ def converted_path(network: Network, precision: Precision = "float32") -> Path:
     return cache_directory() / "openvino" / f"{stem}-{network.output}-{network.key()}-{kind}.v{_FORMAT}.zip"
 
 
+def text_path(network: Network) -> Path:
+    """Where the text encoder of a converted CLIP stays."""
+    image = converted_path(network)
+    return image.with_name(image.name.replace("-float32.", "-text."))
+
+
 def convert(network: Network, path: str, *, say: Callable[[str], None] = lambda _: None) -> Weights:
-    """The network in OpenVINO's format, made once from the weights at `path`.
+    """The network in OpenVINO's format, made once from the weights at `path`; of a CLIP, both encoders.
 
     Raises:
         WeightsError: the file does not hold this network, or the conversion failed.
@@ -160,6 +166,9 @@ def _main() -> None:
 
 
 def _convert(network: Network, path: str, target: str) -> None:
+    if network.is_clip:
+        _convert_clip(network, path, target)
+        return
     import openvino
 
     from framewatch.featurizer.networks import load_function
@@ -168,7 +177,17 @@ def _convert(network: Network, path: str, target: str) -> None:
     _write(openvino.convert_model(function), target)
 
 
-def _write(model: Any, target: str) -> None:
+def _convert_clip(network: Network, path: str, target: str) -> None:
+    from framewatch.featurizer import clip_networks as clip
+
+    encoder, settings, tokenizer = clip.text_network(path)
+    files = {"tokenizer.json": tokenizer, "text.json": clip.text_settings_json(settings)}
+    _write(encoder, str(text_path(network)), files)
+    # Last: where there is this one, both are there.
+    _write(clip.image_network(path), target)
+
+
+def _write(model: Any, target: str, files: Mapping[str, str] | None = None) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory(dir=Path(target).parent) as directory:
@@ -179,6 +198,8 @@ def _write(model: Any, target: str) -> None:
             for name in ("model.xml", "model.bin"):
                 # A date of its own would give each copy another SHA-256.
                 archive.writestr(zipfile.ZipInfo(name), (Path(directory) / name).read_bytes())
+            for name, text in (files or {}).items():
+                archive.writestr(zipfile.ZipInfo(name), text)
         os.replace(part, target)
 
 

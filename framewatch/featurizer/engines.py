@@ -78,6 +78,19 @@ def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Eng
     return engine, precision  # type: ignore[return-value]  # checked where they are set
 
 
+def require_openvino(model_name: str, engine: Engine) -> None:
+    """Checks that a CLIP has the engine that it needs.
+
+    Raises:
+        ConfigError: it has another.
+    """
+    if engine != "openvino":
+        raise ConfigError(
+            f"{model_name} runs on OpenVINO only: set engine=openvino, after pip install "
+            "'framewatch[openvino]'"
+        )
+
+
 @functools.lru_cache(maxsize=2)
 def make_predict_fn(spec: FeatureSpec, *, find: Find | None = None) -> PredictFn:
     """Loads a network and returns what runs it. Cached: once per process.
@@ -150,7 +163,8 @@ def inference_precision(precision: Precision) -> str:
 def _converted_here(spec: FeatureSpec, find: Find) -> str:
     """The converted network on this machine; made of the weights where only those are here."""
     assert spec.converted is not None
-    if spec.precision == "int8" or os.path.isfile(find(spec.converted.path)):
+    # Only the driver needs what a CLIP is converted with.
+    if spec.network.is_clip or spec.precision == "int8" or os.path.isfile(find(spec.converted.path)):
         return checked(spec.converted, find)
     from framewatch.featurizer.conversion import convert
 

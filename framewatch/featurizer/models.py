@@ -35,19 +35,23 @@ PREPROCESSINGS = {
     "torch": Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "unit": Preprocessing("RGB", std=(255.0, 255.0, 255.0)),
     "raw": Preprocessing("RGB"),
+    "clip": Preprocessing(
+        "RGB", (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
+    ),
 }
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One architecture of `keras.applications`.
+    """One architecture: of `keras.applications`, or the image encoder of a CLIP.
 
     Attributes:
-        name: the class in `keras.applications`.
+        name: the class in `keras.applications`, or CLIP's.
         input_size: side of the square input, pixels.
         preprocessing: key of `PREPROCESSINGS`.
         grid_size: side of the last feature map, cells.
-        num_channels: channels of the last feature map.
+        num_channels: channels of the last feature map; of a CLIP, numbers in its common space.
+        hub_name: of a CLIP, its checkpoint on the Hugging Face hub; None for Keras' models.
     """
 
     name: str
@@ -55,6 +59,12 @@ class ModelSpec:
     preprocessing: str
     grid_size: int
     num_channels: int
+    hub_name: str | None = None
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether texts go into the space of its features too."""
+        return self.hub_name is not None
 
     def num_features(self, pooling: Pooling) -> int:
         """Length of the feature vector."""
@@ -77,6 +87,10 @@ MODELS = {
         ModelSpec("EfficientNetV2S", 384, "raw", 12, 1280),
         ModelSpec("ConvNeXtTiny", 224, "raw", 7, 768),
         ModelSpec("ConvNeXtBase", 224, "raw", 7, 1024),
+        ModelSpec("CLIP-ViT-B-32", 224, "clip", 1, 512, "openai/clip-vit-base-patch32"),
+        ModelSpec("CLIP-ViT-B-16", 224, "clip", 1, 512, "openai/clip-vit-base-patch16"),
+        ModelSpec("CLIP-ViT-L-14", 224, "clip", 1, 768, "openai/clip-vit-large-patch14"),
+        ModelSpec("CLIP-ViT-L-14-336", 336, "clip", 1, 768, "openai/clip-vit-large-patch14-336"),
     ]
 }
 

@@ -10,7 +10,7 @@ from framewatch.featurizer.weights import Weights
 
 Engine = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]
-Resize = Literal["area", "nearest"]
+Resize = Literal["area", "nearest", "crop"]
 ENGINES: tuple[str, ...] = ("auto", *get_args(Engine))
 PRECISIONS: tuple[str, ...] = ("auto", *get_args(Precision))
 
@@ -43,6 +43,11 @@ class Network:
     layer: str | None = None
 
     @property
+    def is_clip(self) -> bool:
+        """Whether texts go into the space of its features too."""
+        return self.registered is not None and self.registered.is_clip
+
+    @property
     def registered(self) -> ModelSpec | None:
         """The model's entry in the registry; None for a model file."""
         return MODELS.get(self.name)
@@ -53,13 +58,18 @@ class Network:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def resize_for(network: Network, scale_hint: str) -> Resize:
+    """How pictures come to the network's input size; a CLIP has its own way."""
+    return "crop" if network.is_clip else SCALE_HINTS[scale_hint]
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """A network, and how it is run.
 
     Attributes:
         network: the network.
-        resize: how pictures are stretched to its input size.
+        resize: how pictures are brought to its input size; `crop` for CLIP, whose own it is.
         engine: what runs it.
         precision: the numbers it computes with.
         num_threads: of one worker.

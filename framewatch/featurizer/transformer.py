@@ -118,7 +118,9 @@ class DeepImageFeaturizer(DeepImageTransformer):
             return Network(weights.name, weights, self.getPooling(), self.getPreprocessing(), layer)
         if layer or self.isSet(self.preprocessing):
             raise ConfigError(f"layer and preprocessing are for model files: {name} has its own, clear them")
-        return Network(name, weights, self.getPooling(), get_model(name).preprocessing)
+        model = get_model(name)
+        # A CLIP's features are one vector to begin with.
+        return Network(name, weights, "avg" if model.is_clip else self.getPooling(), model.preprocessing)
 
     def output(self, numbers: Column) -> Column:
         """An MLlib vector."""

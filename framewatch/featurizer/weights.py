@@ -61,7 +61,7 @@ def resolve_weights(
 
     Args:
         name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to
-            a `.h5`, `.weights.h5` or `.keras` file.
+            a `.h5`, `.weights.h5` or `.keras` file. For a CLIP, as `clip.find_checkpoint` has it.
         model_name: the model they are for.
         classes: whether they must have the classifying top; a file's content is checked when it is loaded.
         say: is told, in one line, when a download begins.
@@ -70,6 +70,12 @@ def resolve_weights(
         WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
     """
     model = get_model(model_name)
+    if model.is_clip:
+        if classes:
+            raise WeightsError(f"{model.name} knows no ImageNet classes: choose another model")
+        from framewatch.featurizer.clip import find_checkpoint
+
+        return find_checkpoint(name, model, say=say)
     if classes and name == "nsfwjs":
         raise WeightsError("weights 'nsfwjs' know no ImageNet classes: choose 'imagenet' or a file")
     if name == "imagenet" or (classes and name == "auto"):

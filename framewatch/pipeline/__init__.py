@@ -3,6 +3,7 @@
 from framewatch import labels
 from framewatch.config import Config
 from framewatch.errors import InputError
+from framewatch.pipeline.classify import ask, classify
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.quantize import quantize
@@ -11,7 +12,19 @@ from framewatch.pipeline.run import Run, start
 from framewatch.pipeline.train import train
 from framewatch.pipeline.watch import watch
 
-__all__ = ["Run", "extract", "featurize", "quantize", "rank", "run_all", "start", "train", "watch"]
+__all__ = [
+    "Run",
+    "ask",
+    "classify",
+    "extract",
+    "featurize",
+    "quantize",
+    "rank",
+    "run_all",
+    "start",
+    "train",
+    "watch",
+]
 
 
 def run_all(run: Run) -> None:

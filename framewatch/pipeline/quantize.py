@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from framewatch import classifier, model_card, storage
 from framewatch.errors import InputError
 from framewatch.featurizer import conversion
-from framewatch.featurizer.spec import SCALE_HINTS, FeatureSpec, Network
+from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
 from framewatch.images import decode_image, resize
 from framewatch.pipeline.featurize import differences, make_featurizer
 from framewatch.pipeline.run import Run
@@ -37,13 +37,14 @@ def quantize(run: Run) -> None:
     featurizer = make_featurizer(settings)
     network = featurizer.network(say=tell)
     source = conversion.convert(network, network.weights.path, say=tell)
-    pictures = _pictures(run, source.path, settings.calibration_frames + _MOST_COMPARED)
+    pictures = _pictures(run, network, source.path, settings.calibration_frames + _MOST_COMPARED)
     num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
     tell(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
     calibration, comparison = pictures[:num_calibrating], pictures[num_calibrating:]
     int8, wanted, got = conversion.quantize(network, source, calibration, comparison)
+    spec = FeatureSpec(network, resize_for(network, settings.scale_hint), "openvino", "int8")
     report = {
-        "network": FeatureSpec(network, SCALE_HINTS[settings.scale_hint], "openvino", "int8").identity(),
+        "network": spec.identity(),
         "int8": {"path": int8.path, "sha256": int8.sha256},
         "calibration_frames": num_calibrating,
         **_agreement(run, network, wanted, got),
@@ -54,14 +55,14 @@ def quantize(run: Run) -> None:
     run.say("quantize", f"{_summary(report)}; {int8.path}; {report['seconds']} s", **report)
 
 
-def _pictures(run: Run, source: str, limit: int) -> np.ndarray:
+def _pictures(run: Run, network: Network, source: str, limit: int) -> np.ndarray:
     """Up to `limit` frames in the network's input size, videos mixed, in the same order every time."""
     frames = run.tables.current("frames").select("origin", "content")
     rows = frames.orderBy(F.xxhash64("origin"), "origin").limit(limit).collect()
     settings = run.config.featurizer
     size = conversion.input_size(source)
     images = [decode_image(bytes(row["content"])) for row in rows]
-    method = SCALE_HINTS[settings.scale_hint]
+    method = resize_for(network, settings.scale_hint)
     resized = [resize(image, size, method=method) for image in images if image is not None]
     if len(resized) < _FEWEST:
         raise InputError(
@@ -87,7 +88,7 @@ def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.n
     notes = model_card.read(run.model_path)
     if notes is None:
         return None
-    resize_method = SCALE_HINTS[run.config.featurizer.scale_hint]
+    resize_method = resize_for(network, run.config.featurizer.scale_hint)
     identity = FeatureSpec(network, resize_method, "openvino", "int8").identity()
     if differences(notes["features"], identity):
         return None

@@ -73,7 +73,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
             model_card.write(run.model_path, {**notes, "test": metrics})
     _write_about(run, chosen, counts, classifier.identity(model))
-    registered = _register(run)
+    registered = register(run)
     catalog.write_duckdb(tables)
     write_report(config.output)
     seconds = time.monotonic() - started
@@ -174,7 +174,8 @@ def _test_metrics(run: Run) -> dict[str, Any] | None:
     return evaluation.evaluate(labelled, measures(run))
 
 
-def _register(run: Run) -> list[str]:
+def register(run: Run) -> list[str]:
+    """Registers the tables there are for SQL, where that is asked for; returns their names."""
     config = run.config.catalog
     if not config.enabled:
         return []

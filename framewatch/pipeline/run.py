@@ -14,12 +14,12 @@ from framewatch import catalog, storage
 from framewatch.config import Config
 from framewatch.pipeline.lock import alone
 from framewatch.pipeline.tracking import Finish, tracked
-from framewatch.progress import tell
+from framewatch.progress import tell, tell_aside
 from framewatch.session import get_spark
 from framewatch.tables import Format, Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
-_STAGES_WITH_SQL = ("rank", "run", "watch")
+_STAGES_WITH_SQL = ("rank", "run", "watch", "classify")
 
 
 @dataclass
@@ -66,6 +66,11 @@ class Run:
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
         tell(f"{stage}: {text}")
+        self.report.setdefault(stage, {}).update(counts)
+
+    def note(self, stage: str, text: str, **counts: Any) -> None:
+        """As `say`, where the output itself is the result: on stderr."""
+        tell_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
 

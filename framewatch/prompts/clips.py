@@ -59,10 +59,11 @@ def find_clips(
         return []
     starts_s, stops_s = times_s[matching], ends_s[matching]
     breaks = np.flatnonzero(starts_s[1:] - stops_s[:-1] > gap_s + _ROUNDING_S) + 1
-    return [
-        Clip(float(starts_s[run[0]]), float(stops_s[run[-1]]), float(scores[matching[run]].mean()))
-        for run in np.split(np.arange(len(matching)), breaks)
-    ]
+    first = np.concatenate([[0], breaks])
+    last = np.concatenate([breaks, [len(matching)]]) - 1
+    means = np.add.reduceat(scores[matching], first) / (last - first + 1)
+    ends = zip(starts_s[first].tolist(), stops_s[last].tolist(), means.tolist(), strict=True)
+    return [Clip(*it) for it in ends]
 
 
 def covered_s(clips: Iterable[Clip]) -> float:

@@ -48,11 +48,13 @@ class PromptClass:
         name: of the class.
         prompts: one or more; a frame that matches any of them is of the class.
         negatives: texts that its text prompts are set against.
+        labels: a CSV file of labels, 1 for frames of the class; or `verdicts` for the reviewers'.
     """
 
     name: str
     prompts: tuple[Prompt, ...]
     negatives: tuple[Prompt, ...] = (Prompt("text", SOMETHING_ELSE),)
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -62,6 +64,8 @@ class PromptClass:
         if len(set(self.prompts)) < len(self.prompts):
             twice = next(prompt for prompt in self.prompts if self.prompts.count(prompt) > 1)
             raise InputError(f"class '{self.name}' has the prompt '{twice}' twice: leave one out")
+        if self.labels is not None and not self.labels.strip():
+            raise InputError(f"labels of class '{self.name}' are empty: give a CSV file, or leave them out")
 
 
 @dataclass(frozen=True)
@@ -135,16 +139,18 @@ def parse_request(found: Any) -> Request:
 
 
 def _class(found: Any) -> PromptClass:
-    fields = _object(found, "a class", ("name", "prompts", "not"))
+    fields = _object(found, "a class", ("name", "prompts", "not", "labels"))
     name = _string(fields.get("name", ""), "the name of a class")
     of = f"class '{name}'"
     prompts = tuple(_prompt(it, of) for it in _list(fields.get("prompts", []), f"prompts of {of}"))
+    labels = _string(fields["labels"], f"labels of {of}") if "labels" in fields else None
     if "not" not in fields:
-        return PromptClass(name, prompts)
+        return PromptClass(name, prompts, labels=labels)
     negatives = _list(fields["not"], f"not of {of}")
     if not negatives:
         raise InputError(f"not of {of} is empty: give a text that describes the rest, or leave it out")
-    return PromptClass(name, prompts, tuple(Prompt("text", _string(it, f"not of {of}")) for it in negatives))
+    texts = tuple(Prompt("text", _string(it, f"not of {of}")) for it in negatives)
+    return PromptClass(name, prompts, texts, labels)
 
 
 def _prompt(found: Any, of: str) -> Prompt:

@@ -1,0 +1,77 @@
+"""CLIP: where its checkpoints come from. No Spark in here.
+
+Images and texts go into one space: Radford et al. 2021, https://arxiv.org/abs/2103.00020. A checkpoint is a
+directory of ONNX files, which needs neither torch nor transformers, or one as Hugging Face's transformers
+writes it, whose conversion needs both, once, on the driver.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from framewatch.errors import WeightsError
+from framewatch.featurizer.models import ModelSpec
+from framewatch.featurizer.weights import Weights, file_digest
+
+VISION_ONNX, TEXT_ONNX, TOKENIZER = "vision_model.onnx", "text_model.onnx", "tokenizer.json"
+# The one large file of each layout, by which a checkpoint is known.
+_LARGE_FILES = (VISION_ONNX, f"onnx/{VISION_ONNX}", "model.safetensors", "pytorch_model.bin")
+_HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
+# Names of `weights` that mean the model's own; the first is the default of all models.
+_OWN = ("imagenet", "auto", "openai")
+
+
+def find_checkpoint(name: str, model: ModelSpec, *, say: Callable[[str], None] = lambda _: None) -> Weights:
+    """Finds a CLIP checkpoint, fetching it once from the hub where that is in reach.
+
+    Args:
+        name: a directory of ONNX files or in Hugging Face's layout, or a name on the hub; `imagenet`, `auto`
+            or `openai` for the one that belongs to the model's name.
+        model: the registry's entry.
+        say: is told, in one line, when a download begins.
+
+    Returns:
+        The checkpoint's large file.
+
+    Raises:
+        WeightsError: there is none; says how to get one.
+    """
+    own = name in _OWN
+    directory = Path(name).expanduser()
+    if own or not directory.is_dir():
+        hub_name = model.hub_name if own else name
+        assert hub_name is not None
+        directory = _from_hub(hub_name, model, say)
+    for file in _LARGE_FILES:
+        path = directory / file
+        if path.is_file():
+            told = "openai" if own else name.rstrip("/").rsplit("/", 1)[-1]
+            return Weights(told, str(path.resolve()), file_digest(path))
+    raise WeightsError(
+        f"weights '{name}' hold no CLIP checkpoint: the directory needs {VISION_ONNX}, {TEXT_ONNX} and "
+        f"{TOKENIZER}, or config.json and model.safetensors as transformers writes them"
+    )
+
+
+def _from_hub(hub_name: str, model: ModelSpec, say: Callable[[str], None]) -> Path:
+    remedy = (
+        f"save it where the hub is in reach, `hf download {hub_name} --local-dir DIR`, and give that "
+        "directory as featurizer.weights=DIR"
+    )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise WeightsError(
+            f"there is no CLIP checkpoint '{hub_name}' here, and to fetch it the extra [clip] is missing: "
+            f"pip install 'framewatch[clip]', or {remedy}"
+        ) from error
+    try:
+        return Path(snapshot_download(hub_name, allow_patterns=_HUB_FILES, local_files_only=True))
+    except Exception:  # not here yet
+        say(f"fetching {hub_name} for {model.name} (once)")
+    try:
+        return Path(snapshot_download(hub_name, allow_patterns=_HUB_FILES))
+    except Exception as error:  # of the hub's library, or of what it fetches with
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"CLIP checkpoint '{hub_name}' could not be fetched ({reason}): {remedy}"
+        ) from error

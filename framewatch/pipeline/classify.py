@@ -1,0 +1,210 @@
+"""`features` -> `classifications` and `class_clips`, by prompts; and single questions, answered at once."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from framewatch import catalog, labels
+from framewatch.errors import InputError
+from framewatch.pipeline.rank import register
+from framewatch.pipeline.run import Run
+from framewatch.progress import task_progress
+from framewatch.prompts import store
+from framewatch.prompts.answer import Given, PromptClip, VideoClasses
+from framewatch.prompts.classify import class_clips_of, classifications_of, compare, find, summarize
+from framewatch.prompts.clips import Clip
+from framewatch.prompts.encode import Encoder
+from framewatch.prompts.files import FeatureFiles
+from framewatch.prompts.find import Find, joined
+from framewatch.prompts.lookup import camera
+from framewatch.prompts.prepare import prepare
+from framewatch.prompts.request import Request
+from framewatch.prompts.runs import Background, run_arrays
+from framewatch.prompts.scoring import Calibration, Plan, calibrate
+from framewatch.results import open_table
+from framewatch.verdicts import VerdictLog, label_ranges
+
+# What stands for a file of labels: the reviewers' answers.
+_VERDICTS = "verdicts"
+
+
+def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
+    """Gives every video with features its classes.
+
+    Args:
+        run: the call.
+        request: what is asked for.
+        source: it as JSON, to be kept.
+
+    Raises:
+        InputError: no features, or a prompt that cannot be used.
+    """
+    started = time.monotonic()
+    tables, settings = run.tables, run.config.classes
+    with task_progress(run.spark, "classify"):
+        search = _Search.begin(run, request)
+        found = tables.stage(search.find(), "found")
+        store.delete_about(tables.output)  # until the tables are whole again
+        given = classifications_of(found, min_duration_ratio=settings.min_duration_ratio)
+        tables.replace(given.coalesce(1), "classifications")
+        tables.replace(class_clips_of(found).coalesce(1), "class_clips")
+    counts = {
+        "classes": len(request.classes),
+        "prompts": request.num_prompts,
+        "frames": search.runs.agg(F.sum("num_frames")).collect()[0][0],
+        "videos_with_a_class": len(store.read_videos(tables.output)),
+        "clips": open_table(tables.output, "class_clips").count_rows(),
+    }
+    tables.delete_staged("found", "runs")
+    about = {
+        "request": source,
+        "min_duration_ratio": settings.min_duration_ratio,
+        "gap_s": settings.gap_s,
+        "period_s": run.period_s,
+        "features": FeatureFiles.of(tables.output).identity(),
+        "thresholds": {name: it.threshold for name, it in search.calibrations.items()},
+        "classified_at": datetime.now(UTC).isoformat(),
+        **counts,
+    }
+    store.write_about(tables.output, about)
+    registered = register(run)
+    catalog.write_duckdb(tables)
+    seconds = time.monotonic() - started
+    run.note(
+        "classify",
+        f"{counts['prompts']} prompts of {counts['classes']} classes over {counts['frames']} frames: "
+        f"{counts['clips']} clips, {counts['videos_with_a_class']} videos with a class, in {seconds:.1f} s",
+        **counts,
+        registered=registered,
+        seconds=round(seconds, 1),
+    )
+
+
+def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoClasses]:
+    """Which videos show what is asked for, and where. Writes no table.
+
+    Args:
+        run: the call.
+        request: what is asked for.
+        video: its URI, or enough of its end to tell it; None for all.
+
+    Returns:
+        The videos that show it, the best-scored first.
+
+    Raises:
+        InputError: no features, a prompt that cannot be used, or no such video.
+    """
+    with task_progress(run.spark, "ask"):
+        found = _Search.begin(run, request, video=video).find()
+        rows = found.collect()
+    run.tables.delete_staged("runs")
+    given: dict[str, list[Given]] = {}
+    for row in rows:
+        clips = tuple(
+            PromptClip(it["prompt"], Clip(it["start_s"], it["end_s"], it["score"])) for it in row["clips"]
+        )
+        its = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
+        given.setdefault(row["video"], []).append(its)
+    return store.in_order(given)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A request on one run's features: similarities computed, nothing found yet."""
+
+    run: Run
+    plan: Plan
+    runs: DataFrame
+    backgrounds: Mapping[str, Background]
+    calibrations: Mapping[str, Calibration]
+
+    @staticmethod
+    def begin(run: Run, request: Request, *, video: str | None = None) -> "_Search":
+        features = FeatureFiles.of(run.config.output)
+        encoder = Encoder(features.identity(), weights=run.config.featurizer.weights)
+        plan = prepare(request, features, encoder)
+        runs = run.tables.stage(compare(run.spark, features, plan), "runs")
+        backgrounds = summarize(runs, plan)
+        calibrations = _calibrations(run, plan, runs, backgrounds)
+        if video is not None:
+            runs = runs.where(F.col("video") == video)
+        return _Search(run, plan, runs, backgrounds, calibrations)
+
+    def find(self) -> DataFrame:
+        wanted = Find(
+            self.plan,
+            self.backgrounds,
+            self.calibrations,
+            gap_s=self.run.config.classes.gap_s,
+            period_s=self.run.period_s,
+        )
+        return find(self.runs, self.run.tables.ledger(), wanted)
+
+
+def _calibrations(
+    run: Run, plan: Plan, runs: DataFrame, backgrounds: Mapping[str, Background]
+) -> dict[str, Calibration]:
+    """Of the classes whose labels can be fitted to."""
+    found = {}
+    of_file: dict[str, list[tuple[str, float, float]]] = {}
+    for its in plan.classes:
+        file = its.wanted.labels
+        if file is None:
+            continue
+        if file not in of_file:
+            of_file[file] = _labelled_frames(run, file)
+        odds, truth = _labelled_odds(plan, its, runs, backgrounds, of_file[file])
+        calibration = calibrate(odds, truth)
+        if calibration is None:
+            run.note("classify", f"class '{its.wanted.name}' stays uncalibrated: {file} has not both labels")
+        else:
+            found[its.wanted.name] = calibration
+    return found
+
+
+def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
+    """(video, timestamp_s, label) of the frames that a file, or reviewers, have labelled."""
+    frames = run.tables.current("features").where("features is not null")
+    frames = frames.select("origin", "video", "timestamp_s")
+    if file == _VERDICTS:
+        ranges = label_ranges(VerdictLog(run.config.output).verdicts())
+        if not ranges:
+            raise InputError(
+                f"there are no verdicts in {run.config.output}: review it, or give a CSV file of labels"
+            )
+        read = labels.from_ranges(run.spark, ranges)
+    else:
+        read = labels.read_labels(run.spark, file)
+    labelled, _ = labels.join_labels(frames, read)
+    return [
+        (row["video"], row["timestamp_s"], row["label"])
+        for row in labelled.select("video", "timestamp_s", "label").collect()
+    ]
+
+
+def _labelled_odds(
+    plan: Plan,
+    its: Any,
+    runs: DataFrame,
+    backgrounds: Mapping[str, Background],
+    labelled: Sequence[tuple[str, float, float]],
+) -> tuple[list[float], list[float]]:
+    """A class's log-odds of labelled frames, and their labels."""
+    label_at = {(video, time_s): label for video, time_s, label in labelled}
+    videos = sorted({video for video, _, _ in labelled})
+    odds: list[float] = []
+    truth: list[float] = []
+    for row in runs.where(F.col("video").isin(videos)).collect():
+        video = joined(row["video"], [run_arrays(row["times_s"], row["similarities"])], None)
+        of_prompts = plan.log_odds(video.similarities, backgrounds.get(camera(video.uri)), its)
+        values = plan.class_log_odds(of_prompts, its)
+        for time_s, value in zip(video.times_s.tolist(), values.tolist(), strict=True):
+            if (video.uri, time_s) in label_at:
+                odds.append(value)
+                truth.append(label_at[video.uri, time_s])
+    return odds, truth

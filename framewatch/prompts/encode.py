@@ -1,0 +1,124 @@
+"""Prompts that are no frames of the run: texts, and pictures in files, by the network of the features."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from framewatch import storage
+from framewatch.errors import InputError, WeightsError
+from framewatch.featurizer import conversion
+from framewatch.featurizer.engines import make_predict_fn
+from framewatch.featurizer.models import MODELS
+from framewatch.featurizer.spec import FeatureSpec
+from framewatch.featurizer.texts import TextEncoder, load_text_encoder
+from framewatch.featurizer.transformer import DeepImageFeaturizer
+from framewatch.images import decode_image, resize
+
+# What `weights` may be called without being a file.
+_NAMES = ("imagenet", "nsfwjs", "openai")
+
+
+class Encoder:
+    """Turns pictures and texts into features as those of a run. Loads nothing before it is asked."""
+
+    def __init__(self, identity: Mapping[str, str], *, weights: str) -> None:
+        """Keeps what is needed to find the network.
+
+        Args:
+            identity: what the features' column metadata says of them.
+            weights: where the network's file or directory is, if the metadata's name does not tell.
+        """
+        self._identity = dict(identity)
+        self._weights = weights
+
+    @property
+    def knows_texts(self) -> bool:
+        """Whether the features are of a CLIP."""
+        model = MODELS.get(self._identity.get("model", ""))
+        return model is not None and model.is_clip
+
+    def pictures(self, files: Sequence[str]) -> np.ndarray:
+        """Features of pictures in files, JPEG, PNG or others that OpenCV reads: (files, length) float32.
+
+        Raises:
+            InputError: a file is not there or no picture.
+            WeightsError: the network is not here.
+        """
+        images = [_read_picture(file) for file in files]
+        spec = self._spec
+        predict_fn = make_predict_fn(spec)
+        size = predict_fn.input_size
+        return predict_fn.run(np.stack([resize(image, size, method=spec.resize) for image in images]))
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Features of texts: (texts, length) float32.
+
+        Raises:
+            InputError: the features are not of a CLIP.
+            WeightsError: the network is not here.
+        """
+        self.require_texts(texts[0])
+        return self._text_encoder.encode(texts)
+
+    def require_texts(self, text: str) -> None:
+        """Checks that a text can be compared with the features.
+
+        Raises:
+            InputError: they are not of a CLIP.
+        """
+        if not self.knows_texts:
+            raise InputError(
+                f"text prompt '{text}' needs features of a CLIP, and these are of "
+                f"{self._identity.get('model')}: describe it by example frames, or featurize with "
+                "featurizer.model=CLIP-ViT-B-32 to another output"
+            )
+
+    @property
+    def logit_scale(self) -> float:
+        """What CLIP multiplies cosines with before a softmax."""
+        return self._text_encoder.settings.logit_scale
+
+    @functools.cached_property
+    def _text_encoder(self) -> TextEncoder:
+        return load_text_encoder(str(conversion.text_path(self._spec.network)))
+
+    @functools.cached_property
+    def _spec(self) -> FeatureSpec:
+        its = self._identity
+        name = its["weights"] if its["weights"] in _NAMES else self._weights
+        featurizer = DeepImageFeaturizer(
+            inputCol="content",
+            outputCol="features",
+            modelName=its["model"],
+            weights=name,
+            pooling=its["pooling"],  # type: ignore[arg-type]  # written by ourselves
+            precision=its["precision"] if its["precision"] != "int8" else "auto",
+        )
+        spec = featurizer.feature_spec()
+        if spec.network.weights.sha256 != its["weights_sha256"]:
+            raise WeightsError(
+                f"the features were made with weights '{its['weights']}' of SHA-256 {its['weights_sha256']}, "
+                f"and {spec.network.weights.path} is another file: give that one, featurizer.weights=FILE"
+            )
+        return FeatureSpec(
+            spec.network,
+            its["resize"],  # type: ignore[arg-type]  # written by ourselves
+            spec.engine,
+            spec.precision,
+            spec.num_threads,
+            spec.converted,
+        )
+
+
+def _read_picture(file: str) -> np.ndarray:
+    files, path = storage.filesystem(file)
+    try:
+        with files.open(path, "rb") as opened:
+            image = decode_image(opened.read())
+    except OSError as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"image '{file}' cannot be read ({reason}): give the path of a picture") from error
+    if image is None:
+        raise InputError(f"image '{file}' is no picture that OpenCV reads: give a JPEG or PNG file")
+    return image

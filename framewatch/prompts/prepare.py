@@ -1,0 +1,105 @@
+"""A request made ready: every prompt as a column that features are multiplied with. No Spark in here."""
+
+import numpy as np
+
+from framewatch.prompts.encode import Encoder
+from framewatch.prompts.files import FeatureFiles
+from framewatch.prompts.lookup import read_background, read_examples
+from framewatch.prompts.request import Prompt, Request
+from framewatch.prompts.runs import unit
+from framewatch.prompts.scoring import ClassColumns, Plan
+
+# Frames that show what is usual; more change little, and a Gram matrix of them is computed.
+_BACKGROUND_FRAMES = 1000
+# Times the mean variance, added to each direction's: what few frames say of two thousand directions is mostly
+# noise. Of 0.3 to 100, this told apart best what happens in the drawn clips (docs/prompts.md).
+_SHRINKAGE = 10.0
+
+
+def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Plan:
+    """Finds every prompt's features.
+
+    Args:
+        request: what is asked for.
+        features: of the run.
+        encoder: for pictures and texts.
+
+    Raises:
+        InputError: a prompt cannot be used; names it.
+    """
+    vectors = _texts(request, encoder)
+    pictured = _of_kind(request, "example") + _of_kind(request, "image")
+    if pictured:
+        shown = _examples(pictured, features) | _images(pictured, encoder)
+        background = read_background(features, most=_BACKGROUND_FRAMES)
+        whitened = whiten(np.stack(list(shown.values())), background)
+        vectors |= dict(zip(shown, whitened, strict=True))
+    place = {prompt: number for number, prompt in enumerate(vectors)}
+    classes = tuple(
+        ClassColumns(
+            it,
+            tuple(place[prompt] for prompt in it.prompts),
+            tuple(place[text] for text in it.negatives) if _has_text(it.prompts) else (),
+        )
+        for it in request.classes
+    )
+    columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
+    return Plan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
+
+
+def _has_text(prompts: tuple[Prompt, ...]) -> bool:
+    return any(prompt.kind == "text" for prompt in prompts)
+
+
+def _of_kind(request: Request, kind: str) -> list[Prompt]:
+    """The prompts of one kind, each once."""
+    return list(dict.fromkeys(it for its in request.classes for it in its.prompts if it.kind == kind))
+
+
+def _texts(request: Request, encoder: Encoder) -> dict[Prompt, np.ndarray]:
+    wanted = _of_kind(request, "text")
+    if not wanted:
+        return {}
+    negatives = [it for its in request.classes if _has_text(its.prompts) for it in its.negatives]
+    texts = list(dict.fromkeys([*wanted, *negatives]))
+    return dict(zip(texts, encoder.texts([it.value for it in texts]), strict=True))
+
+
+def _examples(pictured: list[Prompt], features: FeatureFiles) -> dict[Prompt, np.ndarray]:
+    examples = [prompt for prompt in pictured if prompt.kind == "example"]
+    found = read_examples(features, [prompt.value for prompt in examples])
+    return {prompt: found[prompt.value] for prompt in examples}
+
+
+def _images(pictured: list[Prompt], encoder: Encoder) -> dict[Prompt, np.ndarray]:
+    images = [prompt for prompt in pictured if prompt.kind == "image"]
+    if not images:
+        return {}
+    return dict(zip(images, encoder.pictures([prompt.value for prompt in images]), strict=True))
+
+
+def whiten(examples: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """What frames are multiplied with to tell how much they have of an example that the background has not.
+
+    Linear discriminants of one example each against all that is usual: Hariharan, Malik and Ramanan 2012,
+    "Discriminative decorrelation for clustering and classification".
+
+    Args:
+        examples: (examples, length).
+        background: (frames, length); none is a background of no shape, and leaves cosines.
+
+    Returns:
+        (examples, length) float32, scaled so that the background's products deviate by 1.
+    """
+    wanted = unit(examples.astype(float))
+    if len(background) < 2:
+        return wanted.astype(np.float32)
+    usual = unit(background.astype(float))
+    mean = usual.mean(axis=0)
+    usual, wanted = usual - mean, wanted - mean
+    gram = usual @ usual.T
+    ridge = max(_SHRINKAGE * float(np.trace(gram)) / len(gram), 1e-9)
+    # By Woodbury's identity it is a matter of the frames, fewer than the directions.
+    inner = np.linalg.solve(gram + ridge * np.eye(len(gram)), usual @ wanted.T)
+    columns = wanted.T - usual.T @ inner
+    return (columns / np.maximum((usual @ columns).std(axis=0), 1e-9)).T.astype(np.float32)

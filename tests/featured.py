@@ -1,0 +1,98 @@
+"""Outputs with features and no pictures: `videos` and `features` of made-up numbers."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import cloudpickle
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+
+from framewatch.schema import FEATURES, METADATA_KEY, VIDEOS
+from framewatch.tables import Tables
+
+IDENTITY = {
+    "model": "InceptionV3", "weights": "none.h5", "weights_sha256": "0" * 64, "pooling": "avg",
+    "resize": "area", "engine": "openvino", "precision": "float32",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Features of videos of equal length, a frame a second, made up on the workers.
+
+    Attributes:
+        videos: URIs.
+        num_frames: of each.
+        length: of a vector.
+        marks: (video, first, stop, direction): these frames have so much more of one of some directions.
+    """
+
+    videos: tuple[str, ...]
+    num_frames: int
+    length: int
+    marks: tuple[tuple[int, int, int, int], ...] = ()
+
+    def vectors(self, video: int) -> np.ndarray:
+        """(frames, length) float32: positive, as after a rectifier; what the video looks like, and noise."""
+        rng = np.random.default_rng(video)
+        scene = np.random.default_rng(video // 10 + 1000).random(self.length, np.float32)
+        found = scene + 0.4 * rng.random((self.num_frames, self.length), np.float32)
+        for number, first, stop, direction in self.marks:
+            if number == video:
+                bump = np.random.default_rng(direction + 10_000).random(self.length, np.float32)
+                found[first:stop] += 0.25 * bump
+        return found
+
+    def origin(self, video: int, frame: int) -> str:
+        return f"images/{Path(self.videos[video]).stem}frame{frame:04d}.jpg"
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for video in batch["id"].to_pylist():
+                numbers = np.arange(self.num_frames, dtype=np.int32)
+                offsets = np.arange(self.num_frames + 1, dtype=np.int32) * self.length
+                values = pa.ListArray.from_arrays(pa.array(offsets), pa.array(self.vectors(video).ravel()))
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array([self.origin(video, n) for n in numbers]),
+                        pa.array([self.videos[video]] * self.num_frames),
+                        pa.array(numbers),
+                        pa.array(numbers.astype(float)),
+                        values,
+                    ],
+                    names=["origin", "video", "frame_index", "timestamp_s", "features"],
+                )
+
+
+def write_features(
+    spark: SparkSession, output: Path, frames: Frames, identity: dict[str, Any] = IDENTITY
+) -> Tables:
+    """Writes `videos` and `features` of one batch."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
+    tables = Tables(spark, str(output))
+    ledger = [
+        {
+            "video": video, "status": "ok", "duration_s": float(frames.num_frames),
+            "num_frames": frames.num_frames, "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "batch": 0,
+        }
+        for video in frames.videos
+    ]  # fmt: skip
+    tables.write_batch(spark.createDataFrame(ledger, VIDEOS).coalesce(1), "videos", 0)
+    ids = spark.range(0, len(frames.videos), 1, min(len(frames.videos), 64))
+    made = ids.mapInArrow(
+        frames, "origin string, video string, frame_index int, timestamp_s double, features array<float>"
+    )
+    made = made.withColumn("features", array_to_vector("features"))
+    made = made.withMetadata("features", {METADATA_KEY: identity})
+    made = made.select(*[name for name in FEATURES.names if name != "batch"])
+    # In files of 64 frames, as `featurize` has them.
+    num_files = max(1, len(frames.videos) * frames.num_frames // 64)
+    made = made.repartitionByRange(num_files, "video", "frame_index")
+    tables.write_batch(made.sortWithinPartitions("video", "frame_index"), "features", 0)
+    return tables
