@@ -145,7 +145,7 @@ def main() -> int:
             pipeline.classify(run, request, source=source)
             on_spark.append(time.perf_counter() - started)
             started = time.perf_counter()
-            columns = prepare(request, features, Encoder({}, weights="")).columns
+            columns = prepare(request, features, Encoder({}, model="", weights="")).columns
             wanted = by_numpy(output, request, columns)
             in_numpy.append(time.perf_counter() - started)
         most = apart(output, wanted)

@@ -117,9 +117,21 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; overrides may stand anywhere, where argparse takes positional ones in one place only."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(arguments)
+    wrong = [it for it in rest if it.startswith("-") or "=" not in it or "overrides" not in args]
+    if wrong:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
-    args = _parser().parse_args(arguments)
+    args = _parsed(arguments)
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
     others |= {"review": _review, "report": _report}
     others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}

@@ -76,15 +76,7 @@ def add_ask(verbs: Any) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-    parser.add_argument(
-        "-s",
-        "--set",
-        action="append",
-        default=[],
-        metavar="key=value",
-        dest="overrides",
-        help="such as classes.gap_s=3; docs/configuration.md lists the keys",
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classes.gap_s=3")
 
 
 def classify(args: argparse.Namespace) -> None:

@@ -30,13 +30,15 @@ class Frames:
         videos: URIs.
         num_frames: of each.
         length: of a vector.
-        marks: (video, first, stop, direction): these frames have so much more of one of some directions.
+        marks: (video, first, stop, direction): these frames have more of one of some directions.
+        strength: how much more.
     """
 
     videos: tuple[str, ...]
     num_frames: int
     length: int
     marks: tuple[tuple[int, int, int, int], ...] = ()
+    strength: float = 0.25
 
     def vectors(self, video: int) -> np.ndarray:
         """(frames, length) float32: positive, as after a rectifier; what the video looks like, and noise."""
@@ -46,11 +48,12 @@ class Frames:
         for number, first, stop, direction in self.marks:
             if number == video:
                 bump = np.random.default_rng(direction + 10_000).random(self.length, np.float32)
-                found[first:stop] += 0.25 * bump
+                found[first:stop] += self.strength * bump
         return found
 
     def origin(self, video: int, frame: int) -> str:
-        return f"images/{Path(self.videos[video]).stem}frame{frame:04d}.jpg"
+        path = self.videos[video].removeprefix("file:").rpartition(".")[0]
+        return f"images{path}frame{frame:04d}.jpg"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:

@@ -126,7 +126,8 @@ class _Search:
     @staticmethod
     def begin(run: Run, request: Request, *, video: str | None = None) -> "_Search":
         features = FeatureFiles.of(run.config.output)
-        encoder = Encoder(features.identity(), weights=run.config.featurizer.weights)
+        its = run.config.featurizer
+        encoder = Encoder(features.identity(), model=its.model, weights=its.weights)
         plan = prepare(request, features, encoder)
         runs = run.tables.stage(compare(run.spark, features, plan), "runs")
         backgrounds = summarize(runs, plan)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from framewatch import storage
 from framewatch.errors import InputError, WeightsError
 from framewatch.featurizer import conversion
 from framewatch.featurizer.engines import make_predict_fn
-from framewatch.featurizer.models import MODELS
+from framewatch.featurizer.models import MODELS, is_model_file
 from framewatch.featurizer.spec import FeatureSpec
 from framewatch.featurizer.texts import TextEncoder, load_text_encoder
 from framewatch.featurizer.transformer import DeepImageFeaturizer
@@ -22,15 +23,16 @@ _NAMES = ("imagenet", "nsfwjs", "openai")
 class Encoder:
     """Turns pictures and texts into features as those of a run. Loads nothing before it is asked."""
 
-    def __init__(self, identity: Mapping[str, str], *, weights: str) -> None:
+    def __init__(self, identity: Mapping[str, str], *, model: str, weights: str) -> None:
         """Keeps what is needed to find the network.
 
         Args:
             identity: what the features' column metadata says of them.
+            model: where the network's file is, if they are of a whole Keras model.
             weights: where the network's file or directory is, if the metadata's name does not tell.
         """
         self._identity = dict(identity)
-        self._weights = weights
+        self._model, self._weights = model, weights
 
     @property
     def knows_texts(self) -> bool:
@@ -86,15 +88,19 @@ class Encoder:
     @functools.cached_property
     def _spec(self) -> FeatureSpec:
         its = self._identity
-        name = its["weights"] if its["weights"] in _NAMES else self._weights
         featurizer = DeepImageFeaturizer(
             inputCol="content",
             outputCol="features",
-            modelName=its["model"],
-            weights=name,
             pooling=its["pooling"],  # type: ignore[arg-type]  # written by ourselves
             precision=its["precision"] if its["precision"] != "int8" else "auto",
         )
+        if is_model_file(its["model"]):
+            featurizer.setParams(
+                modelName=self._model_file(), layer=its["layer"] or None, preprocessing=its["preprocessing"]
+            )
+        else:
+            weights = its["weights"] if its["weights"] in _NAMES else self._weights
+            featurizer.setParams(modelName=its["model"], weights=weights)
         spec = featurizer.feature_spec()
         if spec.network.weights.sha256 != its["weights_sha256"]:
             raise WeightsError(
@@ -109,6 +115,14 @@ class Encoder:
             spec.num_threads,
             spec.converted,
         )
+
+    def _model_file(self) -> str:
+        name = self._identity["model"]
+        if Path(self._model).name != name:
+            raise WeightsError(
+                f"the features were made with the model file {name}: say where it is, featurizer.model=FILE"
+            )
+        return self._model
 
 
 def _read_picture(file: str) -> np.ndarray:
