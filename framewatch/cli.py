@@ -1,6 +1,7 @@
 """`framewatch VERB`: the same verbs as the jobs."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -143,6 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if args.debug:
             raise

@@ -75,8 +75,23 @@ def _thing(tokens: list[_Token], question: str, period_s: float) -> tuple[str, l
         return "select video, start_s, end_s\nfrom incidents", tokens[1:]
     if bare and name == "label":
         return _predicted(period_s), tokens[1:]
-    clips = f"select distinct video, start_s, end_s\nfrom class_clips\nwhere class = {sql_string(name)}"
-    return clips, tokens[1:]
+    return _clips(name), tokens[1:]
+
+
+def _clips(name: str) -> str:
+    """Of a class: where clips of several prompts overlap, one."""
+    in_order = "partition by video order by start_s, end_s rows between unbounded preceding and"
+    return f"""select video, min(start_s) as start_s, max(end_s) as end_s
+from (
+  select video, start_s, end_s, sum(begins) over ({in_order} current row) as number
+  from (
+    select video, start_s, end_s,
+      case when start_s <= max(end_s) over ({in_order} 1 preceding) then 0 else 1 end as begins
+    from class_clips
+    where class = {sql_string(name)}
+  ) clips
+) numbered
+group by video, number"""
 
 
 def _within(tokens: list[_Token], question: str) -> tuple[float, list[_Token]]:

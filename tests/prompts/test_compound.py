@@ -11,7 +11,8 @@ from framewatch.prompts.compound import compound_sql, sql_string
 
 CLIPS = [
     ("a", "left bag", "p", 10.0, 20.0, 90.0),
-    ("a", "left bag", "q", 10.0, 20.0, 80.0),
+    ("a", "left bag", "q", 10.0, 13.0, 80.0),
+    ("a", "left bag", "q", 12.0, 18.0, 80.0),
     ("a", "walking", "w", 25.0, 30.0, 80.0),
     ("a", "walking", "w", 70.0, 75.0, 80.0),
     ("b", "left bag", "p", 5.0, 9.0, 90.0),
