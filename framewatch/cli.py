@@ -239,6 +239,9 @@ def _review(args: argparse.Namespace) -> None:
         reviewer=args.reviewer,
         lead_s=its.lead_s,
         cache_mb=its.cache_mb,
+        model=config.featurizer.model,
+        weights=config.featurizer.weights,
+        gap_s=config.classes.gap_s,
     )
     serve(args.output, settings=settings, loop=loop, say=tell)
 

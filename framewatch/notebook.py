@@ -7,9 +7,11 @@ run.extract()
 run.table("frames").show()
 """
 
+import dataclasses
 import os
 import shlex
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from pyspark.sql import functions as F
 from framewatch import pipeline, progress, views
 from framewatch.config import Config, load_config
 from framewatch.errors import InputError
+from framewatch.prompts.request import parse_request
 from framewatch.samples import draw_samples
 from framewatch.session import get_spark
 from framewatch.show import notebook_names
@@ -46,6 +49,8 @@ _OUTPUT = "out/notebooks"
 _DATABRICKS_OUTPUT = "/Volumes/main/framewatch/data/notebooks"
 # Those without pictures and vectors, which the views are made of.
 _NARROW = ("predictions", "incidents", "videos")
+# Those that a ranking does without.
+_OF_CLASSIFY = ("classifications", "class_clips")
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,33 @@ class NotebookRun:
         """`features` and the classifier -> `predictions`, `incidents` and the report."""
         self._call("rank")
 
+    def classify_by_examples(
+        self,
+        examples: Mapping[str, Sequence[str]],
+        *,
+        threshold: float = 75.0,
+        min_duration_ratio: float = 0.5,
+    ) -> None:
+        """`features` and frames that show a class -> `classifications` and `class_clips`.
+
+        Args:
+            examples: by class, names of frames, such as `Fight1frame0012.jpg`.
+            threshold: a frame matches at this score, 0 to 100, or above.
+            min_duration_ratio: a video is given a class where its clips cover this share of it.
+
+        Raises:
+            InputError: a frame is not there, or has no features.
+        """
+        classes = [
+            {"name": name, "prompts": [{"example": frame} for frame in frames]}
+            for name, frames in examples.items()
+        ]
+        source = {"classes": classes, "threshold": threshold}
+        settings = dataclasses.replace(self.config.classes, min_duration_ratio=min_duration_ratio)
+        config = dataclasses.replace(self.config, classes=settings)
+        with pipeline.start(config, "classify") as run:
+            pipeline.classify(run, parse_request(source), source=source)
+
     def table(self, name: str) -> DataFrame:
         """A table of the output; of `videos`, `frames` and `features`, the rows that count.
 
@@ -102,7 +134,8 @@ class NotebookRun:
             InputError: nothing has been ranked yet.
         """
         for name in TABLES:
-            self.table(name).createOrReplaceTempView(name)
+            if name not in _OF_CLASSIFY or self._tables().exists(name):
+                self.table(name).createOrReplaceTempView(name)
         for name, select in views.selects({name: name for name in _NARROW}).items():
             self.spark.sql(select).createOrReplaceTempView(name)
         return self.spark

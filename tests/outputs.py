@@ -143,18 +143,24 @@ def make_output(output: Path, clocks: list[Path]) -> Path:
     uris = [f"file:{path}" for path in clocks]
     incidents = [(0, 5, 8, 6), (1, 12, 14, 13), (2, 5, 7, 5)]
     write_output(output, uris, prob2, features, incidents=incidents, labelled=labelled)
-    contents = []
+    rows = []
     for video in range(3):
         for second in range(20):
             _, data = cv2.imencode(".jpg", np.full((120, 160, 3), brightness(second), np.uint8))
-            contents.append((f"images/{clocks[video].stem}frame{second:04d}.jpg", data.tobytes()))
-    contents.sort()
-    frames = output / "frames" / "batch=0"
-    frames.mkdir(parents=True)
-    table = pa.table(
-        {"origin": [origin for origin, _ in contents], "content": [data for _, data in contents]}
+            origin = f"images/{clocks[video].stem}frame{second:04d}.jpg"
+            looks = np.cos(np.arange(LENGTH) * second / 19) + 0.1 * features[video, second]
+            rows.append((origin, uris[video], float(second), data.tobytes(), looks))
+    rows.sort()
+    for name in ("frames", "features"):
+        (output / name / "batch=0").mkdir(parents=True)
+    origins, videos, seconds, contents, looks = zip(*rows, strict=True)
+    common = {"origin": origins, "video": videos, "timestamp_s": seconds}
+    table = pa.table({**common, "content": contents})
+    pq.write_table(table, output / "frames" / "batch=0" / "part-0.parquet", row_group_size=13)
+    vectors = pa.StructArray.from_arrays([pa.array([it.tolist() for it in looks])], names=["values"])
+    pq.write_table(
+        pa.table({**common, "features": vectors}), output / "features" / "batch=0" / "part-0.parquet"
     )
-    pq.write_table(table, frames / "part-0.parquet", row_group_size=13)
     return output
 
 

@@ -31,7 +31,11 @@ from framewatch.pipeline.lock import alone
 from framewatch.show import show_frames, show_video
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ["01_prepare_frames", "02_train_and_rank", "03_review_in_sql", "04_featurizer_migration"]
+NAMES = [
+    "01_prepare_frames", "02_train_and_rank", "03_review_in_sql", "04_featurizer_migration",
+    "05_classify_by_prompts",
+]  # fmt: skip
+EXAMPLES = {"Hall": ["Box0frame0001.jpg"], "Box": ["Box0frame0004.jpg", "Box1frame0004.jpg"]}
 LOGIC = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While, ast.If, ast.IfExp,
     ast.With, ast.Try, ast.Match, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
@@ -142,7 +146,7 @@ def prepare(book: Any, settings: str) -> None:
     for cell in code_cells(book):
         cell.outputs, cell.execution_count = [], None
     defaults = next(k for k, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", []))
-    own = f"settings = {settings!r}\nnum_frames = 8"
+    own = f"settings = {settings!r}\nnum_frames = 8\nexamples = {EXAMPLES!r}\nthreshold = 15"
     book.cells.insert(defaults + 1, nbformat.v4.new_code_cell(own))
     book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
 
@@ -188,6 +192,16 @@ def test_04_tells_both_lengths_and_speeds(executed: dict[str, Any]) -> None:
     assert len(speeds) == 2 and min(speeds) > 0
 
 
+def test_05_tells_classes_and_plays_the_best_clip(executed: dict[str, Any], tmp_path: Path) -> None:
+    book = executed["05_classify_by_prompts"]
+    assert "3 prompts of 2 classes over 24 frames" in text_of(book)
+    answers = [output.data["text/html"] for output in outputs(book) if output.output_type == "execute_result"]
+    assert "<td>Box9.mp4</td>" in answers[0] and re.search(r"<td>(Box|Hall)</td>", answers[0])
+    ((clip, from_s),) = clips_in(html_of(book), tmp_path)
+    require_playable(clip, from_s=from_s, length_s=5)
+    assert "Box and incident" in text_of(book)
+
+
 # Stored
 
 
@@ -196,7 +210,7 @@ def stored(request: pytest.FixtureRequest) -> Any:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_there_are_four_and_they_are_small() -> None:
+def test_there_are_five_and_they_are_small() -> None:
     assert [path.stem for path in PATHS] == NAMES
     sizes = [path.stat().st_size for path in PATHS]
     assert max(sizes) < 200_000 and sum(sizes) < 600_000

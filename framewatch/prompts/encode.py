@@ -13,7 +13,6 @@ from framewatch.featurizer.engines import make_predict_fn
 from framewatch.featurizer.models import MODELS, is_model_file
 from framewatch.featurizer.spec import FeatureSpec
 from framewatch.featurizer.texts import TextEncoder, load_text_encoder
-from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.images import decode_image, resize
 
 # What `weights` may be called without being a file.
@@ -87,6 +86,9 @@ class Encoder:
 
     @functools.cached_property
     def _spec(self) -> FeatureSpec:
+        # PySpark comes with it, which the review page does without until then.
+        from framewatch.featurizer.transformer import DeepImageFeaturizer
+
         its = self._identity
         featurizer = DeepImageFeaturizer(
             inputCol="content",

@@ -13,6 +13,8 @@ from werkzeug.exceptions import HTTPException
 
 from framewatch.errors import FramewatchError, InputError
 from framewatch.pictures import Pictures
+from framewatch.review.class_routes import class_routes
+from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import LONGEST_S, BusyError, ClipCache, clip_range
 from framewatch.review.desk import Desk
 from framewatch.review.export import labels_csv
@@ -30,17 +32,21 @@ _THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640
 class Page:
     """What the requests need, of one ranking; another ranking is another page."""
 
-    def __init__(self, desk: Desk, clips: ClipCache, *, lead_s: float, reviewer: str) -> None:
+    def __init__(
+        self, desk: Desk, clips: ClipCache, finder: ClassFinder, *, lead_s: float, reviewer: str
+    ) -> None:
         """Gathers it.
 
         Args:
             desk: moments and verdicts.
             clips: of them.
+            finder: of classes by prompts.
             lead_s: seconds to play before a moment's peak.
             reviewer: the name that the page proposes.
         """
         self.desk, self.clips, self.lead_s, self.reviewer = desk, clips, lead_s, reviewer
         self.pictures = Pictures(desk.results)
+        self.finder = finder
         self.timelines = Timelines(desk)
         self._modified = {row["video"]: str(row["modified_at"]) for row in desk.results.videos()}
 
@@ -121,7 +127,8 @@ class Current:
             old = self.page
             if old.desk.is_outdated:
                 desk = Desk(old.desk.results.output, old.desk.settings)
-                self.page = Page(desk, old.clips, lead_s=old.lead_s, reviewer=old.reviewer)
+                finder = old.finder.on(desk.results)
+                self.page = Page(desk, old.clips, finder, lead_s=old.lead_s, reviewer=old.reviewer)
             page = self.page
         page.desk.refresh()
         return page
@@ -142,6 +149,8 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
     _add_queue(app, current)
     _add_media(app, current)
     _add_verdicts(app, current)
+    finder, pictures = (lambda: current.page.finder), (lambda: current.page.pictures)
+    app.register_blueprint(class_routes(finder, pictures, page.clips, csrf=csrf, version=_version()))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
@@ -159,8 +168,6 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
 
 
 def _add_page(app: Flask, current: Current, csrf: str) -> None:
-    version = str(max(int(path.stat().st_mtime) for path in _static().iterdir()))
-
     @app.get("/")
     def index() -> str:
         page = current.page
@@ -171,7 +178,7 @@ def _add_page(app: Flask, current: Current, csrf: str) -> None:
             reviewer=page.reviewer,
             output=page.desk.results.output,
             videos=sorted(set(names))[:1000],
-            version=version,
+            version=_version(),
         )
 
     @app.get("/api/status")
@@ -181,8 +188,10 @@ def _add_page(app: Flask, current: Current, csrf: str) -> None:
         return jsonify(page.status())
 
 
-def _static() -> Path:
-    return Path(str(files("framewatch.review") / "static"))
+def _version() -> str:
+    """Another one whenever a static file is, so that no browser keeps an old one."""
+    files_there = Path(str(files("framewatch.review") / "static")).iterdir()
+    return str(max(int(path.stat().st_mtime) for path in files_there))
 
 
 def _add_queue(app: Flask, current: Current) -> None:

@@ -16,6 +16,7 @@ from waitress import wasyncore
 from framewatch.errors import InputError
 from framewatch.featurizer.weights import cache_directory
 from framewatch.review.app import Page, create_app
+from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import ClipCache
 from framewatch.review.desk import Desk
 from framewatch.review.guard import is_loopback
@@ -35,6 +36,9 @@ class ServeSettings:
         reviewer: the name that the page proposes; by default the user's.
         lead_s: seconds to play before a moment's peak.
         cache_mb: most of the disk that clips may take.
+        model: of pictures and texts as prompts, the network's file where the features do not tell.
+        weights: its weights, likewise.
+        gap_s: seconds without a matching frame that a clip of a class may span.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +47,9 @@ class ServeSettings:
     reviewer: str | None = None
     lead_s: float = 3.0
     cache_mb: int = 2000
+    model: str = "InceptionV3"
+    weights: str = "imagenet"
+    gap_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
         token = secrets.token_urlsafe(16)
     desk = Desk(output, loop)
     clips = ClipCache(cache_directory() / "clips", most_bytes=settings.cache_mb << 20)
-    page = Page(desk, clips, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
+    finder = ClassFinder(desk.results, settings.model, settings.weights, settings.gap_s)
+    page = Page(desk, clips, finder, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
         server = waitress.create_server(

@@ -254,3 +254,38 @@ def test_the_report_needs_no_network(browser: Any, output: Path) -> None:
         assert opened.locator("svg.timeline").count() == 3
         assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
         opened.close()
+
+
+def test_classes_from_picked_frames_to_clips(page: Any, server: str) -> None:
+    """Two classes by clicks, the videos that have them, a clip that plays, and what a reload keeps."""
+    page.click("nav a:has-text('Classes')")
+    page.wait_for_selector("#classes .name")
+    for number, (name, second) in enumerate((("dark", 2), ("bright", 17))):
+        if number:
+            page.click("#add")
+        mine = f"#classes > li:nth-child({number + 1})"
+        page.fill(f"{mine} .name", name)
+        page.click(f"{mine} .pick")
+        for video in ("0", "1"):
+            page.select_option("#source", video)
+            until(page, f"$('frames').querySelector('img')?.src.includes('frames/{video}/')")
+            page.click(f"#frames button:nth-child({second + 1})")
+            page.wait_for_selector("#frames button.chosen")
+        assert page.locator(f"{mine} .prompts li").count() == 2
+    page.fill("#threshold", "60")
+    page.fill("#ratio", "0")
+    page.click("#run")
+    page.wait_for_selector("#found li.current")
+    assert page.locator("#found > li").count() == 3
+    assert page.locator("#found > li:first-child .scored").count() == 2
+    assert "3 videos with a class" in page.inner_text("#told")
+    until(page, "view.data !== null && $('video').readyState >= 3")
+    page.click("#clips button:has-text('bright')")
+    until(page, "$('video').readyState >= 3 && state.clip.start_s > 10")
+    assert abs(shade(page) - brightness(17)) < 40
+    assert page.get_attribute("#json", "href").endswith("/classifications.json")
+    page.reload()
+    page.wait_for_selector("#classes .name")
+    assert [it.input_value() for it in page.locator("#classes .name").all()] == ["dark", "bright"]
+    page.click("#classes > li:first-child .remove")
+    assert page.locator("#classes > li").count() == 1

@@ -1,0 +1,127 @@
+"""The Classes page's requests: define classes, run, look at what was found."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template, request, send_file
+
+from framewatch.errors import InputError
+from framewatch.pictures import Pictures
+from framewatch.review.classes import ClassFinder
+from framewatch.review.clips import LONGEST_S, ClipCache
+from framewatch.review.filters import number
+from framewatch.storage import basename
+
+_THUMBNAIL_WIDTH = 192
+
+
+Finder = Callable[[], ClassFinder]
+
+
+def class_routes(
+    finder: Finder, pictures: Callable[[], Pictures], clips: ClipCache, *, csrf: str, version: str
+) -> Blueprint:
+    """The routes below `/classes`.
+
+    Args:
+        finder: gives who answers; after another ranking it is another.
+        pictures: gives the pictures of frames, likewise.
+        clips: of any video of the ledger.
+        csrf: the token of the page's POSTs.
+        version: of the static files.
+    """
+    routes = Blueprint("classes", __name__, url_prefix="/classes")
+    _add_page(routes, finder, csrf, version)
+    _add_answers(routes, finder)
+    _add_frames(routes, finder, pictures)
+    _add_clips(routes, finder, clips)
+    return routes
+
+
+def _add_page(routes: Blueprint, finder: Finder, csrf: str, version: str) -> None:
+    @routes.get("/")
+    def page() -> str:
+        its = finder()
+        videos = [{"number": n, "name": basename(uri), "uri": uri} for n, uri in enumerate(its.videos)]
+        return render_template(
+            "classes.html",
+            csrf=csrf,
+            output=its.results.output,
+            videos=videos[:2000],
+            version=version,
+            texts=its.knows_texts,
+        )
+
+
+def _add_answers(routes: Blueprint, finder: Finder) -> None:
+    @routes.post("/run")
+    def run() -> Response:
+        said = request.get_json(silent=True)
+        if not isinstance(said, dict):
+            raise InputError("the request holds no JSON object: send what the page sends")
+        ratio = said.get("min_duration_ratio", 0.5)
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float):
+            raise InputError(f"min_duration_ratio={json.dumps(ratio)} is not valid: give a share, 0 to 1")
+        return jsonify(finder().run(said.get("request"), min_duration_ratio=float(ratio)).page(0))
+
+    @routes.get("/<name>/videos")
+    def videos(name: str) -> Response:
+        return jsonify(finder().get(name).page(_offset()))
+
+    @routes.get("/<name>/clips/<int:video>")
+    def more(name: str, video: int) -> Response:
+        return jsonify(finder().get(name).clips(video, request.args.get("class", ""), _offset()))
+
+    @routes.get("/<name>/timeline/<int:video>")
+    def timeline(name: str, video: int) -> Response:
+        return jsonify(finder().get(name).timeline(video))
+
+    @routes.get("/<name>/classifications.json")
+    def as_json(name: str) -> Response:
+        text = json.dumps(finder().get(name).as_json(), indent=2, ensure_ascii=False)
+        return _download(text, "application/json", "classifications.json")
+
+    @routes.get("/<name>/clips.csv")
+    def as_csv(name: str) -> Response:
+        return _download(finder().get(name).as_csv(), "text/csv", "class_clips.csv")
+
+
+def _download(text: str, mimetype: str, name: str) -> Response:
+    answer = Response(text, mimetype=mimetype)
+    answer.headers["Content-Disposition"] = f"attachment; filename={name}"
+    return answer
+
+
+def _add_frames(routes: Blueprint, finder: Finder, pictures: Callable[[], Pictures]) -> None:
+    @routes.get("/frames/<int:video>")
+    def frames(video: int) -> Response:
+        its: list[dict[str, Any]] = [
+            {"second": time_s, "origin": origin} for origin, time_s in finder().frames(video)
+        ]
+        return jsonify(frames=its)
+
+    @routes.get("/frames/<int:video>/<int:place>.jpg")
+    def picture(video: int, place: int) -> Response:
+        its = finder().frames(video)
+        if place >= len(its):
+            raise InputError(f"there is no frame {place}: the video has {len(its)}")
+        data = pictures().thumbnail(its[place][0], _THUMBNAIL_WIDTH)
+        if data is None:
+            raise InputError("the frames table has no picture of this frame")
+        return send_file(io.BytesIO(data), mimetype="image/jpeg", max_age=3600)
+
+
+def _add_clips(routes: Blueprint, finder: Finder, clips: ClipCache) -> None:
+    @routes.get("/<name>/play/<int:video>/<float:begin>-<float:end>.mp4")
+    def play(name: str, video: int, begin: float, end: float) -> Response:
+        if not 0 <= begin < end or end - begin > LONGEST_S + 1:
+            raise InputError(f"[{begin}, {end}) is no clip: give seconds, at most {LONGEST_S:g} of them")
+        uri = finder().get(name).video(video).video
+        path = clips.get(uri, finder().modified[uri], begin, end)
+        return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)
+
+
+def _offset() -> int:
+    return max(0, int(number(request.args, "offset") or 0))

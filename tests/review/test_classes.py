@@ -1,0 +1,107 @@
+"""Classes by prompts on the page, asked by HTTP; test_browser.py has a reviewer in a browser."""
+
+import csv
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import ROOT
+from outputs import brightness
+
+EXAMPLES = {"dark": 2, "bright": 17}
+
+
+def ask(address: str, path: str, body: Any = None) -> Any:
+    """The answer as JSON or text; an error's as its text."""
+    page = urllib.request.urlopen(address + "classes/", timeout=30).read().decode()
+    csrf = re.search(r'csrf" content="([^"]+)', page).group(1)
+    headers = {"Content-Type": "application/json", "X-CSRF-Token": csrf}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{address}classes/{path}", data, headers)
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        return json.load(error)["error"]
+    said = answer.read()
+    return json.loads(said) if answer.headers["Content-Type"].startswith("application/json") else said
+
+
+def example(server: str, video: int, second: int) -> dict[str, str]:
+    frames = ask(server, f"frames/{video}")["frames"]
+    assert frames[second]["second"] == second
+    return {"example": frames[second]["origin"]}
+
+
+def request_of(server: str) -> dict:
+    classes = [
+        {"name": name, "prompts": [example(server, video, second) for video in (0, 1)]}
+        for name, second in EXAMPLES.items()
+    ]
+    return {"classes": classes, "threshold": 60}
+
+
+def test_define_run_and_look(server: str, output: Path) -> None:
+    found = ask(server, "run", {"request": request_of(server), "min_duration_ratio": 0})
+    assert found["total"] == 3
+    video = found["videos"][0]
+    its = {it["name"]: it for it in video["classes"]}
+    assert its.keys() == {"dark", "bright"}
+    for name, second in EXAMPLES.items():
+        assert 0 < its[name]["score"] <= 100 and 0 < its[name]["duration_ratio"] < 1
+        clip = its[name]["clips"][0]
+        assert clip["start_s"] <= second < clip["end_s"]
+        prompts = [clip["prompt"] for clip in its[name]["clips"]]
+        assert len(set(prompts)) == len(prompts) <= 3
+        more = ask(server, f"{found['id']}/clips/0?class={name}")
+        assert more["total"] == its[name]["num_clips"] == len(more["clips"])
+    timeline = ask(server, f"{found['id']}/timeline/0")
+    assert timeline["duration_s"] == 20 and timeline["threshold"] == 60
+    curve = timeline["classes"]["dark"]
+    assert len(curve["times_s"]) == 20 and curve["scores"][2] > curve["scores"][12]
+    assert ask(server, f"{found['id']}/play/0/2.000-5.000.mp4")[4:8] == b"ftyp"
+    answer = ask(server, f"{found['id']}/classifications.json")
+    schema = json.loads((ROOT / "docs" / "classifications.schema.json").read_text())
+    jsonschema.validate(answer, schema)
+    rows = list(csv.DictReader(ask(server, f"{found['id']}/clips.csv").decode().splitlines()))
+    assert len(rows) == sum(len(it["clips"]) for video in answer["data"] for it in video["classes"])
+    assert {row["class"] for row in rows} == set(EXAMPLES)
+    few = ask(server, "run", {"request": request_of(server), "min_duration_ratio": 0.99})
+    assert few["total"] == 0
+
+
+def test_frames_to_pick_have_pictures(server: str) -> None:
+    assert ask(server, "frames/0/3.jpg")[:2] == b"\xff\xd8"
+    assert brightness(3) > brightness(2)
+    assert "there is no frame 99" in ask(server, "frames/0/99.jpg")
+    assert "there is no video 9" in ask(server, "frames/9")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ([], "holds no JSON object"),
+        ({"request": {"classes": []}}, "no classes are asked for"),
+        ({"request": {"classes": [{"name": "x", "prompts": ["words"]}]}}, "needs features of a CLIP"),
+        (
+            {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}]}]}},
+            "is no frame with features",
+        ),
+        ({"request": {}, "min_duration_ratio": "all"}, 'min_duration_ratio="all" is not valid'),
+        (
+            {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}], "labels": "verdicts"}]}},
+            "labels are read by",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(server: str, body: Any, told: str) -> None:
+    said = ask(server, "run", body)
+    assert told in said and "\n" not in said
+
+
+def test_an_answer_that_is_kept_no_more(server: str) -> None:
+    assert ask(server, "nothere/videos") == "this answer is kept no more: run the request again"
