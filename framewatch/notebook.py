@@ -174,7 +174,7 @@ def open_run(*, output: str = "", catalog: str = "", settings: str = "") -> Note
         conf=config.spark.conf,
     )
     # What the stages tell is text, and wrapped; rich would make each line a block of HTML that is cut off.
-    progress.console.is_jupyter = False
+    progress.console.is_jupyter = progress.stderr.is_jupyter = False
     if config.videos.train == [f"{_SAMPLES}/train"]:
         with progress.counted_progress("samples", "clips") as show:
             draw_samples(_SAMPLES, on_clip=lambda _, done, total: show(done, total))

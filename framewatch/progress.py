@@ -19,7 +19,7 @@ from rich.progress import (
 
 # Results go to stdout, progress and errors to stderr, so that either can be kept alone.
 console = Console(highlight=False)
-_stderr = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False)
 
 _POLL_S = 0.5
 _LINE_EVERY_S = 15.0
@@ -32,7 +32,7 @@ def tell(text: str) -> None:
 
 def tell_aside(text: str) -> None:
     """Prints one line on stderr: what is printed on stdout is for another program."""
-    _stderr.print(text, soft_wrap=True, markup=False)
+    stderr.print(text, soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], Non
     Yields:
         A function that takes how many `unit` are done, and how many there are.
     """
-    if _stderr.is_terminal:
+    if stderr.is_terminal:
         with _bar(unit) as progress:
             task = progress.add_task(stage, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
@@ -53,7 +53,7 @@ def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], Non
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + _LINE_EVERY_S
-            _stderr.print(f"{stage}: {done} of {total} {unit} done")
+            stderr.print(f"{stage}: {done} of {total} {unit} done")
 
     yield show
 
@@ -84,7 +84,7 @@ def _bar(unit: str) -> Progress:
         TextColumn(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=_stderr,
+        console=stderr,
         transient=True,
     )
 
