@@ -194,7 +194,6 @@ def test_04_tells_both_lengths_and_speeds(executed: dict[str, Any]) -> None:
 
 def test_05_tells_classes_and_plays_the_best_clip(executed: dict[str, Any], tmp_path: Path) -> None:
     book = executed["05_classify_by_prompts"]
-    assert "3 prompts of 2 classes over 24 frames" in text_of(book)
     answers = [output.data["text/html"] for output in outputs(book) if output.output_type == "execute_result"]
     assert "<td>Box9.mp4</td>" in answers[0] and re.search(r"<td>(Box|Hall)</td>", answers[0])
     ((clip, from_s),) = clips_in(html_of(book), tmp_path)

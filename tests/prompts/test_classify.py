@@ -119,7 +119,7 @@ def test_labels_and_verdicts_calibrate(output: Path, tmp_path: Path, capsys) -> 
     for thing, name in ((0, "bag"), (1, "fight")):
         for video in SHOWN[thing]:
             assert found[video, name].duration_ratio == pytest.approx(0.2, abs=0.03)
-            assert found[video, name].score > 75  # the better half of the frames shows it, nearly
+            assert 30 < found[video, name].score < 60  # 8 of the better 20 frames show it
     thresholds = json.loads((output / "classification.json").read_text())["thresholds"]
     assert thresholds.keys() == {"bag", "fight"} and all(5 < it < 95 for it in thresholds.values())
 
