@@ -60,7 +60,7 @@ $(VENV)/old-spark/.done: $(VENV)/.test
 
 $(VENV)/.demo: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql,review$(EXTRA_JAVA)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql,review,search$(EXTRA_JAVA)]'
 	@touch $@
 
 $(VENV)/.test: setup.py

@@ -14,6 +14,7 @@ from framewatch.errors import InputError
 from framewatch.schema import FEATURES, fields, require_columns
 
 _WEIGHT = "_weight"
+_ROWS_PER_TASK = 2000
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
         rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
-    return regression.fit(rows)
+    # Each of the fit's passes is a job, whose tasks cost more than what few rows take.
+    return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
 
 
 def identity(model: LogisticRegressionModel) -> str:
