@@ -162,6 +162,16 @@ def children(parent: int) -> list[int]:
     return found
 
 
+def executors(cluster: Cluster) -> list[int]:
+    """Those that run: a worker's other children are what its start script left, dead and unreaped."""
+    found = []
+    for pid in (pid for worker in cluster.workers for pid in children(worker)):
+        with contextlib.suppress(OSError):
+            if b"CoarseGrainedExecutorBackend" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def peak_kb(process: subprocess.Popen) -> int:
     """Most memory that the driver's Python has used so far."""
     family = [process.pid]
@@ -210,7 +220,7 @@ def test_a_submitted_job_with_killed_executors(spark, cluster, shipped, argument
         most_kb = max(most_kb, peak_kb(process))
         if points and points[0].exists():
             del points[0]
-            killed.append(max(pid for worker in cluster.workers for pid in children(worker)))
+            killed.append(executors(cluster)[-1])
             os.kill(killed[-1], signal.SIGKILL)
         time.sleep(0.1)
     said = log.read_text()
