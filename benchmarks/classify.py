@@ -26,10 +26,10 @@ from featured import Frames, write_features  # noqa: E402
 
 from framewatch import pipeline  # noqa: E402
 from framewatch.config import load_config  # noqa: E402
+from framewatch.features.encode import Encoder  # noqa: E402
+from framewatch.features.files import FeatureFiles  # noqa: E402
 from framewatch.pipeline.run import Run  # noqa: E402
 from framewatch.prompts import store  # noqa: E402
-from framewatch.prompts.encode import Encoder  # noqa: E402
-from framewatch.prompts.files import FeatureFiles  # noqa: E402
 from framewatch.prompts.prepare import prepare  # noqa: E402
 from framewatch.prompts.request import Request, parse_request  # noqa: E402
 from framewatch.session import get_spark  # noqa: E402

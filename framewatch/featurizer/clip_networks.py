@@ -63,7 +63,7 @@ def text_network(path: str) -> tuple[Any, TextSettings, str]:
             raise WeightsError(f"there is no {text}: export the text encoder too, beside {VISION_ONNX}")
         network = _only_output(openvino.Core().read_model(text), "text_embeds", path)
         tokenizer = _tokenizer_file(directory)
-        settings = TextSettings(pad_id=_end_of_text(tokenizer))
+        settings = TextSettings(_context_length(network, text), _end_of_text(tokenizer))
     else:
         settings, tokenizer = _hugging_face_text(path)
         network = _traced(path, _text_module, "tokens", settings.context_length)
@@ -96,6 +96,14 @@ def _size(network: Any, path: str) -> int:
     config = _json_beside(path, "config.json").get("vision_config", {})
     size = config.get("image_size") or _crop(_json_beside(path, "preprocessor_config.json"))
     return int(size or 224)
+
+
+def _context_length(network: Any, path: Path) -> int:
+    shape = network.input(0).partial_shape
+    if shape[1].is_static:
+        return shape[1].get_length()
+    config = _json_beside(str(path), "config.json").get("text_config", {})
+    return int(config.get("max_position_embeddings") or TextSettings.context_length)
 
 
 def _crop(found: dict[str, Any]) -> int | None:

@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 
 from framewatch import catalog, labels
 from framewatch.errors import InputError
+from framewatch.features.encode import Encoder
+from framewatch.features.files import FeatureFiles, camera
 from framewatch.pipeline.rank import register
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
@@ -18,10 +20,7 @@ from framewatch.prompts import store
 from framewatch.prompts.answer import Given, PromptClip, VideoClasses
 from framewatch.prompts.classify import class_clips_of, classifications_of, compare, find, summarize
 from framewatch.prompts.clips import Clip
-from framewatch.prompts.encode import Encoder
-from framewatch.prompts.files import FeatureFiles
 from framewatch.prompts.find import Find, joined
-from framewatch.prompts.lookup import camera
 from framewatch.prompts.prepare import prepare
 from framewatch.prompts.request import Request
 from framewatch.prompts.runs import Background, run_arrays

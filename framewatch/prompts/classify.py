@@ -16,7 +16,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from framewatch.prompts.files import FeatureFiles
+from framewatch.features.files import FeatureFiles
 from framewatch.prompts.find import Find
 from framewatch.prompts.runs import Background, Compare, Project, backgrounds, total
 from framewatch.prompts.scoring import Plan

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from framewatch.features.files import camera
 from framewatch.prompts.answer import Given, PromptClip
 from framewatch.prompts.clips import duration_ratio, find_clips, frame_ends
-from framewatch.prompts.lookup import camera
 from framewatch.prompts.runs import Background, iterate_runs
 from framewatch.prompts.scoring import Calibration, ClassColumns, Plan, scores
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from framewatch.prompts.encode import Encoder
-from framewatch.prompts.files import FeatureFiles
-from framewatch.prompts.lookup import read_background, read_examples
+from framewatch.features.encode import Encoder
+from framewatch.features.files import FeatureFiles, unit
+from framewatch.features.lookup import read_background, read_examples
 from framewatch.prompts.request import Prompt, Request
-from framewatch.prompts.runs import unit
 from framewatch.prompts.scoring import ClassColumns, Plan
 
 # Frames that show what is usual; more change little, and a Gram matrix of them is computed.

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from framewatch.prompts.files import FeatureFiles, vectors
-from framewatch.prompts.lookup import camera
+from framewatch.features.files import FeatureFiles, camera, unit, vectors
 
 RUNS = pa.schema(
     [
@@ -74,12 +73,6 @@ class Project:
         if len(numbers):
             found[valid] = unit(numbers) @ self.columns
         return found
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """The rows brought to length 1; one of zeros stays."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    return rows / np.maximum(lengths, 1e-12)[:, None]
 
 
 def _as_bytes(rows: np.ndarray, bounds: list[int]) -> pa.Array:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import cv2
@@ -157,6 +158,65 @@ def test_texts_have_the_tokens_and_features_of_transformers(checkpoint: Path, fe
     assert encoder.settings.logit_scale == pytest.approx(model.logit_scale.exp().item())
 
 
+def export_onnx(checkpoint: Path, directory: Path) -> None:
+    """Both encoders as ONNX files, with the names that exporters give inputs and outputs."""
+    model = transformers.CLIPModel.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    model.requires_grad_(False)
+
+    class Images(torch.nn.Module):
+        def forward(self, pixel_values):
+            found = model.vision_model(pixel_values)
+            return model.visual_projection(found.pooler_output), found.last_hidden_state
+
+    class Texts(torch.nn.Module):
+        def forward(self, input_ids):
+            found = model.text_model(input_ids)
+            return found.last_hidden_state, model.text_projection(found.pooler_output)
+
+    tokens = torch.ones((2, CONTEXT), dtype=torch.int64)
+    exports = (
+        ("vision_model.onnx", Images(), torch.zeros((2, 3, SIZE, SIZE)), "pixel_values",
+         ["image_embeds", "last_hidden_state"], {0: "batch"}),
+        ("text_model.onnx", Texts(), tokens, "input_ids", ["last_hidden_state", "text_embeds"],
+         {0: "batch", 1: "length"}),
+    )  # fmt: skip
+    directory.mkdir()
+    for file, module, example, given, outputs, axes in exports:
+        torch.onnx.export(
+            module, (example,), str(directory / file), input_names=[given], output_names=outputs,
+            dynamic_axes={given: axes}, dynamo=False,
+        )  # fmt: skip
+    for file in ("tokenizer.json", "config.json", "preprocessor_config.json"):
+        shutil.copy(checkpoint / file, directory)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_onnx_files_give_the_same_features_without_torch(
+    checkpoint: Path, featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx", reason="torch exports with the package onnx, which is not installed")
+    export_onnx(checkpoint, tmp_path / "onnx")
+    images, texts = np.stack([resize(image, SIZE, method="crop") for image in pictures()]), strings()[:100]
+    wanted = engines.make_predict_fn(featurizer.feature_spec()).run(images)
+    texts_encoder = load_text_encoder(str(conversion.text_path(featurizer.network())))
+    for name in ("torch", "transformers"):  # hidden from the process that converts
+        (tmp_path / "hidden").mkdir(exist_ok=True)
+        (tmp_path / "hidden" / f"{name}.py").write_text(f"raise ImportError('hidden', name='{name}')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+    monkeypatch.setenv("FRAMEWATCH_HOME", str(tmp_path / "home"))
+    exported = featurizer.copy().setWeights(str(tmp_path / "onnx"))
+    ours = engines.make_predict_fn(exported.feature_spec()).run(images)
+    assert cosines(ours, wanted).min() >= 0.9999
+    encoder = load_text_encoder(str(conversion.text_path(exported.network())))
+    np.testing.assert_array_equal(encoder.tokens(texts), texts_encoder.tokens(texts))
+    assert cosines(encoder.encode(texts), texts_encoder.encode(texts)).min() >= 0.9999
+    (tmp_path / "incomplete").mkdir()
+    shutil.copy(tmp_path / "onnx" / "vision_model.onnx", tmp_path / "incomplete")
+    shutil.rmtree(tmp_path / "home")
+    with pytest.raises(WeightsError, match=r"there is no \S+text_model.onnx: export the text encoder too"):
+        exported.copy().setWeights(str(tmp_path / "incomplete")).feature_spec()
+
+
 def test_a_text_is_looked_for(spark, checkpoint: Path, featurizer, tmp_path: Path, capsys) -> None:
     spec = featurizer.feature_spec()
     videos = tuple(f"file:/hall/Cam{n}.mp4" for n in range(3))
@@ -176,6 +236,12 @@ def test_a_text_is_looked_for(spark, checkpoint: Path, featurizer, tmp_path: Pat
     its = answer["data"][0]["classes"][0]
     assert its["name"] == "a person lying on the floor" and 0 <= its["score"] <= 100
     assert [(clip["start"], clip["end"]) for clip in its["clips"]] == [(0, 10)]
+    assert main(["index", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    text = ["--text", "a person lying on the floor", "--each", "--limit", "3", "--json"]
+    assert main(["search", str(tmp_path / "out"), *text, *common[1:]]) == 0
+    scores = [hit["score"] for hit in json.loads(capsys.readouterr().out)["data"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True) and -1 <= scores[0] <= 1
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Prompts that are no frames of the run: texts, and pictures in files, by the network of the features."""
+"""What is no frame of the run, texts and pictures in files, by the network of its features."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,14 @@ class Encoder:
             InputError: a file is not there or no picture.
             WeightsError: the network is not here.
         """
-        images = [_read_picture(file) for file in files]
+        return self.images([_read_picture(file) for file in files])
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Features of pictures, (height, width, 3) uint8 BGR each: (images, length) float32.
+
+        Raises:
+            WeightsError: the network is not here.
+        """
         spec = self._spec
         predict_fn = make_predict_fn(spec)
         size = predict_fn.input_size

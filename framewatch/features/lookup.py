@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framewatch.errors import InputError
-from framewatch.prompts.files import PATH, FeatureFiles, vectors
+from framewatch.features.files import PATH, FeatureFiles, vectors
 
 # Files are small and may be far away.
 _THREADS = 8
@@ -99,8 +99,3 @@ def read_background(features: FeatureFiles, *, most: int) -> np.ndarray:
         )
         parts.append(rows[:: max(1, len(rows) * num_files // most)])
     return np.concatenate(parts)
-
-
-def camera(video: str) -> str:
-    """What tells cameras apart: the directory that a video lies in."""
-    return video.rpartition("/")[0]

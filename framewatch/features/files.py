@@ -67,9 +67,7 @@ class FeatureFiles:
 
     def identity(self) -> dict[str, Any]:
         """What made the features: the metadata of their column."""
-        schema = json.loads((self.open(self.paths[0]).schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-        columns = {it["name"]: it.get("metadata", {}) for it in schema.get("fields", [])}
-        return columns.get("features", {}).get(_METADATA_KEY, {})
+        return column_metadata(self.open(self.paths[0]), "features")
 
     def open(self, path: str) -> Any:
         """One of the files, as a `pyarrow.parquet.ParquetFile`."""
@@ -101,6 +99,24 @@ class FeatureFiles:
         return batch.filter(pc.invert(pc.is_in(batch["video"], value_set=pa.array(sorted(stale)))))
 
 
+def column_metadata(file: Any, column: str) -> dict[str, Any]:
+    """framewatch's own metadata of a column, of a `pyarrow.parquet.ParquetFile` that Spark wrote."""
+    schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
+    columns = {it["name"]: it.get("metadata", {}) for it in schema.get("fields", [])}
+    return columns.get(column, {}).get(_METADATA_KEY, {})
+
+
+def sampling_period_s(output: str, *, default: float) -> float:
+    """Seconds from one frame of a run to the next; `default` where its frames are not there."""
+    directory = storage.join(output, "frames")
+    files, paths = storage.parquet_files(directory, "batch=*/*.parquet")
+    if not paths:
+        return default
+    with files.open(paths[0], "rb") as file:
+        fps = column_metadata(pq.ParquetFile(file), "content").get("fps")
+    return 1 / fps if fps else default
+
+
 def _batch_of(path: str) -> int:
     match = _BATCH.search(path)
     return int(match.group(1)) if match else -1
@@ -118,3 +134,14 @@ def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
         values = values.filter(pa.array(valid))
     numbers = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     return numbers.reshape((len(values), -1) if len(values) else (0, 0)), valid
+
+
+def camera(video: str) -> str:
+    """What tells cameras apart: the directory that a video lies in."""
+    return video.rpartition("/")[0]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """The rows brought to length 1; one of zeros stays so."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return rows / np.maximum(lengths, 1e-12)[:, None]

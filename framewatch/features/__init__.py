@@ -1,0 +1,1 @@
+"""The features table read without Spark: its files, frames by name, some of the background."""
