@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from framewatch import logs
+
 # Results go to stdout, progress and errors to stderr, so that either can be kept alone.
 console = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -28,11 +30,13 @@ _LINE_EVERY_S = 15.0
 def tell(text: str) -> None:
     """Prints one line of a result, whole: file names and digests are there to be copied."""
     console.print(text, soft_wrap=True, markup=False)
+    logs.told(text)
 
 
 def tell_aside(text: str) -> None:
     """Prints one line on stderr: what is printed on stdout is for another program."""
     stderr.print(text, soft_wrap=True, markup=False)
+    logs.told(text)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch import frames, listing, storage
+from framewatch import frames, listing, logs, storage
 from framewatch.errors import InputError
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
 from framewatch.schema import METADATA_KEY, VIDEOS
 from framewatch.tables import Tables
 
+_log = logs.get("extract")
 _AGAIN = ("partial", "failed")
 # A file of another size or time is another video. Empty and missing files have no time here.
 _IDENTITY = ("video", "size_bytes", "modified_at")
@@ -144,6 +145,12 @@ def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
         [tuple(row.get(name) for name in schema.names) for row in rows], schema
     )
     tables.write_batch(ledger.orderBy("video").coalesce(1), "videos", batch)  # from here on the batch counts
+    with logs.stage("extract"):
+        for row in rows:
+            log = _log.info if row["status"] == "ok" else _log.warning
+            why = f": {row['error']}" if row["error"] else ""
+            told = {"video": row["video"]}
+            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra=told)
     counts = Counter(row["status"] for row in rows)
     return {"videos": len(videos), "frames": num_frames, **counts}
 

@@ -37,7 +37,8 @@ def quantize(run: Run) -> None:
     featurizer = make_featurizer(settings)
     network = featurizer.network(say=tell)
     source = conversion.convert(network, network.weights.path, say=tell)
-    pictures = _pictures(run, network, source.path, settings.calibration_frames + _MOST_COMPARED)
+    compared = min(settings.calibration_frames, _MOST_COMPARED)
+    pictures = _pictures(run, network, source.path, settings.calibration_frames + compared)
     num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
     tell(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
     calibration, comparison = pictures[:num_calibrating], pictures[num_calibrating:]

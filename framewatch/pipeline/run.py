@@ -10,7 +10,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import framewatch
-from framewatch import catalog, storage
+from framewatch import catalog, logs, storage
 from framewatch.config import Config
 from framewatch.pipeline.lock import alone
 from framewatch.pipeline.tracking import Finish, tracked
@@ -19,7 +19,7 @@ from framewatch.session import get_spark
 from framewatch.tables import Format, Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
-_STAGES_WITH_SQL = ("rank", "run", "watch", "classify")
+_STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
 
 
 @dataclass
@@ -65,12 +65,14 @@ class Run:
 
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
-        tell(f"{stage}: {text}")
+        with logs.stage(stage):
+            tell(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
     def note(self, stage: str, text: str, **counts: Any) -> None:
         """As `say`, where the output itself is the result: on stderr."""
-        tell_aside(f"{stage}: {text}")
+        with logs.stage(stage):
+            tell_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
 

@@ -1,0 +1,44 @@
+"""What verbs share: how their configuration is given, and where they log."""
+
+import argparse
+from typing import Any
+
+from framewatch import logs
+
+
+def add_config(parser: argparse.ArgumentParser, example: str) -> None:
+    """`--config FILE` and overrides."""
+    parser.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=example)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """`--debug` and `--log-level`, which all verbs have."""
+    parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
+    parser.add_argument(
+        "--log-level",
+        choices=logs.LEVELS,
+        default="error",
+        help="what stderr shows of the log (default: %(default)s); logging.file=FILE keeps it",
+    )
+
+
+def config_of(args: argparse.Namespace, *more: str) -> Any:
+    """The configuration of a call, `more` overrides the last; its log is set up.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    from framewatch.config import load_config
+
+    config = load_config(args.config, [*args.overrides, *more])
+    its = config.logging
+    logs.set_up(
+        args.log_level,
+        file=its.file,
+        file_level=its.level,
+        as_json=its.json,
+        max_mb=its.max_mb,
+        keep=its.keep,
+    )
+    return config
