@@ -80,6 +80,18 @@ def precision_recall(curves: dict[str, list[dict[str, Any]]]) -> Markup:
     return _svg("pr", _SQUARE + _EDGE + 12, _SQUARE + 44, parts, "precision over recall")
 
 
+def sizes(counts: np.ndarray) -> Markup:
+    """How much of the footage is in a cluster, as it goes on: (stretches,) heights, 0 to 1."""
+    width = _WIDTH / max(len(counts), 1)
+    parts = [
+        f'<rect class="size" x="{number * width:.1f}" y="{30 - 30 * share:.1f}" width="{width:.2f}" '
+        f'height="{30 * share:.1f}"/>'
+        for number, share in enumerate(counts.tolist())
+        if share > 0
+    ]
+    return _svg("sizes", _WIDTH, 30, parts, "share of the frames, over all footage")
+
+
 def _svg(name: str, width: int, height: int, parts: list[str], title: str) -> Markup:
 
     return Markup(  # all of it is numbers and our own words

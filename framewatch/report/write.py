@@ -13,6 +13,7 @@ import framewatch
 from framewatch import budgets, model_card, storage
 from framewatch.pictures import Pictures, smaller
 from framewatch.report import charts
+from framewatch.report.footage import read_footage
 from framewatch.results import Results
 from framewatch.timeline import clock
 from framewatch.verdicts import STATES, VerdictLog, moment_states, segments_by_video
@@ -75,6 +76,7 @@ def _contents(results: Results) -> dict[str, Any]:
         "notes": notes,
         "limits": [line.removeprefix("- ") for line in model_card.LIMITS.splitlines()],
         "review": _review(results, incidents),
+        "footage": read_footage(results),
     }
 
 

@@ -1,0 +1,58 @@
+"""`features` -> clusters, their size over time, outliers and near-duplicates."""
+
+import time
+
+from framewatch import catalog, storage
+from framewatch import explore as exploring
+from framewatch.features.files import FeatureFiles
+from framewatch.pipeline.rank import register
+from framewatch.pipeline.run import Run
+from framewatch.progress import task_progress
+from framewatch.report import write_report
+from framewatch.search.source import read_videos
+
+
+def explore(run: Run) -> None:
+    """Writes `clusters`, `cluster_frames`, `cluster_times` and `outliers`, and the report anew.
+
+    Raises:
+        InputError: there are no features.
+    """
+    started = time.monotonic()
+    tables, its = run.tables, run.config.explore
+    settings = exploring.ExploreSettings(
+        clusters=its.clusters,
+        usual_share=its.usual_share,
+        outliers=its.outliers,
+        still_cosine=run.config.index.still_cosine,
+    )
+    features = FeatureFiles.of(tables.output)
+    videos = read_videos(tables.output, features)
+    with task_progress(run.spark, "explore"):
+        compared = tables.stage(exploring.compare(run.spark, features, videos, settings), "compared")
+        tables.replace(exploring.frames_of(compared), "cluster_frames")
+        frames = tables.read("cluster_frames")
+        ranked = tables.read("predictions") if tables.exists("predictions") else None
+        tables.replace(exploring.clusters_of(frames, ranked).coalesce(1), "clusters")
+        tables.replace(exploring.times_of(frames).coalesce(1), "cluster_times")
+        tables.replace(exploring.outliers_of(compared, frames, settings).coalesce(1), "outliers")
+    tables.delete_staged("compared")
+    rows = tables.read("clusters").collect()
+    counts = {
+        "clusters": len(rows),
+        "frames": sum(row["num_frames"] for row in rows),
+        "still": sum(row["num_still"] for row in rows),
+        "outliers": tables.read("outliers").count(),
+    }
+    registered = register(run)
+    catalog.write_duckdb(tables)
+    seconds = round(time.monotonic() - started, 1)
+    text = (
+        f"{counts['frames']} frames, {counts['still']} of them near-duplicates, in {counts['clusters']} "
+        f"clusters; {counts['outliers']} outliers, in {seconds} s"
+    )
+    run.say("explore", text, **counts, registered=registered, seconds=seconds)
+    if ranked is not None:
+        run.say("explore", f"report: {write_report(run.config.output)}")
+    else:
+        run.say("explore", f"tables: {storage.join(tables.output, '{clusters,outliers}')}")
