@@ -17,13 +17,16 @@ from framewatch.review.class_routes import class_routes
 from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import LONGEST_S, BusyError, ClipCache, clip_range
 from framewatch.review.desk import Desk
-from framewatch.review.export import labels_csv
 from framewatch.review.filters import Filter, number
 from framewatch.review.guard import protect
 from framewatch.review.loop import REASONS
+from framewatch.review.request_parts import known
+from framewatch.review.similar import SimilarFinder
+from framewatch.review.similar_routes import similar_routes
 from framewatch.review.timelines import Timelines
+from framewatch.review.verdict_routes import add_verdicts
 from framewatch.storage import basename
-from framewatch.verdicts import STATES, Verdict
+from framewatch.verdicts import STATES
 
 _PAGE = 60
 _THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640
@@ -33,7 +36,14 @@ class Page:
     """What the requests need, of one ranking; another ranking is another page."""
 
     def __init__(
-        self, desk: Desk, clips: ClipCache, finder: ClassFinder, *, lead_s: float, reviewer: str
+        self,
+        desk: Desk,
+        clips: ClipCache,
+        finder: ClassFinder,
+        similar: SimilarFinder,
+        *,
+        lead_s: float,
+        reviewer: str,
     ) -> None:
         """Gathers it.
 
@@ -41,12 +51,13 @@ class Page:
             desk: moments and verdicts.
             clips: of them.
             finder: of classes by prompts.
+            similar: finds moments like one.
             lead_s: seconds to play before a moment's peak.
             reviewer: the name that the page proposes.
         """
         self.desk, self.clips, self.lead_s, self.reviewer = desk, clips, lead_s, reviewer
         self.pictures = Pictures(desk.results)
-        self.finder = finder
+        self.finder, self.similar = finder, similar
         self.timelines = Timelines(desk)
         self._modified = {row["video"]: str(row["modified_at"]) for row in desk.results.videos()}
 
@@ -128,7 +139,9 @@ class Current:
             if old.desk.is_outdated:
                 desk = Desk(old.desk.results.output, old.desk.settings)
                 finder = old.finder.on(desk.results)
-                self.page = Page(desk, old.clips, finder, lead_s=old.lead_s, reviewer=old.reviewer)
+                self.page = Page(
+                    desk, old.clips, finder, old.similar, lead_s=old.lead_s, reviewer=old.reviewer
+                )
             page = self.page
         page.desk.refresh()
         return page
@@ -148,9 +161,10 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
     _add_page(app, current, csrf)
     _add_queue(app, current)
     _add_media(app, current)
-    _add_verdicts(app, current)
+    add_verdicts(app, current)
     finder, pictures = (lambda: current.page.finder), (lambda: current.page.pictures)
     app.register_blueprint(class_routes(finder, pictures, page.clips, csrf=csrf, version=_version()))
+    app.register_blueprint(similar_routes(lambda: current.page, csrf=csrf, version=_version()))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
@@ -208,24 +222,18 @@ def _add_queue(app: Flask, current: Current) -> None:
     @app.get("/api/moments/<int:moment>")
     def one(moment: int) -> Response:
         page = current.page
-        return jsonify(page.moment(_known(moment, len(page.desk.moments), "moment")))
+        return jsonify(page.moment(known(moment, len(page.desk.moments), "moment")))
 
     @app.get("/api/timelines/<int:video>")
     def timeline(video: int) -> Response:
         page = current.page
-        return jsonify(page.timelines.get(_known(video, len(page.desk.moments.names), "video")))
-
-
-def _known(number: int, count: int, what: str) -> int:
-    if number >= count:
-        abort(404, f"there is no {what} {number}: there are {count}")
-    return number
+        return jsonify(page.timelines.get(known(video, len(page.desk.moments.names), "video")))
 
 
 def _add_media(app: Flask, current: Current) -> None:
     def picture(moment: int, width: int) -> Response:
         page = current.page
-        origin = page.desk.moments.origins[_known(moment, len(page.desk.moments), "moment")].as_py()
+        origin = page.desk.moments.origins[known(moment, len(page.desk.moments), "moment")].as_py()
         data = page.pictures.thumbnail(origin, width)
         if data is None:
             abort(404, "the frames table has no picture of this frame")
@@ -242,59 +250,5 @@ def _add_media(app: Flask, current: Current) -> None:
     @app.get("/clips/<int:video>/<float:begin>-<float:end>.mp4")
     def clip(video: int, begin: float, end: float) -> Response:
         page = current.page
-        path = page.clip(_known(video, len(page.desk.moments.names), "video"), begin, end)
+        path = page.clip(known(video, len(page.desk.moments.names), "video"), begin, end)
         return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)
-
-
-def _add_verdicts(app: Flask, current: Current) -> None:
-    @app.post("/api/verdicts")
-    def judge() -> Response:
-        page, said = current.page, _json_object()
-        if said.get("ranking") != page.desk.ranking_id:
-            abort(409, "the ranking is another one now: reload the page")
-        moment = said.get("moment")
-        if not isinstance(moment, int) or isinstance(moment, bool) or moment < 0:
-            raise InputError(f"moment={moment} is not valid: give its number")
-        kept = page.desk.judge(_verdict(page, _known(moment, len(page.desk.moments), "moment"), said))
-        page.learn_when_due()
-        return jsonify(verdict=asdict(kept), moment=page.moment(moment), status=page.status())
-
-    @app.post("/api/undo")
-    def undo() -> Response:
-        page = current.page
-        undone = page.desk.undo(str(_json_object().get("reviewer", "")))
-        page.learn_when_due()
-        return jsonify(undone=asdict(undone) if undone else None, status=page.status())
-
-    @app.get("/labels.csv")
-    def labels() -> Response:
-        page = current.refresh()
-        answer = Response(labels_csv(page.desk.verdicts), mimetype="text/csv")
-        answer.headers["Content-Disposition"] = "attachment; filename=verdicts.csv"
-        return answer
-
-
-def _json_object() -> dict[str, Any]:
-    said = request.get_json(silent=True)
-    if not isinstance(said, dict):
-        raise InputError("the request holds no JSON object: send what the page sends")
-    return said
-
-
-def _verdict(page: Page, moment: int, said: dict[str, Any]) -> Verdict:
-    """A verdict on a whole moment, or on the frame at `second`."""
-    item = page.item(moment)
-    start_s, end_s, prob2 = item["start_s"], item["end_s"], item["prob2"]
-    second = number({"second": str(said["second"])}, "second") if said.get("second") is not None else None
-    if second is not None:
-        start_s, end_s, prob2 = page.timelines.frame_at(item["video"], second)
-    return Verdict(
-        video=page.desk.moments.names[item["video"]],
-        start_s=start_s,
-        end_s=end_s,
-        answer=str(said.get("answer")),
-        reviewer=str(said.get("reviewer", "")),
-        reason=str(said.get("reason") or "chosen")[:20],
-        model=page.desk.results.ranking["model"],
-        prob2=prob2,
-    )

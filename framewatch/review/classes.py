@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from framewatch.errors import InputError
+from framewatch.features.encode import Encoder
+from framewatch.features.files import FeatureFiles, camera
 from framewatch.prompts.answer import Given, VideoClasses, answer
-from framewatch.prompts.encode import Encoder
-from framewatch.prompts.files import FeatureFiles
 from framewatch.prompts.find import Find, Video, joined
-from framewatch.prompts.lookup import camera
 from framewatch.prompts.prepare import prepare
 from framewatch.prompts.request import parse_request
 from framewatch.prompts.runs import Background, Project, backgrounds, iterate_runs, total

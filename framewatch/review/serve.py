@@ -21,6 +21,8 @@ from framewatch.review.clips import ClipCache
 from framewatch.review.desk import Desk
 from framewatch.review.guard import is_loopback
 from framewatch.review.loop import LoopSettings
+from framewatch.review.similar import SimilarFinder
+from framewatch.search.milvus import Place, default_place
 
 _THREADS = 8
 
@@ -39,6 +41,8 @@ class ServeSettings:
         model: of pictures and texts as prompts, the network's file where the features do not tell.
         weights: its weights, likewise.
         gap_s: seconds without a matching frame that a clip of a class may span.
+        index: tells where the output's index is; below the output without it.
+        index_gap_s: seconds between neighbouring moments that are one hit.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +54,8 @@ class ServeSettings:
     model: str = "InceptionV3"
     weights: str = "imagenet"
     gap_s: float = 2.0
+    index: Callable[[], Place] | None = None
+    index_gap_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,9 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     desk = Desk(output, loop)
     clips = ClipCache(cache_directory() / "clips", most_bytes=settings.cache_mb << 20)
     finder = ClassFinder(desk.results, settings.model, settings.weights, settings.gap_s)
-    page = Page(desk, clips, finder, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
+    place = settings.index or (lambda: default_place(output, None, "framewatch"))
+    similar = SimilarFinder(output, place, settings.model, settings.weights, settings.index_gap_s)
+    page = Page(desk, clips, finder, similar, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
         server = waitress.create_server(

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from outputs import brightness
 
+from framewatch.cli import main
+from framewatch.verdicts import VerdictLog
+
 # As root, and without reaching for the network at every start.
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -289,3 +292,26 @@ def test_classes_from_picked_frames_to_clips(page: Any, server: str) -> None:
     assert [it.input_value() for it in page.locator("#classes .name").all()] == ["dark", "bright"]
     page.click("#classes > li:first-child .remove")
     assert page.locator("#classes > li").count() == 1
+
+
+def test_similar_moments_from_the_frame_on_the_screen(page: Any, server: str, output: Path) -> None:
+    """Another tab with a grid that plays, and an answer there that counts."""
+    pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
+    assert main(["index", str(output)]) == 0
+    page.click("#queue li")
+    until(page, "$('video').readyState >= 3")
+    with page.expect_popup() as opened:
+        page.click("#similar")
+    other = opened.value
+    other.wait_for_selector(".hit img")
+    assert other.locator(".hit").count() > 2
+    until(other, "document.querySelector('.hit img').naturalWidth > 0")
+    assert "similarity 1.000" in other.inner_text(".hit >> nth=0")
+    other.click(".hit .screen >> nth=0")
+    until(other, "document.querySelector('.hit video').readyState >= 3")
+    other.click(".hit >> nth=1 >> text=Not")
+    other.wait_for_selector(".hit button.given")
+    assert [it.answer for it in VerdictLog(str(output)).verdicts()] == ["not"]
+    before = other.input_value("#origin")
+    other.click(".hit >> nth=2 >> text=Find similar")
+    until(other, f"$('origin').value !== {before!r}")

@@ -134,6 +134,14 @@ function show(moment, reason, timeline) {
   showSaid(moment);
 }
 
+// Another page, in another tab: the review stays where it is.
+$("similar").addEventListener("click", (event) => {
+  event.preventDefault();
+  if (!state.moment) return;
+  const where = new URLSearchParams({video: state.moment.video, second: player.second.toFixed(3)});
+  window.open(`similar/?${where}`, "_blank");
+});
+
 function showSaid(moment) {
   $("said").replaceChildren(...moment.said.map((it) => element("span", {class: `badge ${it.state}`},
     `${clock(it.start_s)}–${clock(it.end_s)} ` +
