@@ -25,7 +25,9 @@ EXTRAS = {
     # Queries on the Parquet files without Spark.
     "sql": ["duckdb>=1.1,<3"],
     # The page to review on, and the ranking that learns from it.
-    "review": ["flask>=3,<4", "waitress>=3,<4", "scipy>=1.11", "threadpoolctl>=3"],
+    "review": ["flask>=3.1,<4", "waitress>=3,<4", "scipy>=1.11", "threadpoolctl>=3"],
+    # Similar moments, in a file or on a server of Milvus.
+    "search": ["pymilvus>=3,<4", "milvus-lite>=3.2,<4", "tenacity>=9,<10"],
     # Sessions of Spark Connect outside Databricks.
     "connect": ["grpcio>=1.67", "grpcio-status>=1.67", "googleapis-common-protos>=1.65", "zstandard>=0.25"],
     # The review page and the report on Delta tables; Spark brings its own.
@@ -44,6 +46,7 @@ TEST = [
     "venv-pack>=0.2,<1",
     "jsonschema>=4,<5",
     "torch==2.13.0",
+    "onnx>=1.17,<2",
     "moto[server]>=5,<6",
     "nbclient>=0.10,<1",
     "ipykernel>=6,<8",
@@ -64,6 +67,7 @@ TESTED_EXTRAS = [
     "review",
     "connect",
     "delta",
+    "search",
     "tracking",
 ]
 

@@ -10,9 +10,19 @@ from framewatch import storage, views
 from framewatch.errors import InputError
 from framewatch.tables import BATCHED, Tables
 
-_TABLES = ("predictions", "incidents", "videos", "classifications", "class_clips", "features", "frames")
-# Those without pictures and vectors.
-_NARROW = ("predictions", "incidents", "videos", "classifications", "class_clips")
+# Those without pictures and vectors, which a named catalog gets copies of.
+_NARROW = (
+    "predictions",
+    "incidents",
+    "videos",
+    "classifications",
+    "class_clips",
+    "clusters",
+    "cluster_frames",
+    "cluster_times",
+    "outliers",
+)
+_TABLES = (*_NARROW, "features", "frames")
 
 
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:

@@ -1,13 +1,15 @@
 """`framewatch VERB`: the same verbs as the jobs."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import framewatch
-from framewatch import cli_prompts
+from framewatch import cli_prompts, cli_search, logs
+from framewatch.cli_common import add_config, add_debug, config_of
 from framewatch.errors import FramewatchError, SetupError
 
 _STAGES = {
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     samples = verbs.add_parser("samples", help="Draws a small CCTV-like set of labelled clips.")
     samples.add_argument("directory", metavar="DIR", help="where to: DIR/train, DIR/test and their labels")
     samples.add_argument("--seed", type=int, help="another number draws other clips")
-    _add_debug(samples)
+    add_debug(samples)
     timeline = verbs.add_parser(
         "timeline",
         help="Tells what is suspicious in one video: when first, for how long, what share of it.",
@@ -54,11 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument(
         "video", metavar="VIDEO", help="its URI, or the end of it, such as Walk1 or a/Walk1.mpg"
     )
-    timeline.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-    timeline.add_argument("overrides", nargs="*", metavar="key=value", help="such as output=out/demo")
-    _add_debug(timeline)
-    for parser_of in (cli_prompts.add_classify, cli_prompts.add_ask):
-        _add_debug(parser_of(verbs))
+    add_config(timeline, "such as output=out/demo")
+    add_debug(timeline)
+    adders: tuple[Any, ...] = (
+        cli_prompts.add_classify,
+        cli_prompts.add_ask,
+        cli_search.add_index,
+        cli_search.add_search,
+    )
+    adders += (cli_search.add_explore,)
+    for parser_of in adders:
+        add_debug(parser_of(verbs))
     _add_review(verbs)
     report = verbs.add_parser(
         "report",
@@ -67,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "with all that it shows. `framewatch rank` writes it too.",
     )
     report.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
-    _add_debug(report)
+    add_debug(report)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
         "name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check"
@@ -75,14 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument(
         "--model", default="InceptionV3", help="the model they are for (default: %(default)s)"
     )
-    _add_debug(weights)
+    add_debug(weights)
     return parser
 
 
 def _add_stage(verbs: Any, verb: str, text: str) -> None:
     stage = verbs.add_parser(verb, help=text.split(". ")[0] + ".", description=text)
-    stage.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-    stage.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    add_config(stage, _OVERRIDES)
     if verb == "train":
         stage.add_argument(
             "--with-verdicts", action="store_true", help="learn from reviewers too: labels.verdicts=true"
@@ -94,7 +101,7 @@ def _add_stage(verbs: Any, verb: str, text: str) -> None:
             help="go on with new videos in videos.test as they come, ranked by the saved classifier; "
             "watch.period_s=0 takes what is there and ends",
         )
-    _add_debug(stage)
+    add_debug(stage)
 
 
 def _add_review(verbs: Any) -> None:
@@ -109,13 +116,8 @@ def _add_review(verbs: Any) -> None:
     review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
     review.add_argument("--token", help="ask everybody for it; made on any address but this machine's own")
     review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
-    review.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-    review.add_argument("overrides", nargs="*", metavar="key=value", help="such as review.refit_every=8")
-    _add_debug(review)
-
-
-def _add_debug(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
+    add_config(review, "such as review.refit_every=8")
+    add_debug(review)
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -136,9 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
     others |= {"review": _review, "report": _report}
     others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
+    others |= {"index": cli_search.index, "search": cli_search.search, "explore": cli_search.explore}
     verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
     try:
-        verb(args)
+        logs.set_up(args.log_level)
+        with logs.stage(args.verb):
+            verb(args)
     except KeyboardInterrupt:
         if args.verb == "review" or getattr(args, "watch", False):  # that is how it ends
             return 0
@@ -150,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        logs.failed(args.verb, _one_line(error))
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, FramewatchError) else 1
     return 0
@@ -167,13 +173,8 @@ def _one_line(error: Exception) -> str:
 
 def _stage(args: argparse.Namespace) -> None:
     from framewatch import pipeline
-    from framewatch.config import load_config
 
-    overrides = [
-        *args.overrides,
-        *(["labels.verdicts=true"] if getattr(args, "with_verdicts", False) else []),
-    ]
-    config = load_config(args.config, overrides)
+    config = config_of(args, *(["labels.verdicts=true"] if getattr(args, "with_verdicts", False) else []))
     stage = "watch" if getattr(args, "watch", False) else args.verb
     work = pipeline.run_all if stage == "run" else getattr(pipeline, stage)
     with pipeline.start(config, stage, debug=args.debug) as run:
@@ -194,12 +195,11 @@ def _samples(args: argparse.Namespace) -> None:
 def _timeline(args: argparse.Namespace) -> None:
     from rich.table import Table
 
-    from framewatch.config import load_config
     from framewatch.progress import console, tell
     from framewatch.storage import basename
     from framewatch.timeline import clock, read_timeline
 
-    found = read_timeline(load_config(args.config, args.overrides).output, args.video)
+    found = read_timeline(config_of(args).output, args.video)
     tell(found.summary())
     if not found.incidents:
         return
@@ -213,7 +213,7 @@ def _timeline(args: argparse.Namespace) -> None:
 
 
 def _review(args: argparse.Namespace) -> None:
-    from framewatch.config import load_config
+    from framewatch.pipeline.search import place_of
     from framewatch.progress import tell
 
     try:
@@ -223,7 +223,7 @@ def _review(args: argparse.Namespace) -> None:
         raise SetupError(
             f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
         ) from error
-    config = load_config(args.config, args.overrides)
+    config = config_of(args)
     its = config.review
     loop = LoopSettings(
         refit_every=its.refit_every,
@@ -242,6 +242,8 @@ def _review(args: argparse.Namespace) -> None:
         model=config.featurizer.model,
         weights=config.featurizer.weights,
         gap_s=config.classes.gap_s,
+        index=lambda: place_of(dataclasses.replace(config, output=args.output)),
+        index_gap_s=config.index.gap_s,
     )
     serve(args.output, settings=settings, loop=loop, say=tell)
 

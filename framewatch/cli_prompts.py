@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from framewatch.cli_common import add_config, config_of
 from framewatch.errors import InputError
 
 
@@ -36,7 +37,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
         "--page-limit", type=int, metavar="N", default=10, help="videos on a page (default: 10)"
     )
     parser.add_argument("--page-token", metavar="TOKEN", help="of the next page, as the one before gave it")
-    _add_common(parser)
+    add_config(parser, "such as classes.gap_s=3")
     return parser
 
 
@@ -70,19 +71,13 @@ def add_ask(verbs: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--threshold", type=float, help="as of classify (default: 75)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    _add_common(parser)
+    add_config(parser, "such as classes.gap_s=3")
     return parser
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as classes.gap_s=3")
 
 
 def classify(args: argparse.Namespace) -> None:
     """Runs `framewatch classify`."""
     from framewatch import pipeline
-    from framewatch.config import load_config
     from framewatch.prompts import store
     from framewatch.prompts.answer import answer
 
@@ -91,10 +86,10 @@ def classify(args: argparse.Namespace) -> None:
         source |= {"threshold": args.threshold} if args.threshold is not None else {}
         source |= {"include_clips": True} if args.include_clips else {}
     request = _parsed(source, args.classes)
-    overrides = [*args.overrides, f"output={args.output}"]
+    overrides = [f"output={args.output}"]
     if args.min_duration_ratio is not None:
         overrides.append(f"classes.min_duration_ratio={args.min_duration_ratio}")
-    config = load_config(args.config, overrides)
+    config = config_of(args, *overrides)
     if args.page_limit < 1:
         raise InputError(f"--page-limit {args.page_limit} is not valid: give 1 or more")
     if args.page_token is None or not _is_answered(config.output, source, config.classes):
@@ -144,7 +139,6 @@ def _parsed(source: Any, file: str) -> Any:
 def ask(args: argparse.Namespace) -> None:
     """Runs `framewatch ask`."""
     from framewatch import pipeline
-    from framewatch.config import load_config
     from framewatch.prompts.answer import answer
     from framewatch.prompts.request import Prompt, PromptClass, Request
     from framewatch.results import open_table
@@ -159,7 +153,7 @@ def ask(args: argparse.Namespace) -> None:
     if args.negatives:
         its = PromptClass(name, tuple(prompts), tuple(Prompt("text", it) for it in args.negatives))
     request = Request((its,), 75.0 if args.threshold is None else args.threshold, include_clips=True)
-    config = load_config(args.config, [*args.overrides, f"output={args.output}"])
+    config = config_of(args, f"output={args.output}")
     video = None
     if args.video is not None:
         video = find_video(open_table(config.output, "videos").to_table().to_pylist(), args.video)[0]

@@ -24,6 +24,9 @@ from framewatch.config import Config, load_config
 from framewatch.errors import InputError
 from framewatch.prompts.request import parse_request
 from framewatch.samples import draw_samples
+from framewatch.search import answers
+from framewatch.search.find import Wanted
+from framewatch.search.query import Kind, Part
 from framewatch.session import get_spark
 from framewatch.show import notebook_names
 from framewatch.tables import TABLES, Format, Tables
@@ -49,8 +52,13 @@ _OUTPUT = "out/notebooks"
 _DATABRICKS_OUTPUT = "/Volumes/main/framewatch/data/notebooks"
 # Those without pictures and vectors, which the views are made of.
 _NARROW = ("predictions", "incidents", "videos")
+# The columns of what a search gives.
+_HIT = {
+    "rank": "int", "score": "double", "video": "string", "start_s": "double", "end_s": "double",
+    "peak_s": "double", "origin": "string", "scope": "string", "probability": "double", "label": "int",
+}  # fmt: skip
 # Those that a ranking does without.
-_OF_CLASSIFY = ("classifications", "class_clips")
+_OPTIONAL = ("classifications", "class_clips", "clusters", "cluster_frames", "cluster_times", "outliers")
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,59 @@ class NotebookRun:
         with pipeline.start(config, "classify") as run:
             pipeline.classify(run, parse_request(source), source=source)
 
+    def index(self) -> None:
+        """`features` -> the index of moments, brought up to date."""
+        pipeline.index(self.config)
+
+    def find_similar(
+        self,
+        *,
+        frames: Sequence[str] = (),
+        clips: Sequence[str] = (),
+        images: Sequence[str] = (),
+        texts: Sequence[str] = (),
+        limit: int = 10,
+        by_video: bool = False,
+    ) -> DataFrame:
+        """The moments most like all of these together, as the view `similar` too.
+
+        Args:
+            frames: names of frames, each perhaps with a weight, `NAME*WEIGHT`.
+            clips: `VIDEO@FROM-TO`, in seconds.
+            images: files.
+            texts: where the features are of a CLIP.
+            limit: how many.
+            by_video: one a video, its best.
+
+        Returns:
+            `rank`, `score`, `video`, `start_s`, `end_s`, `peak_s`, `origin`, `scope`, `probability`, `label`.
+
+        Raises:
+            InputError: nothing is looked for, it cannot be, or there is no index.
+        """
+        kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
+            ("frame", frames), ("image", images), ("clip", clips), ("text", texts)
+        )  # fmt: skip
+        parts = [Part.parse(kind, text) for kind, its in kinds for text in its]
+        wanted = Wanted(limit, by_video=by_video, gap_s=self.config.index.gap_s)
+        rows = answers.as_json(pipeline.search(self.config, parts, wanted))["data"]
+        found = self.spark.createDataFrame(
+            [tuple(row[name] for name in _HIT) for row in rows],
+            ", ".join(f"{name} {kind}" for name, kind in _HIT.items()),
+        )
+        found.createOrReplaceTempView("similar")
+        return found
+
+    def similarity(self, frame: str, video: str) -> DataFrame:
+        """How similar each second of a video is to a frame: `timestamp_s`, `score`.
+
+        Raises:
+            InputError: there is no such frame or video.
+        """
+        _, times_s, values = pipeline.similarity(self.config, [Part.parse("frame", frame)], video)
+        rows = list(zip(times_s.tolist(), values.tolist(), strict=True))
+        return self.spark.createDataFrame(rows, "timestamp_s double, score double")
+
     def table(self, name: str) -> DataFrame:
         """A table of the output; of `videos`, `frames` and `features`, the rows that count.
 
@@ -134,7 +195,7 @@ class NotebookRun:
             InputError: nothing has been ranked yet.
         """
         for name in TABLES:
-            if name not in _OF_CLASSIFY or self._tables().exists(name):
+            if name not in _OPTIONAL or self._tables().exists(name):
                 self.table(name).createOrReplaceTempView(name)
         for name, select in views.selects({name: name for name in _NARROW}).items():
             self.spark.sql(select).createOrReplaceTempView(name)

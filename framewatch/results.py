@@ -22,6 +22,10 @@ WRITTEN_BY = {
     "candidates": "rank",
     "classifications": "classify",
     "class_clips": "classify",
+    "clusters": "explore",
+    "cluster_frames": "explore",
+    "cluster_times": "explore",
+    "outliers": "explore",
 }
 
 

@@ -139,6 +139,44 @@ CLASS_CLIPS = StructType(
 )
 
 
+CLUSTERS = StructType(
+    [
+        StructField("cluster", IntegerType()),
+        StructField("num_frames", LongType()),
+        StructField("num_still", LongType()),
+        StructField("num_videos", LongType()),
+        StructField("mean_prob2", DoubleType()),
+        StructField("example", StringType()),
+        StructField("example_video", StringType()),
+        StructField("example_s", DoubleType()),
+    ]
+)
+
+CLUSTER_FRAMES = StructType(
+    [
+        _ORIGIN,
+        _VIDEO,
+        _TIMESTAMP_S,
+        StructField("cluster", IntegerType()),
+        StructField("distance", DoubleType()),
+        StructField("still", BooleanType()),
+    ]
+)
+
+CLUSTER_TIMES = StructType(
+    [
+        _VIDEO,
+        StructField("from_s", DoubleType()),
+        StructField("cluster", IntegerType()),
+        StructField("num_frames", LongType()),
+    ]
+)
+
+OUTLIERS = StructType(
+    [_ORIGIN, _VIDEO, _TIMESTAMP_S, StructField("distance", DoubleType()), StructField("rank", IntegerType())]
+)
+
+
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:
     """Checks that `df` has each column with its type; other columns are welcome.
 

@@ -18,10 +18,14 @@ from framewatch.schema import (
     CANDIDATES,
     CLASS_CLIPS,
     CLASSIFICATIONS,
+    CLUSTER_FRAMES,
+    CLUSTER_TIMES,
+    CLUSTERS,
     FEATURES,
     FRAMES,
     INCIDENTS,
     METADATA_KEY,
+    OUTLIERS,
     PREDICTIONS,
     VIDEOS,
 )
@@ -37,6 +41,10 @@ TABLES: dict[str, StructType] = {
     "candidates": CANDIDATES,
     "classifications": CLASSIFICATIONS,
     "class_clips": CLASS_CLIPS,
+    "clusters": CLUSTERS,
+    "cluster_frames": CLUSTER_FRAMES,
+    "cluster_times": CLUSTER_TIMES,
+    "outliers": OUTLIERS,
 }
 # What the review page reads: single pictures, and vectors.
 _PIECEWISE = ("frames", "candidates")

@@ -33,7 +33,7 @@ from framewatch.show import show_frames, show_video
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [
     "01_prepare_frames", "02_train_and_rank", "03_review_in_sql", "04_featurizer_migration",
-    "05_classify_by_prompts",
+    "05_classify_by_prompts", "06_search_moments",
 ]  # fmt: skip
 EXAMPLES = {"Hall": ["Box0frame0001.jpg"], "Box": ["Box0frame0004.jpg", "Box1frame0004.jpg"]}
 LOGIC = (
@@ -147,6 +147,7 @@ def prepare(book: Any, settings: str) -> None:
         cell.outputs, cell.execution_count = [], None
     defaults = next(k for k, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", []))
     own = f"settings = {settings!r}\nnum_frames = 8\nexamples = {EXAMPLES!r}\nthreshold = 15"
+    own += "\nframe, clip, video = 'Box0frame0004.jpg', 'Box9@3-6', 'Box9'"
     book.cells.insert(defaults + 1, nbformat.v4.new_code_cell(own))
     book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
 
@@ -201,6 +202,15 @@ def test_05_tells_classes_and_plays_the_best_clip(executed: dict[str, Any], tmp_
     assert "Box and incident" in text_of(book)
 
 
+def test_06_finds_the_frame_itself_and_others_like_it(executed: dict[str, Any], tmp_path: Path) -> None:
+    book = executed["06_search_moments"]
+    assert re.search(r"index: 4 videos written \(\d+ moments\)", text_of(book))
+    answers = [output.data["text/html"] for output in outputs(book) if output.output_type == "execute_result"]
+    first = re.findall(r"<td>([^<]*)</td>", answers[0])[:3]
+    assert first == ["1", "1.000", "Box0.mpg"] or float(first[1]) > 0.999
+    assert len(clips_in(html_of(book), tmp_path)) == 1 and "##########" in text_of(book)
+
+
 # Stored
 
 
@@ -209,10 +219,10 @@ def stored(request: pytest.FixtureRequest) -> Any:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_there_are_five_and_they_are_small() -> None:
+def test_there_are_six_and_they_are_small() -> None:
     assert [path.stem for path in PATHS] == NAMES
     sizes = [path.stat().st_size for path in PATHS]
-    assert max(sizes) < 200_000 and sum(sizes) < 600_000
+    assert max(sizes) < 200_000 and sum(sizes) < 700_000
 
 
 def test_stored_outputs_are_whole_and_tell_nothing_of_the_machine(stored: Any) -> None:

@@ -1,8 +1,11 @@
 """Sections of what is made of the features: the classifier, what it is worth, the ranking and its review."""
 
+import re
 from dataclasses import dataclass, field
 
 from framewatch.config.checks import require, require_choice
+
+_NAME = re.compile(r"[A-Za-z_]\w{0,200}\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,44 @@ class ClassesConfig:
         require(self.gap_s >= 0, "classes.gap_s", self.gap_s, "give seconds, 0 or more")
         ratio = self.min_duration_ratio
         require(0 <= ratio <= 1, "classes.min_duration_ratio", ratio, "give a share, 0 to 1")
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """Similar moments: where the collection is, and what a clip and a near-duplicate are."""
+
+    uri: str | None = None
+    collection: str = "framewatch"
+    clip_s: float = 6.0
+    still_cosine: float = 0.99
+    exact: bool = False
+    sketch_length: int = 256
+    writers: int = 4
+    gap_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        rule = "give a name of letters, digits and _, a letter first"
+        require(bool(_NAME.match(self.collection)), "index.collection", self.collection, rule)
+        require(self.clip_s >= 0, "index.clip_s", self.clip_s, "give seconds, or 0 for no clips")
+        cosine = self.still_cosine
+        require(0 < cosine <= 1, "index.still_cosine", cosine, "give a cosine, above 0 and up to 1")
+        require(self.sketch_length >= 2, "index.sketch_length", self.sketch_length, "give 2 or more")
+        require(self.writers >= 1, "index.writers", self.writers, "give 1 or more")
+        require(self.gap_s >= 0, "index.gap_s", self.gap_s, "give seconds, 0 or more")
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """Clusters and outliers of the footage."""
+
+    clusters: int = 12
+    usual_share: float = 0.02
+    outliers: int = 100
+
+    def __post_init__(self) -> None:
+        require(self.clusters >= 2, "explore.clusters", self.clusters, "give 2 or more")
+        require(0 <= self.usual_share <= 1, "explore.usual_share", self.usual_share, "give a share, 0 to 1")
+        require(self.outliers >= 1, "explore.outliers", self.outliers, "give 1 or more")
 
 
 @dataclass(frozen=True)

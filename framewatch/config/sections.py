@@ -23,24 +23,22 @@ from framewatch.config.results import (
     ClassesConfig,
     ClassifierConfig,
     EvaluationConfig,
+    ExploreConfig,
     IncidentsConfig,
+    IndexConfig,
     RankingConfig,
     ReviewConfig,
 )
+from framewatch.logs import LEVELS
+from framewatch.storage import HIDDEN, without_password
 
 # Spark's own, of spark.redaction.regex.
 _SECRET = re.compile("secret|password|token|access[.]?key", re.IGNORECASE)
-_HIDDEN = "(hidden)"
-
-
-def without_password(uri: str) -> str:
-    """An address without the user, password or token in it."""
-    return re.sub(r"(?i)\b(token|password)=[^;&]*", rf"\1={_HIDDEN}", re.sub(r"//[^/\s]*@", "//", uri))
 
 
 def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _without_secrets(value) if isinstance(value, dict) else _HIDDEN if _SECRET.search(key) else value
+        key: _without_secrets(value) if isinstance(value, dict) else HIDDEN if _SECRET.search(key) else value
         for key, value in values.items()
     }
 
@@ -97,6 +95,22 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class LoggingConfig:
+    """Where the log goes besides stderr, and how."""
+
+    file: str | None = None
+    level: str = "info"
+    json: bool = False
+    max_mb: float = 10.0
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        require_choice("logging.level", self.level, LEVELS)
+        require(self.max_mb > 0, "logging.max_mb", self.max_mb, "give more than 0")
+        require(self.keep >= 1, "logging.keep", self.keep, "give 1 or more")
+
+
+@dataclass(frozen=True)
 class SparkConfig:
     """The Spark session; spark-submit's own settings come first."""
 
@@ -122,10 +136,13 @@ class Config:
     ranking: RankingConfig = field(default_factory=RankingConfig)
     incidents: IncidentsConfig = field(default_factory=IncidentsConfig)
     classes: ClassesConfig = field(default_factory=ClassesConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
     review: ReviewConfig = field(default_factory=ReviewConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     tables: TablesConfig = field(default_factory=TablesConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
 

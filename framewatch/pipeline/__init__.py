@@ -4,11 +4,13 @@ from framewatch import labels
 from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.pipeline.classify import ask, classify
+from framewatch.pipeline.explore import explore
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.quantize import quantize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run, start
+from framewatch.pipeline.search import index, place_of, search, similarity
 from framewatch.pipeline.train import train
 from framewatch.pipeline.watch import watch
 
@@ -16,11 +18,16 @@ __all__ = [
     "Run",
     "ask",
     "classify",
+    "explore",
     "extract",
     "featurize",
+    "index",
+    "place_of",
     "quantize",
     "rank",
     "run_all",
+    "search",
+    "similarity",
     "start",
     "train",
     "watch",

@@ -1,0 +1,194 @@
+"""Moments in Milvus: brought up to date, searched, and one video's similarity over its seconds."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from framewatch import storage
+from framewatch.config import Config
+from framewatch.errors import InputError
+from framewatch.features.encode import Encoder
+from framewatch.features.files import FeatureFiles, sampling_period_s
+from framewatch.pipeline.lock import alone
+from framewatch.progress import counted_progress, tell
+from framewatch.search import find as finding
+from framewatch.search.find import Wanted
+from framewatch.search.hits import Hit
+from framewatch.search.index import Plan, WriteVideos, Written, about_of, failed, plan, read_sample
+from framewatch.search.milvus import Place, default_place
+from framewatch.search.query import Part
+from framewatch.search.source import SourceVideo, read_videos
+from framewatch.search.store import Store, create_store, drop_store, open_store
+
+_SHOWN_FAILURES = 5
+
+
+def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None:
+    """Brings the collection up to what the output has.
+
+    A file is written by this process; a server by Spark's executors.
+
+    Args:
+        config: of the output and its index.
+        rebuild: drops the collection first.
+        debug: shows Spark's log.
+
+    Raises:
+        InputError: no features, or a collection of other ones; or some videos could not be indexed.
+    """
+    started = time.monotonic()
+    place = place_of(config)
+    storage.require_writable(config.output)
+    with alone(config.output, "index"):
+        features = FeatureFiles.of(config.output)
+        if rebuild:
+            drop_store(place, output=storage.absolute(config.output))
+        with _create(config, place, features) as store:
+            todo = plan(store, read_videos(config.output, features, settings=store.about.settings))
+            for video in todo.drop:
+                store.drop(video)
+            write = WriteVideos(
+                config.output,
+                features,
+                sampling_period_s(config.output, default=1 / config.sampling.fps),
+                todo.begun,
+            )
+            if place.is_server and todo.write:
+                written = _by_executors(config, write, todo.write, place, debug=debug)
+            else:
+                written = _by_this_process(store, write, todo.write)
+            store.finish()
+            storage.write_json(storage.join(config.output, "search", "index.json"), _stamp(todo, written))
+            _tell(store, config.output, todo, written, time.monotonic() - started)
+    _require_none_failed(written, len(todo.write))
+
+
+def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
+    its = config.index
+    sample = read_sample(features)
+    about = about_of(
+        features,
+        sample.shape[1],
+        clip_s=its.clip_s,
+        still_cosine=its.still_cosine,
+        exact=its.exact,
+        sketch_length=0 if place.is_server else its.sketch_length,
+        output=storage.absolute(config.output),
+    )
+    return create_store(place, about, sample=sample)
+
+
+def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVideo]) -> list[Written]:
+    done: list[Written] = []
+    with counted_progress("index", "videos") as show:
+        for it in write(store, videos):
+            done.append(it)
+            show(len(done), len(videos))
+    return done
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Rows of `video`, numbers -> what became of each; a client of its own in every task."""
+
+    write: WriteVideos
+    videos: Sequence[SourceVideo]
+    place: Place
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        numbers = [number for batch in batches for number in batch["id"].to_pylist()]
+        if not numbers:
+            return
+        with open_store(self.place) as store:
+            rows = [vars(it) for it in self.write(store, [self.videos[number] for number in numbers])]
+        yield pa.RecordBatch.from_pylist(
+            rows, pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
+        )
+
+
+def _by_executors(
+    config: Config, write: WriteVideos, videos: Sequence[SourceVideo], place: Place, *, debug: bool
+) -> list[Written]:
+    from framewatch.progress import task_progress
+    from framewatch.session import get_spark
+
+    its = config.spark
+    spark = get_spark(master=its.master, remote=its.remote, app_name=its.app_name, conf=its.conf, debug=debug)
+    with task_progress(spark, "index"):
+        numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
+        done = numbers.coalesce(config.index.writers).mapInArrow(
+            _Task(write, videos, place), "video string, moments long, error string"
+        )
+        return [Written(row["video"], row["moments"], row["error"]) for row in done.collect()]
+
+
+def _stamp(todo: Plan, written: Sequence[Written]) -> dict[str, object]:
+    """Says when the index last changed; what is kept of searches before is of no use then."""
+    return {
+        "indexed_at": datetime.now(UTC).isoformat(),
+        "written": len(written) - len(failed(written)),
+        "dropped": len(todo.drop),
+        "kept": todo.kept,
+        "failed": [it.video for it in failed(written)],
+    }
+
+
+def _tell(store: Store, output: str, todo: Plan, written: Sequence[Written], seconds: float) -> None:
+    moments = sum(it.moments for it in written)
+    # As the output was given: a notebook that is kept tells nothing of the machine.
+    shown = str(store.place).replace(storage.absolute(output), output)
+    tell(
+        f"index: {len(written) - len(failed(written))} videos written ({moments} moments), "
+        f"{len(todo.drop)} dropped, {todo.kept} as they were: {store.count()} moments in {shown}, "
+        f"in {seconds:.1f} s"
+    )
+
+
+def _require_none_failed(written: Sequence[Written], count: int) -> None:
+    wrong = failed(written)
+    if wrong:
+        shown = "; ".join(f"{storage.basename(it.video)}: {it.error}" for it in wrong[:_SHOWN_FAILURES])
+        more = f"; and {len(wrong) - _SHOWN_FAILURES} more" if len(wrong) > _SHOWN_FAILURES else ""
+        raise InputError(
+            f"{len(wrong)} of {count} videos could not be indexed ({shown}{more}): the others are; run "
+            "`framewatch index` again for these"
+        )
+
+
+def place_of(config: Config) -> Place:
+    """Where a configuration's collection is."""
+    return default_place(config.output, config.index.uri, config.index.collection)
+
+
+def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
+    """The moments most like what is looked for.
+
+    Raises:
+        InputError: nothing is looked for, it cannot be, or there is no index.
+    """
+    features, encoder = _encoder(config)
+    vector = finding.vector_of(parts, features, encoder, config.output)
+    with open_store(place_of(config)) as store:
+        return finding.find(store, vector, wanted, output=config.output)
+
+
+def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """How similar each second of a video is: its URI, (n,) seconds, (n,) cosines.
+
+    Raises:
+        InputError: nothing is looked for, it cannot be, or there is no such video.
+    """
+    features, encoder = _encoder(config)
+    vector = finding.vector_of(parts, features, encoder, config.output)
+    frames = finding.frames_of(video, features, config.output)
+    return frames.video, frames.times_s, frames.vectors @ vector
+
+
+def _encoder(config: Config) -> tuple[FeatureFiles, Encoder]:
+    features = FeatureFiles.of(config.output)
+    its = config.featurizer
+    return features, Encoder(features.identity(), model=its.model, weights=its.weights)

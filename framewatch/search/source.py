@@ -1,0 +1,239 @@
+"""What a run has to be indexed: its videos, their frames, and what is known of these. No Spark in here."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from framewatch.errors import InputError
+from framewatch.features.files import PATH, FeatureFiles, camera, unit, vectors
+from framewatch.results import Results, open_table
+from framewatch.search.moments import Frames
+from framewatch.storage import basename
+from framewatch.timeline import find_video
+from framewatch.verdicts import VerdictLog, label_ranges
+
+# 2026-11-22_08-30-00, 20261122T083000, and the like.
+_CLOCK = re.compile(
+    r"(?<!\d)(?:19|20)\d\d([-_.]?)\d\d\1\d\d[T_ -]*([0-2]\d)[-_.:h]?([0-5]\d)[-_.:m]?([0-5]\d)(?!\d)"
+)
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """A video that may be indexed.
+
+    Attributes:
+        uri: of the source.
+        paths: files of `features` that have rows of it.
+        clock_s: second of the day at which it begins; None where nothing tells.
+        version: changes whenever anything that is indexed of it does.
+    """
+
+    uri: str
+    paths: tuple[str, ...]
+    clock_s: float | None
+    version: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is said of frames: their probabilities by origin, and labels by video and second."""
+
+    probabilities: Mapping[str, float]
+    labels: Mapping[str, Sequence[tuple[float, float]]]
+    ranges: Mapping[str, Sequence[tuple[float, float, float]]]
+
+
+def read_videos(output: str, features: FeatureFiles, *, settings: str | None = None) -> list[SourceVideo]:
+    """The videos with features, in order of URI.
+
+    Args:
+        output: of the run.
+        features: its files.
+        settings: of the index; others make another version of every video. Without, none has a version, and
+            probabilities and labels are not read.
+    """
+    paths: dict[str, dict[str, None]] = defaultdict(dict)
+    for batch in features.scan([]):
+        pairs = zip(batch["video"].to_pylist(), batch[PATH].to_pylist(), strict=True)
+        for video, path in dict.fromkeys(pairs):
+            paths[video][path] = None
+    ledger: dict[str, dict[str, Any]] = {}
+    columns = ["video", "batch", "modified_at", "duration_s"]
+    for row in open_table(output, "videos").to_table(columns=columns).to_pylist():
+        if row["video"] not in ledger or row["batch"] > ledger[row["video"]]["batch"]:
+            ledger[row["video"]] = row
+    said = {} if settings is None else _digests(output)
+    found = []
+    for uri in sorted(paths):
+        row = ledger.get(uri, {})
+        parts = (settings, row.get("batch"), row.get("modified_at"), said.get(uri, ""))
+        version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        found.append(SourceVideo(uri, tuple(sorted(paths[uri])), clock_of(uri), version))
+    return found
+
+
+def clock_of(video: str) -> float | None:
+    """The second of the day in a video's name, such as `cam1_20261122T083000.mp4`; None without one."""
+    match = _CLOCK.search(basename(video))
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(match.group(number)) for number in (2, 3, 4))
+    return float(hours * 3600 + minutes * 60 + seconds) if hours < 24 else None
+
+
+def read_known(output: str, videos: Sequence[str]) -> Known:
+    """What is said of some videos' frames, as far as the run has got."""
+    labels: Mapping[str, Sequence[tuple[float, float]]] = {}
+    probabilities: dict[str, float] = {}
+    results = _results(output)
+    if results is not None:
+        rows = results.read("predictions", ["origin", "prob2"], videos=list(videos))
+        probabilities = dict(zip(rows["origin"].to_pylist(), rows["prob2"].to_pylist(), strict=True))
+        labels = results.known_labels()
+    return Known(probabilities, labels, _ranges(output))
+
+
+def read_frames(features: FeatureFiles, video: SourceVideo, known: Known) -> Frames:
+    """The frames of a video that have features, in order of time."""
+    origins: list[str] = []
+    times, found = [], []
+    for path in video.paths:
+        for batch in features.read(path, ["origin", "timestamp_s", "features"]):
+            rows = batch.filter(pc.equal(batch["video"], video.uri))
+            numbers, valid = vectors(rows["features"])
+            if not valid.any():
+                continue
+            found.append(numbers)
+            origins += np.array(rows["origin"].to_pylist(), object)[valid].tolist()
+            times.append(rows["timestamp_s"].to_numpy(zero_copy_only=False)[valid])
+    times_s = np.concatenate(times) if times else np.zeros(0)
+    order = np.argsort(times_s, kind="stable")
+    origins = [origins[place] for place in order]
+    rows_of = np.concatenate(found)[order] if found else np.zeros((0, 0), np.float32)
+    probabilities = np.array([known.probabilities.get(it, np.nan) for it in origins], float)
+    return Frames(
+        video.uri,
+        origins,
+        times_s[order],
+        probabilities,
+        _labels(times_s[order], known.labels.get(video.uri, ()), known.ranges.get(video.uri, ())),
+        unit(rows_of) if len(rows_of) else rows_of,
+    )
+
+
+def _labels(
+    times_s: np.ndarray, labels: Iterable[tuple[float, float]], ranges: Iterable[tuple[float, float, float]]
+) -> np.ndarray:
+    """Hand labels, over which reviewers' verdicts go."""
+    found = np.full(len(times_s), np.nan)
+    for second, label in labels:
+        found[np.abs(times_s - second) < 1e-6] = label
+    for start_s, end_s, label in ranges:
+        found[(times_s >= start_s - 1e-6) & (times_s < end_s - 1e-6)] = label
+    return found
+
+
+def _results(output: str) -> Results | None:
+    try:
+        return Results(output)
+    except InputError:  # nothing is ranked yet
+        return None
+
+
+def _ranges(output: str) -> dict[str, list[tuple[float, float, float]]]:
+    found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for video, start_s, end_s, label in label_ranges(VerdictLog(output).verdicts()):
+        found[video].append((start_s, end_s, label))
+    return found
+
+
+def _digests(output: str) -> dict[str, str]:
+    """By video, what stands for all probabilities and labels of it."""
+    digests: dict[str, Any] = defaultdict(hashlib.sha256)
+    results = _results(output)
+    if results is not None:
+        for video, total in _totals(results).items():
+            digests[video].update(str(total).encode())
+        for video, its in results.known_labels().items():
+            digests[video].update(repr(its).encode())
+    for video, ranges in _ranges(output).items():
+        digests[video].update(repr(ranges).encode())
+    return {video: digest.hexdigest() for video, digest in digests.items()}
+
+
+def _totals(results: Results) -> dict[str, int]:
+    """A sum of hashes is the same in whatever order the frames come."""
+    import pandas as pd
+
+    totals: dict[str, int] = defaultdict(int)
+    for batch in results.dataset("predictions").to_batches(columns=["video", "origin", "prob2"]):
+        frame = pa.Table.from_batches([batch]).to_pandas()
+        hashes = pd.util.hash_pandas_object(frame[["origin", "prob2"]], index=False)
+        for video, total in hashes.groupby(frame["video"]).sum().items():
+            totals[str(video)] = (totals[str(video)] + int(total)) % (1 << 64)
+    return totals
+
+
+def at_clock(clock_s: float | None, starts_s: np.ndarray) -> np.ndarray:
+    """(n,) second of the day of each moment; NaN where nothing tells."""
+    if clock_s is None:
+        return np.full(len(starts_s), np.nan)
+    return (clock_s + starts_s) % _DAY_S
+
+
+def parse_day(text: str) -> float:
+    """`22:30` or `22:30:15` as a second of the day.
+
+    Raises:
+        InputError: it is neither.
+    """
+    for pattern in ("%H:%M", "%H:%M:%S"):
+        try:
+            its = datetime.strptime(text.strip(), pattern)
+        except ValueError:
+            continue
+        return float(its.hour * 3600 + its.minute * 60 + its.second)
+    raise InputError(f"'{text}' is no time of day: give hours and minutes, such as 22:30")
+
+
+def find_videos(output: str, names: Sequence[str]) -> tuple[str, ...]:
+    """URIs of videos of the ledger, each by enough of the end of it.
+
+    Raises:
+        InputError: there is none of a name, or several.
+    """
+    if not names:
+        return ()
+    ledger = open_table(output, "videos").to_table(columns=["video", "duration_s"]).to_pylist()
+    return tuple(find_video(ledger, name)[0] for name in names)
+
+
+def find_cameras(output: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Cameras, directories of videos, each by enough of the end of it.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    if not names:
+        return ()
+    videos = open_table(output, "videos").to_table(columns=["video"])["video"].unique().to_pylist()
+    cameras = sorted({camera(video) for video in videos})
+    found: dict[str, None] = {}
+    for name in names:
+        wanted = name.rstrip("/")
+        its = [it for it in cameras if it == wanted or it.endswith("/" + wanted.lstrip("/"))]
+        if not its:
+            shown = ", ".join(cameras[:5])
+            raise InputError(f"no camera '{name}' is in the ledger: its videos lie in {shown}")
+        found |= dict.fromkeys(its)
+    return tuple(found)
