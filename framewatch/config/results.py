@@ -117,6 +117,7 @@ class IndexConfig:
     clip_s: float = 6.0
     still_cosine: float = 0.99
     exact: bool = False
+    scenes: int = 256
     sketch_length: int = 256
     writers: int = 4
     gap_s: float = 2.0
@@ -127,6 +128,7 @@ class IndexConfig:
         require(self.clip_s >= 0, "index.clip_s", self.clip_s, "give seconds, or 0 for no clips")
         cosine = self.still_cosine
         require(0 < cosine <= 1, "index.still_cosine", cosine, "give a cosine, above 0 and up to 1")
+        require(self.scenes >= 0, "index.scenes", self.scenes, "give 0 or more")
         require(self.sketch_length >= 2, "index.sketch_length", self.sketch_length, "give 2 or more")
         require(self.writers >= 1, "index.writers", self.writers, "give 1 or more")
         require(self.gap_s >= 0, "index.gap_s", self.gap_s, "give seconds, 0 or more")

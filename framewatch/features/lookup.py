@@ -77,25 +77,50 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def read_background(features: FeatureFiles, *, most: int) -> np.ndarray:
+def vector_length(features: FeatureFiles) -> int:
+    """How many numbers a frame's features are.
+
+    Raises:
+        InputError: no frame has features.
+    """
+    for path in features.paths:
+        for batch in features.read(path, ["features"]):
+            rows = vectors(batch["features"])[0]
+            if len(rows):
+                return int(rows.shape[1])
+    raise InputError(f"no frame in {features.directory} has features: run `framewatch featurize` first")
+
+
+def read_background(features: FeatureFiles, *, most: int, files: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Features of about `most` frames from all over the footage; the same ones every time.
 
     Args:
         features: of the run.
         most: frames.
+        files: that they are read from, at most.
 
     Returns:
-        (frames, length) float32.
+        (frames, length) float32, and (frames,) the video of each.
     """
     # From most files a few frames would do, but a row group is read whole.
-    num_files = min(len(features.paths), 32)
+    num_files = min(len(features.paths), files)
     chosen = [features.paths[number * len(features.paths) // num_files] for number in range(num_files)]
-    parts = []
-    for path in chosen:
+
+    def read(path: str) -> tuple[np.ndarray, np.ndarray]:
         num_groups = features.open(path).num_row_groups
-        groups = sorted({0, num_groups // 2})
-        rows = np.concatenate(
-            [vectors(it["features"])[0] for it in features.read(path, ["features"], row_groups=groups)]
-        )
-        parts.append(rows[:: max(1, len(rows) * num_files // most)])
-    return np.concatenate(parts)
+        rows, videos = [], []
+        for batch in features.read(path, ["features"], row_groups=sorted({0, num_groups // 2})):
+            numbers, valid = vectors(batch["features"])
+            rows.append(numbers)
+            videos.append(np.array(batch["video"].to_pylist(), object)[valid])
+        every = slice(None, None, max(1, sum(map(len, rows)) * num_files // most))
+        return _joined(rows)[every], np.concatenate(videos)[every]
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        parts = list(threads.map(read, chosen))
+    return _joined([rows for rows, _ in parts]), np.concatenate([videos for _, videos in parts])
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Those that hold any; files of frames without features have no length."""
+    return np.concatenate([part for part in parts if len(part)] or [np.empty((0, 0), np.float32)])

@@ -16,9 +16,11 @@ from framewatch.features.files import FeatureFiles, sampling_period_s
 from framewatch.pipeline.lock import alone
 from framewatch.progress import counted_progress, tell
 from framewatch.search import find as finding
+from framewatch.search.collection import read_fitted
 from framewatch.search.find import Wanted
+from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
-from framewatch.search.index import Plan, WriteVideos, Written, about_of, failed, plan, read_sample
+from framewatch.search.index import Plan, WriteVideos, Written, about_of, failed, fit, plan
 from framewatch.search.milvus import Place, default_place
 from framewatch.search.query import Part
 from framewatch.search.source import SourceVideo, read_videos
@@ -69,17 +71,22 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     its = config.index
-    sample = read_sample(features)
+    # Words may ask for a scene: where features have texts, it stays.
+    of_texts = _encoder(config)[1].knows_texts
     about = about_of(
         features,
-        sample.shape[1],
         clip_s=its.clip_s,
         still_cosine=its.still_cosine,
         exact=its.exact,
+        scenes=0 if of_texts else its.scenes,
         sketch_length=0 if place.is_server else its.sketch_length,
         output=storage.absolute(config.output),
     )
-    return create_store(place, about, sample=sample)
+
+    def fitted() -> Fitted:
+        return fit(features, about, num_videos=len(read_videos(config.output, features)))
+
+    return create_store(place, about, fit=fitted)
 
 
 def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVideo]) -> list[Written]:
@@ -146,6 +153,12 @@ def _tell(store: Store, output: str, todo: Plan, written: Sequence[Written], sec
         f"{len(todo.drop)} dropped, {todo.kept} as they were: {store.count()} moments in {shown}, "
         f"in {seconds:.1f} s"
     )
+    num_videos = todo.kept + len(todo.write)
+    if store.about.scenes and num_videos > 2 * store.fitted.num_videos:
+        tell(
+            f"the index knows the scenes of {store.fitted.num_videos} videos, and there are {num_videos}: "
+            "`framewatch index --rebuild` learns the others'"
+        )
 
 
 def _require_none_failed(written: Sequence[Written], count: int) -> None:
@@ -171,7 +184,8 @@ def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
         InputError: nothing is looked for, it cannot be, or there is no index.
     """
     features, encoder = _encoder(config)
-    vector = finding.vector_of(parts, features, encoder, config.output)
+    fitted = read_fitted(place_of(config), config.output)
+    vector = finding.vector_of(parts, features, encoder, config.output, fitted)
     with open_store(place_of(config)) as store:
         return finding.find(store, vector, wanted, output=config.output)
 
@@ -183,9 +197,12 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
         InputError: nothing is looked for, it cannot be, or there is no such video.
     """
     features, encoder = _encoder(config)
-    vector = finding.vector_of(parts, features, encoder, config.output)
+    fitted = read_fitted(place_of(config), config.output)
+    vector = finding.vector_of(parts, features, encoder, config.output, fitted)
     frames = finding.frames_of(video, features, config.output)
-    return frames.video, frames.times_s, frames.vectors @ vector
+    # As a search would score them, where there is an index that says how.
+    rows = frames.vectors if fitted is None else fitted.vectors(frames.vectors)
+    return frames.video, frames.times_s, rows @ vector
 
 
 def _encoder(config: Config) -> tuple[FeatureFiles, Encoder]:

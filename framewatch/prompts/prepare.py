@@ -30,7 +30,7 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Plan:
     pictured = _of_kind(request, "example") + _of_kind(request, "image")
     if pictured:
         shown = _examples(pictured, features) | _images(pictured, encoder)
-        background = read_background(features, most=_BACKGROUND_FRAMES)
+        background = read_background(features, most=_BACKGROUND_FRAMES)[0]
         whitened = whiten(np.stack(list(shown.values())), background)
         vectors |= dict(zip(shown, whitened, strict=True))
     place = {prompt: number for number, prompt in enumerate(vectors)}

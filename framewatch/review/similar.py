@@ -15,8 +15,9 @@ import numpy as np
 from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.features.encode import Encoder
-from framewatch.features.files import FeatureFiles
+from framewatch.features.files import FeatureFiles, unit
 from framewatch.images import decode_image
+from framewatch.search.collection import read_fitted
 from framewatch.search.find import Wanted, find, vector_of
 from framewatch.search.hits import Hit
 from framewatch.search.milvus import Place
@@ -155,17 +156,19 @@ class SimilarFinder:
 
     def _vector(self, said: dict[str, Any]) -> tuple[np.ndarray, str]:
         features = FeatureFiles.of(self.output)
+        fitted = read_fitted(self.place(), self.output)
         if isinstance(said.get("picture"), str):
             with self._kept:
                 vector = self._pictures.get(said["picture"])
             if vector is None:
                 raise InputError("this picture is kept no more: give it again")
-            return vector / np.linalg.norm(vector), said["picture"]
+            rows = unit(vector[None]) if fitted is None else fitted.vectors(vector[None])
+            return rows[0], said["picture"]
         origin = said.get("origin")
         if not isinstance(origin, str) or not origin:
             raise InputError("nothing is looked for: give a frame or a picture")
         parts = [Part("frame", origin)]
-        return vector_of(parts, features, self._encoder(features), self.output), origin
+        return vector_of(parts, features, self._encoder(features), self.output, fitted), origin
 
     def _encoder(self, features: FeatureFiles) -> Encoder:
         return Encoder(features.identity(), model=self.model, weights=self.weights)

@@ -5,7 +5,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.search.fitted import Fitted
 from framewatch.search.milvus import Place
 
 # Of the row that says what a collection is made of: its key and its version.
@@ -22,6 +24,7 @@ class About:
         clip_s: length of its clips.
         still_cosine: of near-duplicates.
         exact: whether every search compares all vectors.
+        scenes: most scenes that vectors are told from; 0 for vectors as they are.
         sketch_length: of the short stand-ins; 0 for none.
         output: the run that it belongs to.
     """
@@ -31,6 +34,7 @@ class About:
     clip_s: float
     still_cosine: float
     exact: bool
+    scenes: int
     sketch_length: int
     output: str
 
@@ -126,7 +130,7 @@ def require_same(there: About, about: About, place: Place) -> None:
                 f"the index {place} has features of {name} {has.get(name)}, not {wanted.get(name)}: make it "
                 "anew, `framewatch index --rebuild`, or give another, index.collection=NAME"
             )
-    for name in ("clip_s", "still_cosine", "exact"):
+    for name in ("clip_s", "still_cosine", "exact", "scenes"):
         if getattr(there, name) != getattr(about, name):
             raise InputError(
                 f"the index {place} was made with index.{name}={getattr(there, name)}, not "
@@ -149,6 +153,18 @@ def require_owner(there: About, output: str, place: Place) -> None:
         )
 
 
-def sketch_path(place: Place) -> str:
-    """Where the projection of a file's sketches lies: beside it."""
-    return f"{place.uri}.sketch.npz"
+def fitted_path(place: Place, output: str) -> str:
+    """Where what was fitted to the footage lies: beside a file; for a server, in the output."""
+    if place.is_server:
+        return storage.join(output, "search", f"{place.collection}.fitted.npz")
+    return f"{place.uri}.fitted.npz"
+
+
+def read_fitted(place: Place, output: str) -> Fitted | None:
+    """What was fitted to the footage; None where there is no index.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = fitted_path(place, output)
+    return None if storage.status(path)[1] is None else Fitted.read(path)

@@ -10,6 +10,7 @@ from framewatch.features.encode import Encoder
 from framewatch.features.files import FeatureFiles
 from framewatch.features.lookup import read_examples
 from framewatch.results import open_table
+from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit, Merged
 from framewatch.search.moments import Frames
 from framewatch.search.query import Filter, Part, combine, parse_clip
@@ -44,8 +45,10 @@ class Wanted:
             raise InputError(f"limit={self.limit} is not valid: give 1 to 1000")
 
 
-def vector_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str) -> np.ndarray:
-    """The direction of all parts together: (length,) float32 of length 1.
+def vector_of(
+    parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str, fitted: Fitted | None
+) -> np.ndarray:
+    """The direction of all parts together, as `fitted` makes vectors: (length,) float32 of length 1.
 
     Raises:
         InputError: nothing is looked for, or one of them cannot be; names it.
@@ -64,7 +67,8 @@ def vector_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, o
             vectors.append(encoder.texts([part.value])[0])
         else:
             vectors.append(_clip_vector(part.value, features, output))
-    return combine(vectors, parts)
+    told = vectors if fitted is None else list(fitted.vectors(np.stack(vectors)))
+    return combine(told, parts)
 
 
 def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:
@@ -108,11 +112,14 @@ def find(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None
 
 
 def _merged(store: Store, vector: np.ndarray, wanted: Wanted, rejected: "_Rejected") -> list[Hit]:
-    fetch = wanted.limit if wanted.gap_s is None else _FIRST * wanted.limit
+    # One more than wanted tells that there are enough.
+    fetch = wanted.limit + 1 if wanted.gap_s is None else _FIRST * wanted.limit
     while True:
         moments = store.search(vector, limit=fetch, expression=wanted.filter.expression(), exact=wanted.exact)
         marked = [rejected.mark(moment) for moment in moments]
-        good, sunk = (Merged(limit=wanted.limit, gap_s=wanted.gap_s) for _ in range(2))
+        good, sunk = (
+            Merged(limit=wanted.limit, gap_s=wanted.gap_s, drop=store.fitted.apart) for _ in range(2)
+        )
         good.offer(moment for moment in marked if not moment.rejected)
         sunk.offer(moment for moment in marked if moment.rejected)
         if good.is_full or len(moments) < fetch or fetch >= _MOST:

@@ -4,9 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-# A neighbour that is less similar by this is another picture: it would make a hit of a whole video.
-_DROP = 0.05
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -50,14 +47,15 @@ class Merged:
     what is found does not depend on how many are offered.
     """
 
-    def __init__(self, *, limit: int, gap_s: float | None) -> None:
+    def __init__(self, *, limit: int, gap_s: float | None, drop: float) -> None:
         """Begins with none.
 
         Args:
             limit: hits.
             gap_s: seconds that may lie between neighbours; None to merge none.
+            drop: of the score, from which on a neighbour is another picture, and no part of the hit.
         """
-        self._limit, self._gap_s = limit, gap_s
+        self._limit, self._gap_s, self._drop = limit, gap_s, drop
         self._of_video: dict[str, list[Hit]] = defaultdict(list)
         self._count = 0
         self.is_full = False
@@ -75,7 +73,7 @@ class Merged:
         if not near and self._count == self._limit:
             self.is_full = True
             return
-        alike = [hit for hit in near if moment.score >= hit.score - _DROP]
+        alike = [hit for hit in near if moment.score >= hit.score - self._drop]
         if near and not alike:
             return
         near = alike

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from framewatch import logs
-from framewatch.errors import FramewatchError, InputError
+from framewatch.errors import FramewatchError
 from framewatch.features.files import FeatureFiles, unit
-from framewatch.features.lookup import read_background
+from framewatch.features.lookup import read_background, vector_length
 from framewatch.search.collection import About
+from framewatch.search.fitted import Fitted
 from framewatch.search.milvus import short
 from framewatch.search.moments import moments_of
 from framewatch.search.source import SourceVideo, read_frames, read_known
@@ -18,6 +17,8 @@ from framewatch.search.store import Store
 _log = logs.get("index")
 # Videos whose probabilities and labels are read at once.
 _TOGETHER = 50
+# A file has some dozen frames of a video or of a few, so that there are as many scenes.
+_SAMPLE_FILES, _SAMPLE_FRAMES = 256, 16_384
 
 
 @dataclass(frozen=True)
@@ -95,31 +96,32 @@ class WriteVideos:
                     yield Written(video.uri, len(moments))
 
 
-def read_sample(features: FeatureFiles, *, most: int = 4000) -> np.ndarray:
-    """Vectors of length 1 from all over the footage: (n, length) float32.
-
-    Raises:
-        InputError: no frame has features.
-    """
-    found = read_background(features, most=most)
-    if not len(found):
-        raise InputError(f"no frame in {features.directory} has features: run `framewatch featurize` first")
-    return unit(found)
+def fit(features: FeatureFiles, about: About, *, num_videos: int) -> Fitted:
+    """Fits a collection's scenes and sketches to frames from all over the footage of so many videos."""
+    rows, videos = read_background(features, most=_SAMPLE_FRAMES, files=_SAMPLE_FILES)
+    return Fitted.fit(
+        unit(rows), videos, scenes=about.scenes, sketch=about.sketch_length, num_videos=num_videos
+    )
 
 
 def about_of(
     features: FeatureFiles,
-    length: int,
     *,
     clip_s: float,
     still_cosine: float,
     exact: bool,
+    scenes: int,
     sketch_length: int,
     output: str,
 ) -> About:
-    """What a collection of a run's features is made of; short vectors need no sketch."""
+    """What a collection of a run's features is made of; short vectors need no sketch.
+
+    Raises:
+        InputError: no frame has features.
+    """
+    length = vector_length(features)
     sketch = 0 if exact or length <= 2 * sketch_length else sketch_length
-    return About(features.identity(), length, clip_s, still_cosine, exact, sketch, output)
+    return About(features.identity(), length, clip_s, still_cosine, exact, scenes, sketch, output)
 
 
 def failed(written: Iterable[Written]) -> list[Written]:

@@ -7,7 +7,7 @@ moments, so that an interrupted index knows what is whole; and one that says wha
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,16 @@ from framewatch.search import milvus
 from framewatch.search.collection import (
     ABOUT,
     About,
+    fitted_path,
     make_collections,
     read_about,
     require_owner,
     require_same,
-    sketch_path,
 )
+from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
 from framewatch.search.milvus import Place, retried
 from framewatch.search.moments import Moments
-from framewatch.search.sketch import Sketch
 from framewatch.search.source import SourceVideo, at_clock
 
 _FIELDS = ("video", "timestamp_s", "end_s", "scope", "probability", "label")
@@ -45,9 +45,9 @@ _MOST = 16_384  # Milvus gives no more
 class Store:
     """An open collection. Several threads may search it; one process writes to it, or several on a server."""
 
-    def __init__(self, client: Any, place: Place, about: About, sketch: Sketch | None) -> None:
+    def __init__(self, client: Any, place: Place, about: About, fitted: Fitted) -> None:
         """Wraps what `open_store` and `create_store` have opened."""
-        self._client, self.place, self.about, self._sketch = client, place, about, sketch
+        self._client, self.place, self.about, self.fitted = client, place, about, fitted
         self._videos = f"{place.collection}_videos"
 
     def close(self) -> None:
@@ -116,7 +116,8 @@ class Store:
 
     def _rows(self, video: SourceVideo, moments: Moments) -> list[dict[str, Any]]:
         clocks = at_clock(video.clock_s, moments.starts_s)
-        sketches = self._sketch(moments.vectors) if self._sketch is not None and len(moments) else None
+        vectors = self.fitted.vectors(moments.vectors) if len(moments) else moments.vectors
+        sketches = self.fitted.sketches(vectors) if self.about.sketch_length and len(moments) else None
         of_camera = camera(moments.video)
         return [
             {
@@ -131,7 +132,7 @@ class Store:
                 "label": None if np.isnan(moments.labels[n]) else int(moments.labels[n]),
                 "still": bool(moments.still[n]),
                 "version": video.version,
-                "vector": moments.vectors[n],
+                "vector": vectors[n],
                 **({} if sketches is None else {"sketch": sketches[n]}),
             }
             for n in range(len(moments))
@@ -143,7 +144,7 @@ class Store:
         """The moments most similar to a vector, the best first.
 
         Args:
-            vector: (length,) of length 1.
+            vector: (length,) float32 of length 1, as `fitted` makes them.
             limit: most of them.
             expression: a filter of Milvus.
             exact: compares with all vectors, where the collection can.
@@ -157,9 +158,9 @@ class Store:
             )
         limit = min(limit, _MOST)
         again = max(_AGAIN * limit, _AT_LEAST)
-        if self._sketch is None or exact or again > _AT_MOST or self._is_small:
+        if not self.about.sketch_length or exact or again > _AT_MOST or self._is_small:
             return self._found("vector", vector, limit, expression)
-        return self._by_sketch(self._sketch, vector, limit, again, expression)
+        return self._by_sketch(vector, limit, again, expression)
 
     @property
     def _is_small(self) -> bool:
@@ -170,10 +171,9 @@ class Store:
         rows = self._ask(field, vector, limit, expression, _FIELDS)
         return [_hit(row, float(row["distance"])) for row in rows]
 
-    def _by_sketch(
-        self, sketch: Sketch, vector: np.ndarray, limit: int, again: int, expression: str
-    ) -> list[Hit]:
-        rows = self._ask("sketch", sketch(vector[None])[0], again, expression, (*_FIELDS, "vector"))
+    def _by_sketch(self, vector: np.ndarray, limit: int, again: int, expression: str) -> list[Hit]:
+        short = self.fitted.sketches(vector[None])[0]
+        rows = self._ask("sketch", short, again, expression, (*_FIELDS, "vector"))
         hits = [_hit(row, float(np.asarray(row["entity"]["vector"], np.float32) @ vector)) for row in rows]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
@@ -211,17 +211,17 @@ def open_store(place: Place, *, wait_s: float = 10.0) -> Store:
             raise InputError(f"{place} has no collection '{place.collection}': run `framewatch index` first")
         for name in (place.collection, f"{place.collection}_videos"):
             client.load_collection(name)
-        sketch = Sketch.read(sketch_path(place)) if about.sketch_length else None
-    return Store(client, place, about, sketch)
+        fitted = Fitted.read(fitted_path(place, about.output))
+    return Store(client, place, about, fitted)
 
 
-def create_store(place: Place, about: About, *, sample: np.ndarray) -> Store:
+def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> Store:
     """Makes a collection, or opens the one that is there for more of the same.
 
     Args:
         place: where.
         about: what it is made of.
-        sample: (n, length) vectors to fit sketches to.
+        fit: gives what is fitted to the footage, where there is none yet.
 
     Raises:
         InputError: it has features of another kind, or of another run.
@@ -233,11 +233,10 @@ def create_store(place: Place, about: About, *, sample: np.ndarray) -> Store:
             require_same(there, about, place)
             milvus.disconnect(client, place)
             return open_store(place)
-        sketch = Sketch.fit(sample, about.sketch_length) if about.sketch_length else None
-        if sketch is not None:
-            sketch.write(sketch_path(place))
+        fitted = fit()
+        fitted.write(fitted_path(place, about.output))
         make_collections(client, place, about)
-    return Store(client, place, about, sketch)
+    return Store(client, place, about, fitted)
 
 
 @contextlib.contextmanager
@@ -262,7 +261,7 @@ def drop_store(place: Place, *, output: str) -> None:
     if not place.is_server:
         milvus.require_milvus(place)
         storage.delete(place.uri)
-        storage.delete(sketch_path(place))
+        storage.delete(fitted_path(place, output))
         return
     client = milvus.connect(place)
     try:
@@ -271,6 +270,7 @@ def drop_store(place: Place, *, output: str) -> None:
             require_owner(there, output, place)
             for name in (f"{place.collection}_videos", place.collection):
                 client.drop_collection(name)
+            storage.delete(fitted_path(place, output))
     finally:
         milvus.disconnect(client, place)
 

@@ -71,7 +71,9 @@ def test_examples_and_background_are_found_there(features: FeatureFiles) -> None
     assert {name: its.tolist() for name, its in found.items()} == {
         "north-1frame0000.jpg": [3, 1], "southframe0000.jpg": [2, 1]
     }  # fmt: skip
-    assert sorted(read_background(features, most=100).tolist()) == [[2, 1], [3, 1]]
+    rows, videos = read_background(features, most=100)
+    found = sorted(zip(videos.tolist(), rows.tolist(), strict=True))
+    assert found == [("north.mp4", [3, 1]), ("south.mp4", [2, 1])]
     with pytest.raises(InputError, match=r"example 'northframe0000\.jpg' is no frame with features"):
         read_examples(features, ["northframe0000.jpg"])  # of before
     with pytest.raises(InputError, match="has no features: its picture is damaged"):

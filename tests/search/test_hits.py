@@ -11,7 +11,7 @@ def moment(video: str, start_s: float, score: float, length_s: float = 1.0) -> H
 
 
 def merged(moments: list[Hit], *, limit: int, gap_s: float | None) -> Merged:
-    found = Merged(limit=limit, gap_s=gap_s)
+    found = Merged(limit=limit, gap_s=gap_s, drop=0.05)
     found.offer(moments)
     return found
 
@@ -51,7 +51,7 @@ def _inside(it: Hit, hit: Hit) -> bool:
 
 @given(MOMENTS, st.integers(1, 8), st.integers(0, 30))
 def test_it_does_not_matter_how_many_are_offered_at_once(moments, limit, cut) -> None:
-    whole, parts = merged(moments, limit=limit, gap_s=1.0), Merged(limit=limit, gap_s=1.0)
+    whole, parts = merged(moments, limit=limit, gap_s=1.0), Merged(limit=limit, gap_s=1.0, drop=0.05)
     parts.offer(moments[:cut])
     parts.offer(moments[cut:])
     assert whole.hits == parts.hits and whole.is_full == parts.is_full

@@ -75,7 +75,7 @@ def test_every_frame_and_clip_with_what_is_known_of_it(output: Path, capsys) -> 
     write_labelled(output, {(NORTH, 3): 0.0, (NORTH, 4): 0.0})
     log = VerdictLog(str(output))
     log.append(Verdict(video=NORTH, start_s=4, end_s=5, answer="suspicious", reviewer="ann"))
-    assert index(output) == 0
+    assert index(output, "index.scenes=0") == 0
     said = capsys.readouterr().out
     # 12 and 7 frames, and clips of 6 s: from 0, 3, 6 s and from 0, 3 s.
     assert re.search(r"2 videos written \(24 moments\), 0 dropped, 0 as they were: 24 moments in", said)

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
+from framewatch.features.files import unit
+from framewatch.search.fitted import Fitted
 from framewatch.search.moments import Frames, clip_windows, moments_of, still_frames
 from framewatch.search.query import Filter, Part, combine, parse_clip
-from framewatch.search.sketch import Sketch
 from framewatch.search.source import at_clock, clock_of, parse_day
 
 TIMES = st.lists(st.integers(0, 60), unique=True, max_size=40).map(lambda its: np.array(sorted(its), float))
@@ -104,12 +105,49 @@ def test_a_filter_checks_itself(wrong) -> None:
 
 def test_a_sketch_keeps_inner_products_as_well_as_its_length_allows(tmp_path) -> None:
     rng = np.random.default_rng(1)
-    vectors = (rng.normal(size=(300, 8)) @ rng.normal(size=(8, 64))).astype(np.float32)
-    sketch = Sketch.fit(vectors, 8)
-    assert sketch.kept > 0.9999
-    np.testing.assert_allclose(sketch(vectors) @ sketch(vectors).T, vectors @ vectors.T, rtol=1e-3, atol=1e-2)
-    sketch.write(f"{tmp_path}/s.npz")
-    np.testing.assert_array_equal(Sketch.read(f"{tmp_path}/s.npz").columns, sketch.columns)
+    vectors = unit((rng.normal(size=(300, 8)) @ rng.normal(size=(8, 64))).astype(np.float32))
+    fitted = Fitted.fit(vectors, np.zeros(300), scenes=0, sketch=8, num_videos=1)
+    assert fitted.scenes.shape == (0, 64) and fitted.columns.shape == (64, 8)
+    np.testing.assert_allclose(fitted.vectors(vectors), vectors, atol=1e-6)
+    sketches = fitted.sketches(vectors)
+    np.testing.assert_allclose(sketches @ sketches.T, vectors @ vectors.T, atol=1e-4)
+    fitted.write(f"{tmp_path}/s.npz")
+    again = Fitted.read(f"{tmp_path}/s.npz")
+    assert all(np.array_equal(getattr(again, name), its) for name, its in vars(fitted).items())
     (tmp_path / "s.npz").write_bytes(b"x")
     with pytest.raises(InputError, match="run `framewatch index --rebuild`"):
-        Sketch.read(f"{tmp_path}/s.npz")
+        Fitted.read(f"{tmp_path}/s.npz")
+
+
+def of_scenes(*, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors of six videos, their scenes far apart; the video of each; whether something happens in it."""
+    rng = np.random.default_rng(2)
+    scenes, event = rng.normal(size=(6, 1, 40)), rng.normal(size=40)
+    happens = rng.random((6, num_frames, 1)) < 0.5
+    rows = 3 + scenes + 0.3 * happens * event + 0.02 * rng.normal(size=(6, num_frames, 40))
+    videos = np.repeat([f"{n}.mp4" for n in range(6)], num_frames)
+    return unit(rows.reshape(-1, 40).astype(np.float32)), videos, happens.ravel()
+
+
+def share_of_the_same(vectors: np.ndarray, videos: np.ndarray, happens: np.ndarray) -> float:
+    """Of the five nearest of other videos, how many are as the frame is."""
+    scores = np.where(videos[:, None] == videos, -np.inf, vectors @ vectors.T)
+    nearest = np.argsort(-scores, axis=1)[:, :5]
+    return float((happens[nearest] == happens[:, None]).mean())
+
+
+def test_told_from_their_scenes_the_nearest_are_those_where_the_same_happens() -> None:
+    vectors, videos, happens = of_scenes(num_frames=30)
+    fitted = Fitted.fit(vectors, videos, scenes=256, sketch=0, num_videos=6)
+    assert fitted.scenes.shape == (6, 40)
+    told = fitted.vectors(vectors)
+    np.testing.assert_allclose(np.linalg.norm(told, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(fitted.vectors(5 * vectors), told, atol=1e-4)  # whatever their length
+    before, after = (share_of_the_same(its, videos, happens) for its in (vectors, told))
+    assert after > before + 0.05
+    assert Fitted.fit(vectors, videos, scenes=3, sketch=0, num_videos=6).scenes.shape == (3, 40)
+
+
+def test_a_few_frames_tell_nothing_of_a_scene() -> None:
+    vectors, videos, _ = of_scenes(num_frames=9)
+    assert Fitted.fit(vectors, videos, scenes=256, sketch=0, num_videos=6).scenes.shape == (0, 40)

@@ -13,7 +13,7 @@ from arrow_run import origin_of, write_batch, write_labelled, write_ranking
 from framewatch.cli import main
 from framewatch.features.files import FeatureFiles
 from framewatch.search.find import Wanted, find
-from framewatch.search.index import WriteVideos, about_of, plan
+from framewatch.search.index import WriteVideos, about_of, fit, plan
 from framewatch.search.milvus import Place, default_place
 from framewatch.search.query import Filter
 from framewatch.search.source import read_videos
@@ -25,6 +25,15 @@ pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framew
 LENGTH, FRAMES = 64, 120
 VIDEOS = [f"file:/cctv/{camera}/2026-03-01_{hour:02d}-59-00 {camera}.mp4"
           for camera in ("hall", "yard") for hour in range(3, 24, 4)]  # fmt: skip
+
+
+def told_from_scenes(vectors: np.ndarray) -> np.ndarray:
+    """What an index compares, from (frames of all videos, LENGTH) of length 1, frame by frame."""
+    means = vectors.reshape(len(VIDEOS), FRAMES, LENGTH).mean(axis=1)
+    left = np.array([it - means[np.linalg.norm(means - it, axis=1).argmin()] / 2 for it in vectors])
+    spread = left.std(axis=0)
+    left = (left - left.mean(axis=0)) / (spread + spread.mean())
+    return left / np.linalg.norm(left, axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     vectors = np.concatenate([rows[video] for video in VIDEOS]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     videos, seconds = (np.array(it) for it in zip(*keys, strict=True))
-    return Made(output, videos, seconds.astype(float), vectors, prob2, labels)
+    return Made(output, videos, seconds.astype(float), told_from_scenes(vectors), prob2, labels)
 
 
 @pytest.fixture
@@ -241,13 +250,15 @@ def test_two_searches_while_it_is_indexed(tmp_path: Path) -> None:
     videos = {f"file:/hall/{n}.mp4": rng.random((30, LENGTH)) for n in range(20)}
     write_batch(output, 0, videos)
     features = FeatureFiles.of(str(output))
-    settings = {"clip_s": 6.0, "still_cosine": 0.99, "exact": False, "sketch_length": 16}
-    about = about_of(features, LENGTH, **settings, output=str(output))
+    settings = {"clip_s": 6.0, "still_cosine": 0.99, "exact": False, "scenes": 8, "sketch_length": 16}
+    about = about_of(features, **settings, output=str(output))
     sample = np.concatenate(list(videos.values())).astype(np.float32)
     vector = (sample[0] / np.linalg.norm(sample[0])).astype(np.float32)
     errors: list[BaseException] = []
     counts: list[int] = []
-    with create_store(Place(f"{tmp_path}/moments.db"), about, sample=sample) as store:
+    with create_store(
+        Place(f"{tmp_path}/moments.db"), about, fit=lambda: fit(features, about, num_videos=20)
+    ) as store:
         done = threading.Event()
 
         def look() -> None:
