@@ -1,5 +1,6 @@
 """`framewatch review`: the page on this machine, until it is stopped."""
 
+import contextlib
 import getpass
 import logging
 import secrets
@@ -71,10 +72,11 @@ class Server:
         self.waitress.run()
 
     def stop(self) -> None:
-        """Ends `run` from another thread."""
+        """Ends `run` from another thread, where it has not ended by itself."""
         sockets = getattr(self.waitress, "_map", None) or self.waitress.map
         # In the thread that serves: closing a socket under its `select` would be an error there.
-        self.waitress.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+        with contextlib.suppress(OSError):
+            self.waitress.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
 
 
 def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> Server:

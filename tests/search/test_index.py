@@ -155,6 +155,17 @@ def test_other_features_and_settings_are_refused_until_it_is_rebuilt(output: Pat
     assert "1 videos written (12 moments)" in capsys.readouterr().out
 
 
+def test_when_most_videos_came_after_the_scenes_it_says_so(output: Path, capsys) -> None:
+    assert index(output) == 0
+    write_batch(output, 1, {f"file:/south/{n}.mp4": vectors(n, 12) for n in range(4)}, IDENTITY)
+    capsys.readouterr()
+    hint = "knows the scenes of 2 videos, and there are 6: `framewatch index --rebuild` learns the others'"
+    assert index(output) == 0 and hint in capsys.readouterr().out
+    assert index(output, "index.scenes=0") == 2
+    assert "was made with index.scenes=256, not 0: make it anew" in capsys.readouterr().err
+    assert index(output, "--rebuild") == 0 and "knows the scenes" not in capsys.readouterr().out
+
+
 def test_what_is_no_index_is_told_in_one_line(output: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "foreign.db").write_text("SQLite format 3")
     (tmp_path / "photos").mkdir()
