@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import framewatch
 from framewatch import cli_prompts, cli_search, logs
-from framewatch.cli_common import add_config, add_debug, config_of
+from framewatch.cli_common import add_config, add_debug, add_output, config_of
 from framewatch.errors import FramewatchError, SetupError
 
 _STAGES = {
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Reads the tables of a run and the verdicts. Writes OUTPUT/report/index.html, one file "
         "with all that it shows. `framewatch rank` writes it too.",
     )
-    report.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    add_output(report)
     add_debug(report)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
@@ -111,7 +111,7 @@ def _add_review(verbs: Any) -> None:
         description="Reads the tables of a run, without Spark. Serves a page that plays its incidents, takes "
         "verdicts, and ranks the rest anew after every few. Writes OUTPUT/verdicts.",
     )
-    review.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    add_output(review)
     review.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
     review.add_argument("--token", help="ask everybody for it; made on any address but this machine's own")

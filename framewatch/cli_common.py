@@ -6,6 +6,11 @@ from typing import Any
 from framewatch import logs
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The run that a verb is about."""
+    parser.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+
+
 def add_config(parser: argparse.ArgumentParser, example: str) -> None:
     """`--config FILE` and overrides."""
     parser.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from framewatch.cli_common import add_config, config_of
+from framewatch.cli_common import add_config, add_output, config_of
 from framewatch.errors import InputError
 
 
@@ -19,7 +19,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
         "`classifications` and `class_clips`, and prints a page of the answer as JSON. No video is read "
         "again.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    add_output(parser)
     parser.add_argument(
         "--classes", metavar="FILE", required=True, help="the request; docs/prompts.md shows one"
     )
@@ -49,7 +49,7 @@ def add_ask(verbs: Any) -> argparse.ArgumentParser:
         description="Reads `features`. Prints for each video that shows it when first, for how long in all, "
         "and the clips. Writes no table.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
+    add_output(parser)
     parser.add_argument("text", metavar="TEXT", nargs="?", help="what to look for; needs features of a CLIP")
     parser.add_argument(
         "--example",

@@ -4,10 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from framewatch.cli_common import add_config, config_of
+from framewatch.cli_common import add_config, add_output, config_of
 from framewatch.errors import InputError
-
-_OUTPUT = "the run's directory, such as out/demo"
 
 
 def add_index(verbs: Any) -> argparse.ArgumentParser:
@@ -19,7 +17,7 @@ def add_index(verbs: Any) -> argparse.ArgumentParser:
         "it: a local file, or the server at index.uri. What is there already is left alone, what has changed "
         "is replaced, what is gone is dropped.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help=_OUTPUT)
+    add_output(parser)
     parser.add_argument("--rebuild", action="store_true", help="drop the collection first")
     add_config(parser, "such as index.clip_s=10")
     return parser
@@ -34,7 +32,7 @@ def add_search(verbs: Any) -> argparse.ArgumentParser:
         "Several things may be given, each with a weight, VALUE*WEIGHT; what has a negative weight is to be "
         "unlike.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help=_OUTPUT)
+    add_output(parser)
     its = parser.add_argument_group("what to look for")
     for kind, metavar, text in (
         ("frame", "ORIGIN", "a frame of the run, by its name or the end of it"),
@@ -81,7 +79,7 @@ def add_explore(verbs: Any) -> argparse.ArgumentParser:
         "size over time) and `outliers` (frames farthest from anything usual for their camera), and the "
         "report anew.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help=_OUTPUT)
+    add_output(parser)
     add_config(parser, "such as explore.clusters=20")
     return parser
 

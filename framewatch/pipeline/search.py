@@ -22,7 +22,7 @@ from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
 from framewatch.search.index import Plan, WriteVideos, Written, about_of, failed, fit, plan
 from framewatch.search.milvus import Place, default_place
-from framewatch.search.query import Part
+from framewatch.search.query import Part, combine
 from framewatch.search.source import SourceVideo, read_videos
 from framewatch.search.store import Store, create_store, drop_store, open_store
 
@@ -184,9 +184,9 @@ def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
         InputError: nothing is looked for, it cannot be, or there is no index.
     """
     features, encoder = _encoder(config)
-    fitted = read_fitted(place_of(config), config.output)
-    vector = finding.vector_of(parts, features, encoder, config.output, fitted)
+    vectors = finding.vectors_of(parts, features, encoder, config.output)
     with open_store(place_of(config)) as store:
+        vector = combine(store.fitted.vectors(vectors), parts)
         return finding.find(store, vector, wanted, output=config.output)
 
 
@@ -197,12 +197,14 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
         InputError: nothing is looked for, it cannot be, or there is no such video.
     """
     features, encoder = _encoder(config)
-    fitted = read_fitted(place_of(config), config.output)
-    vector = finding.vector_of(parts, features, encoder, config.output, fitted)
+    vectors = finding.vectors_of(parts, features, encoder, config.output)
     frames = finding.frames_of(video, features, config.output)
+    rows = frames.vectors
     # As a search would score them, where there is an index that says how.
-    rows = frames.vectors if fitted is None else fitted.vectors(frames.vectors)
-    return frames.video, frames.times_s, rows @ vector
+    fitted = read_fitted(place_of(config), config.output)
+    if fitted is not None:
+        vectors, rows = fitted.vectors(vectors), fitted.vectors(rows)
+    return frames.video, frames.times_s, rows @ combine(vectors, parts)
 
 
 def _encoder(config: Config) -> tuple[FeatureFiles, Encoder]:

@@ -15,13 +15,12 @@ import numpy as np
 from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.features.encode import Encoder
-from framewatch.features.files import FeatureFiles, unit
+from framewatch.features.files import FeatureFiles
 from framewatch.images import decode_image
-from framewatch.search.collection import read_fitted
-from framewatch.search.find import Wanted, find, vector_of
+from framewatch.search.find import Wanted, find, vectors_of
 from framewatch.search.hits import Hit
 from framewatch.search.milvus import Place
-from framewatch.search.query import Filter, Part
+from framewatch.search.query import Filter, Part, combine
 from framewatch.search.store import Store, open_store
 from framewatch.verdicts import VerdictLog
 
@@ -74,13 +73,14 @@ class SimilarFinder:
             InputError: it cannot be answered; says why.
         """
         wanted = self._wanted(said)
-        vector, name = self._vector(said)
-        key = hashlib.sha256(json.dumps([name, repr(wanted), self._state()]).encode()).hexdigest()
+        part, vectors = self._part(said)
+        key = hashlib.sha256(json.dumps([part.value, repr(wanted), self._state()]).encode()).hexdigest()
         with self._kept:
             if key in self._answers:
                 self._answers.move_to_end(key)
                 return self._answers[key]
         with self._opened() as store:
+            vector = combine(store.fitted.vectors(vectors), [part])
             answer = Answer(uuid.uuid4().hex[:12], find(store, vector, wanted, output=self.output))
         with self._kept:
             self._answers[key] = answer
@@ -154,21 +154,18 @@ class SimilarFinder:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def _vector(self, said: dict[str, Any]) -> tuple[np.ndarray, str]:
-        features = FeatureFiles.of(self.output)
-        fitted = read_fitted(self.place(), self.output)
+    def _part(self, said: dict[str, Any]) -> tuple[Part, np.ndarray]:
         if isinstance(said.get("picture"), str):
             with self._kept:
                 vector = self._pictures.get(said["picture"])
             if vector is None:
                 raise InputError("this picture is kept no more: give it again")
-            rows = unit(vector[None]) if fitted is None else fitted.vectors(vector[None])
-            return rows[0], said["picture"]
+            return Part("image", said["picture"]), vector[None]
         origin = said.get("origin")
         if not isinstance(origin, str) or not origin:
             raise InputError("nothing is looked for: give a frame or a picture")
-        parts = [Part("frame", origin)]
-        return vector_of(parts, features, self._encoder(features), self.output, fitted), origin
+        part, features = Part("frame", origin), FeatureFiles.of(self.output)
+        return part, vectors_of([part], features, self._encoder(features), self.output)
 
     def _encoder(self, features: FeatureFiles) -> Encoder:
         return Encoder(features.identity(), model=self.model, weights=self.weights)

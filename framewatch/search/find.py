@@ -10,10 +10,9 @@ from framewatch.features.encode import Encoder
 from framewatch.features.files import FeatureFiles
 from framewatch.features.lookup import read_examples
 from framewatch.results import open_table
-from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit, Merged
 from framewatch.search.moments import Frames
-from framewatch.search.query import Filter, Part, combine, parse_clip
+from framewatch.search.query import Filter, Part, parse_clip
 from framewatch.search.source import Known, read_frames, read_videos
 from framewatch.search.store import Store
 from framewatch.timeline import find_video
@@ -45,10 +44,8 @@ class Wanted:
             raise InputError(f"limit={self.limit} is not valid: give 1 to 1000")
 
 
-def vector_of(
-    parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str, fitted: Fitted | None
-) -> np.ndarray:
-    """The direction of all parts together, as `fitted` makes vectors: (length,) float32 of length 1.
+def vectors_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str) -> np.ndarray:
+    """Features of each part, as the network gave them: (parts, length) float32.
 
     Raises:
         InputError: nothing is looked for, or one of them cannot be; names it.
@@ -67,8 +64,7 @@ def vector_of(
             vectors.append(encoder.texts([part.value])[0])
         else:
             vectors.append(_clip_vector(part.value, features, output))
-    told = vectors if fitted is None else list(fitted.vectors(np.stack(vectors)))
-    return combine(told, parts)
+    return np.stack(vectors)
 
 
 def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:

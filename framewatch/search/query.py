@@ -56,18 +56,18 @@ def parse_clip(text: str) -> tuple[str, float, float]:
     return match.group(1), float(match.group(2)), float(match.group(3))
 
 
-def combine(vectors: Sequence[np.ndarray], parts: Sequence[Part]) -> np.ndarray:
+def combine(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
     """The direction that all parts say together: (length,) float32 of length 1.
 
     Args:
-        vectors: of each part.
+        vectors: (parts, length), as they are compared.
         parts: with their weights.
 
     Raises:
         InputError: they cancel each other out.
     """
     weights = np.array([part.weight for part in parts])
-    total = (weights[:, None] * unit(np.stack(vectors)).astype(float)).sum(axis=0)
+    total = (weights[:, None] * unit(vectors).astype(float)).sum(axis=0)
     if np.linalg.norm(total) < 1e-6:
         raise InputError("what is looked for and what is not are the same: give other weights")
     return unit(total[None])[0]

@@ -79,10 +79,10 @@ def test_weights_say_how_much_and_whether() -> None:
     assert Part.parse("frame", "a b*c.jpg") == Part("frame", "a b*c.jpg")
     assert Part.parse("frame", "a.jpg*-0.5") == Part("frame", "a.jpg", -0.5)
     x, y = np.array([3.0, 0.0]), np.array([0.0, 5.0])
-    both = combine([x, y], [Part("frame", "x"), Part("frame", "y", -1.0)])
+    both = combine(np.stack([x, y]), [Part("frame", "x"), Part("frame", "y", -1.0)])
     np.testing.assert_allclose(both, [0.5**0.5, -(0.5**0.5)], atol=1e-6)
     with pytest.raises(InputError, match="are the same: give other weights"):
-        combine([x, x], [Part("frame", "x"), Part("frame", "x", -1.0)])
+        combine(np.stack([x, x]), [Part("frame", "x"), Part("frame", "x", -1.0)])
     for wrong, told in [("a.jpg*0", "says nothing"), (" ", "--frame is empty")]:
         with pytest.raises(InputError, match=told):
             Part.parse("frame", wrong)
