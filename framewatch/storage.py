@@ -4,9 +4,9 @@ Tables are Spark's business; this is for manifests, metrics, and pictures beside
 """
 
 import json
-import math
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +24,7 @@ _SECRET = re.compile(
 )
 # What stands for a password in what others read.
 HIDDEN = "(hidden)"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def without_password(uri: str) -> str:
@@ -157,13 +158,19 @@ def children(directory: str) -> list[str]:
 
 
 def status(uri: str) -> tuple[int, int | None]:
-    """Size in bytes, and time of modification in ms since 1970; 0 and None for what is no file in reach."""
+    """Size in bytes, and time of modification in ms since 1970; 0 and None for what is no file in reach.
+
+    The time is that of Spark's own listing to the millisecond: a file of another time is another file.
+    """
     try:
         files, path = filesystem(uri)
         info = files.info(path)
         if info["type"] != "file":
             return 0, None
-        return info["size"], math.floor(files.modified(path).timestamp() * 1000)
+        local = local_path(uri)
+        if local is not None:
+            return info["size"], os.stat(local).st_mtime_ns // 1_000_000
+        return info["size"], (files.modified(path).astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
     except Exception:  # of any library behind fsspec; who reads the file tells what is wrong
         return 0, None
 

@@ -1,5 +1,6 @@
 """Which videos there are, on real Spark, and what their frames are called."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,17 @@ def test_lists_of_videos(spark, cameras: Path, tmp_path: Path) -> None:
         assert len(rows) == 4
     names = listing.list_videos(spark, [str(tmp_path / "list.csv")]).orderBy("video").collect()
     assert [row["name"] for row in names] == ["Walk1", "Walk1", "a b#1%20é", "gone"]
+
+
+def test_a_file_has_one_time_however_it_is_found(spark, tmp_path: Path) -> None:
+    """A microsecond below a full millisecond, and exactly one: where rounding would tell two times."""
+    for number, time_ns in enumerate(
+        [1763838474_086_999_723, 1763838344_717_000_000, 1763838344_123_000_000]
+    ):
+        (tmp_path / f"{number}.mp4").write_bytes(b"a video")
+        os.utime(tmp_path / f"{number}.mp4", ns=(time_ns, time_ns))
+    found = listing.list_videos(spark, [str(tmp_path)])
+    assert listing.list_named(found, [str(tmp_path)]).collect() == found.collect()
 
 
 @pytest.mark.parametrize(
