@@ -65,7 +65,9 @@ $(VENV)/.demo: setup.py
 
 $(VENV)/.test: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
+	@# Compiled after, on all cores: pip would do it on one.
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
+	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1
 	@touch $@ $(VENV)/.demo
 
 clean:

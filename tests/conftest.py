@@ -286,15 +286,22 @@ def caviar() -> Path:
 
 
 @pytest.fixture(scope="session")
-def caviar_or_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_samples(share: Share) -> Path:
+    """What `framewatch samples` draws, drawn once for all of the processes that test."""
+    from framewatch.cli import main
+
+    def make(directory: Path) -> None:
+        assert main(["samples", str(directory)]) == 0
+
+    return share("samples", make)
+
+
+@pytest.fixture(scope="session")
+def caviar_or_drawn(request: pytest.FixtureRequest) -> Path:
     """A directory of CCTV clips: the real ones where they are, else drawn ones."""
     if (SHARED / "caviar").is_dir():
         return SHARED / "caviar" / "videos"
-    from framewatch.samples import draw_samples
-
-    directory = tmp_path_factory.mktemp("drawn")
-    draw_samples(directory)
-    return directory
+    return request.getfixturevalue("drawn_samples")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Frame numbers drawn into the pictures of many codecs and containers, read back from the samples."""
 
+import functools
 import itertools
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +34,7 @@ KINDS = [
 ]
 
 
+@functools.cache
 def drawn(number: int) -> np.ndarray:
     """A picture of `number` in black and white blocks, one a bit, with noise that makes frames large."""
     bits = [(number >> bit) & 1 for bit in range(BITS)]
@@ -117,6 +119,7 @@ def test_every_sample_shows_the_frame_of_its_time(golden, name: str, rate: Fract
         assert early_s > -float(1 / rate) - 2e-3  # and no frame before it would have done
 
 
+@functools.lru_cache(maxsize=1)  # the tests of one file come one after the other
 def decoded_by_ffmpeg(path: Path) -> tuple[list[float], list[np.ndarray]]:
     """All frames of a file, with their times from the first, decoded one after the other."""
     with av.open(str(path)) as container:
@@ -158,8 +161,8 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.mark.parametrize("fps", [0.3, 1, 4.7, 30])
 @pytest.mark.parametrize("name", [kind[0] for kind in [*KINDS, *HARD]])
+@pytest.mark.parametrize("fps", [0.3, 1, 4.7, 30])
 def test_skipping_changes_no_pixel(golden, hard, name: str, fps: float) -> None:
     """Against all frames decoded, of which the sampling's arithmetic picks."""
     if name not in {**golden, **hard}:
