@@ -47,7 +47,7 @@ def spark_class(*arguments: str, log: Path) -> subprocess.Popen:
 
 
 def wait_for(pattern: str, log: Path, process: subprocess.Popen) -> re.Match:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(pattern, log.read_text()):
             return found
@@ -78,7 +78,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             for process in reversed(processes):
                 os.killpg(process.pid, signal.SIGTERM)
-                process.wait(60)
+                process.wait(300)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def start(clips: Path, output: Path, *more: str) -> subprocess.Popen:
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition() or process.poll() is not None
