@@ -126,7 +126,12 @@ def executed(settings: str, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """
     directory = tmp_path_factory.mktemp("notebooks")
     books = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
-    kernel = KernelManager(kernel_name="python3")
+    # By TCP, its clients call at a free port until the kernel answers there; another test's Spark may have been
+    # given that port, and ends a query at a greeting that it does not know.
+    sockets = tempfile.TemporaryDirectory()  # a short path, as Unix has it for sockets
+    kernel = KernelManager(
+        kernel_name="python3", transport="ipc", connection_file=f"{sockets.name}/kernel.json"
+    )
     try:
         for book in books.values():
             prepare(book, settings)
@@ -137,6 +142,7 @@ def executed(settings: str, tmp_path_factory: pytest.TempPathFactory) -> dict[st
             pass
     finally:
         kernel.shutdown_kernel()
+        sockets.cleanup()
     assert (directory / "out" / "notebooks" / "report" / "index.html").is_file()
     return books
 
