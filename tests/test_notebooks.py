@@ -126,8 +126,8 @@ def executed(settings: str, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """
     directory = tmp_path_factory.mktemp("notebooks")
     books = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
-    # By TCP, its clients call at a free port until the kernel answers there; Spark in another test may have been
-    # given that port, and ends a query at a greeting that it does not know.
+    # By TCP, its clients call at a free port until the kernel answers there. Spark in another test may have
+    # been given that port, and ends a query at a greeting that it does not know.
     sockets = tempfile.TemporaryDirectory()  # a short path, as Unix has it for sockets
     kernel = KernelManager(
         kernel_name="python3", transport="ipc", connection_file=f"{sockets.name}/kernel.json"
