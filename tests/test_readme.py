@@ -122,7 +122,7 @@ def review(command: str, out: Path) -> None:
         clip = urllib.request.urlopen(address + moment["clip"]["url"], timeout=60)
         assert clip.headers["Content-Type"] == "video/mp4" and len(clip.read()) > 10_000
         process.send_signal(signal.SIGTERM)
-        assert process.wait(300) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

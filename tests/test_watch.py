@@ -88,7 +88,7 @@ def test_videos_that_come_between_and_during_batches_a_kill_and_a_restart(
     try:
         wait_until(lambda: num_ranked(output) == 12, process, log)
         process.send_signal(signal.SIGINT)
-        assert process.wait(300) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
