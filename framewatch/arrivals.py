@@ -14,8 +14,8 @@ from pyspark.sql.types import StructType
 
 from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.listing import VIDEO_SUFFIXES
 from framewatch.schema import VIDEOS, fields, require_columns
+from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 # A file, and when it was last written to as it was noted.
 ARRIVALS = StructType(fields(VIDEOS, "video", "modified_at"))

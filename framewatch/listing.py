@@ -19,11 +19,8 @@ from pyspark.sql.types import LongType, StructField, StructType
 from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.schema import LISTING, fields, require_columns
+from framewatch.video.suffixes import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (
-    "3gp", "asf", "avi", "dav", "divx", "flv", "h264", "h265", "hevc", "m2ts", "m2v", "m4v", "mjpeg", "mjpg",
-    "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv",
-)  # fmt: skip
 # A pattern that ends in one of these is a list of videos, in a column `video`.
 LIST_SUFFIXES = (".csv", ".parquet")
 _STATUS = StructType([*fields(LISTING, "video", "size_bytes"), StructField("modified_ms", LongType())])
