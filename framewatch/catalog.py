@@ -114,12 +114,18 @@ def _duckdb_select(path: str, table: str, table_format: str) -> str:
         return f"select *\nfrom read_parquet('{directory}/*.parquet', hive_partitioning = false)"
     batch = "cast(regexp_extract(filename, 'batch=([0-9]+)/[^/]*$', 1) as integer) as batch"
     files = f"'{directory}/batch=*/*.parquet', hive_partitioning = false, filename = true"
+    files += ", union_by_name = true" if table == "videos" else ""  # older versions wrote fewer columns
     return f"select * exclude (filename), {batch}\nfrom read_parquet({files})"
 
 
 def _register_external(tables: Tables, table: str) -> None:
     # Dropping an external table leaves its files alone; creating it again takes the files' schema of now.
     tables.spark.sql(f"DROP TABLE IF EXISTS {table}")
-    tables.spark.catalog.createTable(table, path=storage.absolute(tables.path(table)), source=tables.format)
+    tables.spark.catalog.createTable(
+        table,
+        path=storage.absolute(tables.path(table)),
+        source=tables.format,
+        mergeSchema=str(table == "videos").lower(),  # older versions wrote fewer columns
+    )
     if table in BATCHED and tables.format == "parquet":
         tables.spark.catalog.recoverPartitions(table)

@@ -141,11 +141,14 @@ def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
 
 
 def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any]]:
-    """The `videos` table's rows, without `batch`: what was listed, and how its parts went."""
+    """What the parts give for the table `videos`: what was listed, and how its parts went."""
     outcomes: dict[str, list[dict[str, Any]]] = {video["video"]: [] for video in videos}
     for row in extracted.where(F.col("outcome").isNotNull()).select("video", "outcome").collect():
         outcomes[row["video"]].append(row["outcome"].asDict())
     return [
-        {**combined(outcomes[video["video"]]), **{name: video[name] for name in LISTING.names[:3]}}
+        {
+            **combined(outcomes[video["video"]]),
+            **{name: video[name] for name in ("video", "size_bytes", "modified_ms")},
+        }
         for video in videos
     ]

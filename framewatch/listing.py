@@ -14,7 +14,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import LongType, StructField, StructType
+from pyspark.sql.types import StructType
 
 from framewatch import storage
 from framewatch.errors import InputError
@@ -23,8 +23,7 @@ from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 # A pattern that ends in one of these is a list of videos, in a column `video`.
 LIST_SUFFIXES = (".csv", ".parquet")
-_STATUS = StructType([*fields(LISTING, "video", "size_bytes"), StructField("modified_ms", LongType())])
-_FOUND = StructType([*_STATUS.fields, *fields(LISTING, "name")])
+_STATUS = StructType(fields(LISTING, "video", "size_bytes", "modified_ms"))
 Status = tuple[str, int, int | None]
 _WILDCARD = re.compile(r"[*?\[{]")
 _SCHEME_AND_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?"
@@ -40,8 +39,8 @@ def list_videos(spark: SparkSession, patterns: Sequence[str], *, root: str | Non
         root: names are paths below it; by default below each pattern's part without wildcards.
 
     Returns:
-        `video`, `size_bytes`, `modified_at`, and `name`: the path below the root, without its extension. A
-        video that several patterns match is there once. Rows are in order of URI.
+        `video`, `size_bytes`, `modified_ms` since 1970, and `name`: the path below the root, without its
+        extension. A video that several patterns match is there once. Rows are in order of URI.
 
     Raises:
         InputError: a pattern matches no video, or a list has no such column.
@@ -75,8 +74,7 @@ def list_named(videos: DataFrame, patterns: Sequence[str], *, root: str | None =
 
 
 def _listing(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
-    found = spark.createDataFrame(sorted(rows, key=lambda row: row[0]), _FOUND)
-    return found.select("video", "size_bytes", F.timestamp_millis("modified_ms").alias("modified_at"), "name")
+    return spark.createDataFrame(sorted(rows, key=lambda row: row[0]), LISTING)
 
 
 def _statuses_of(videos: DataFrame) -> list[Status]:
@@ -205,6 +203,6 @@ def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> Dat
     return listing.join(shared, "name", "left").select(
         "video",
         "size_bytes",
-        "modified_at",
+        "modified_ms",
         F.when(F.col("claims").isNotNull(), unique).otherwise(F.col("name")).alias("name"),
     )

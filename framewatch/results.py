@@ -42,9 +42,18 @@ def open_table(output: str, table: str) -> Any:
             f"there is no table {path}: run `framewatch {WRITTEN_BY[table]}` with this output first"
         )
     base = storage.filesystem(path)[1]
-    partitions = ds.partitioning(pa.schema([("batch", pa.int32())]), flavor="hive")
+    batch = pa.schema([("batch", pa.int32())])
+    schema = None
+    if table == "videos":  # older versions wrote fewer columns
+        schemas = [pq.read_schema(path, filesystem=files) for path in found]
+        schema = pa.unify_schemas([*schemas, batch], promote_options="permissive")
     return ds.dataset(
-        found, format="parquet", partitioning=partitions, partition_base_dir=base, filesystem=files
+        found,
+        schema=schema,
+        format="parquet",
+        partitioning=ds.partitioning(batch, flavor="hive"),
+        partition_base_dir=base,
+        filesystem=files,
     )
 
 
@@ -98,7 +107,7 @@ class Results:
     def videos(self) -> list[dict[str, Any]]:
         """The ledger: the latest row of each video, in order of URI."""
         latest: dict[str, dict[str, Any]] = {}
-        for row in self.dataset("videos").to_table().to_pylist():
+        for row in _upgraded(self.dataset("videos").to_table()).to_pylist():
             if row["video"] not in latest or row["batch"] > latest[row["video"]]["batch"]:
                 latest[row["video"]] = row
         return [latest[video] for video in sorted(latest)]
@@ -128,6 +137,19 @@ class Results:
     def labelled(self) -> Any | None:
         """The frames that the classifier learned from, as a dataset; None where they were not kept."""
         return _optional(storage.join(self.model_path, "labelled"))
+
+
+def _upgraded(videos: pa.Table) -> pa.Table:
+    """`videos` with the columns that older versions did not write, as `Tables.read` gives it."""
+    nothing = pa.nulls(len(videos))
+    for name, kind in {"warning": pa.string(), "attempts": pa.int32(), "modified_ms": pa.int64()}.items():
+        if name not in videos.column_names:
+            videos = videos.append_column(name, nothing.cast(kind))
+    # Through Arrow, which takes a time without a zone for UTC, as Spark writes it; Python takes it for local.
+    at = videos["modified_at"]
+    at_ms = at.cast(pa.timestamp("ms", at.type.tz), safe=False).cast(pa.int64())
+    place = videos.column_names.index("modified_ms")
+    return videos.set_column(place, "modified_ms", pc.coalesce(videos["modified_ms"], at_ms))
 
 
 def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:

@@ -37,7 +37,7 @@ LISTING = StructType(
     [
         _VIDEO,
         StructField("size_bytes", LongType()),
-        StructField("modified_at", TimestampType()),
+        StructField("modified_ms", LongType()),
         StructField("name", StringType()),
     ]
 )
@@ -47,13 +47,16 @@ VIDEOS = StructType(
         _VIDEO,
         StructField("status", StringType()),
         StructField("error", StringType()),
+        StructField("warning", StringType()),
         StructField("duration_s", DoubleType()),
         StructField("fps", DoubleType()),
         StructField("width", IntegerType()),
         StructField("height", IntegerType()),
         StructField("codec", StringType()),
         StructField("num_frames", IntegerType()),
+        StructField("attempts", IntegerType()),
         StructField("size_bytes", LongType()),
+        StructField("modified_ms", LongType()),
         StructField("modified_at", TimestampType()),
         _BATCH,
     ]

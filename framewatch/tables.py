@@ -4,8 +4,9 @@
 once the ledger `videos` has its rows; what a killed run left of one is written over by the next.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
@@ -49,6 +50,9 @@ TABLES: dict[str, StructType] = {
 # What the review page reads: single pictures, and vectors.
 _PIECEWISE = ("frames", "candidates")
 BATCHED = ("videos", "frames", "features")
+# Versions without `attempts` wrote local times, which are ambiguous in the hour that the end of summer time
+# repeats: theirs may be off by the shift, which is an hour, or half of one on Lord Howe Island.
+_OLD_SHIFTS_MS = (1_800_000, 3_600_000)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,12 @@ class Tables:
                 f"there is no table {self.path(table)}: run `framewatch {WRITTEN_BY[table]}` with this "
                 "output first"
             )
-        return self.spark.read.format(self.format).load(self.path(table)).select(*TABLES[table].names)
+        reader = self.spark.read.format(self.format)
+        if table == "videos":
+            if self.format == "parquet":  # which has a schema in each file, and takes that of one for all
+                reader = reader.schema(VIDEOS)
+            return _upgraded(reader.load(self.path(table)))
+        return reader.load(self.path(table)).select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
         """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
@@ -122,6 +131,20 @@ class Tables:
         """Writes one batch of a table, over what may be there of it."""
         rows = df.drop("batch")
         write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
+
+    def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
+        """Writes one batch of `videos`: from here on the batch counts.
+
+        Args:
+            rows: columns of `videos`; those that are missing become null.
+            batch: the number of the partition.
+        """
+        schema = StructType([field for field in VIDEOS.fields if field.name not in ("modified_at", "batch")])
+        videos = self.spark.createDataFrame(
+            [tuple(row.get(name) for name in schema.names) for row in rows], schema
+        )
+        videos = videos.withColumn("modified_at", F.timestamp_millis("modified_ms"))
+        self.write_batch(videos.orderBy("video").coalesce(1), "videos", batch)
 
     def replace(self, df: DataFrame, table: str) -> None:
         """Writes a whole table anew."""
@@ -193,6 +216,40 @@ class Tables:
             self.spark.sql(f"DELETE FROM delta.`{self.path(table)}` WHERE batch = {batch}")
 
 
+def with_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
+    """Adds what the ledger has of the same files: of the same URI, size and time.
+
+    Args:
+        listed: rows of `listing.list_videos`.
+        ledger: rows of `Tables.ledger`.
+
+    Returns:
+        `listed` with `status`, `attempts` and `num_frames`, which are null for files that the ledger lacks.
+    """
+    known = ledger.select(
+        *(F.col(name).alias(f"_{name}") for name in ("video", "size_bytes", "modified_ms", "attempts")),
+        "status",
+        F.coalesce("attempts", F.lit(1)).alias("attempts"),
+        "num_frames",
+    )
+    shift_ms = F.abs(F.col("modified_ms") - F.col("_modified_ms"))
+    is_same_time = F.col("modified_ms").eqNullSafe(F.col("_modified_ms"))
+    is_same_time |= F.col("_attempts").isNull() & shift_ms.isin(*_OLD_SHIFTS_MS)
+    same = [F.col(name) == F.col(f"_{name}") for name in ("video", "size_bytes")]
+    return listed.join(known, [*same, is_same_time], "left").select(
+        *(listed[name] for name in listed.columns), "status", "attempts", "num_frames"
+    )
+
+
+def _upgraded(videos: DataFrame) -> DataFrame:
+    """`videos` as this version writes it: older ones lack columns."""
+    for field in VIDEOS.fields:
+        if field.name not in videos.columns:
+            videos = videos.withColumn(field.name, F.lit(None).cast(field.dataType))
+    modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
+    return videos.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))
+
+
 def write_table(
     df: DataFrame,
     path: str,
@@ -226,7 +283,7 @@ def _delta_writer(df: DataFrame, path: str, batch: int | None) -> DataFrameWrite
     else:
         writer = df.withColumn("batch", F.lit(batch).cast("int")).write.partitionBy("batch")
         if storage.is_delta(path):  # not every engine replaces a part of what is not there
-            writer = writer.option("replaceWhere", f"batch = {batch}")
+            writer = writer.option("replaceWhere", f"batch = {batch}").option("mergeSchema", "true")
     # Rows go by whole files here, and readers other than Spark know no deletion vectors.
     return writer.option("delta.enableDeletionVectors", "false")
 

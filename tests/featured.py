@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pyspark import cloudpickle
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 
-from framewatch.schema import FEATURES, METADATA_KEY, VIDEOS
+from framewatch.schema import FEATURES, METADATA_KEY
 from framewatch.tables import Tables
 
 IDENTITY = {
@@ -82,11 +81,11 @@ def write_features(
     ledger = [
         {
             "video": video, "status": "ok", "duration_s": float(frames.num_frames),
-            "num_frames": frames.num_frames, "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "batch": 0,
+            "num_frames": frames.num_frames, "modified_ms": 1_767_225_600_000,
         }
         for video in frames.videos
     ]  # fmt: skip
-    tables.write_batch(spark.createDataFrame(ledger, VIDEOS).coalesce(1), "videos", 0)
+    tables.write_ledger(ledger, 0)
     ids = spark.range(0, len(frames.videos), 1, min(len(frames.videos), 64))
     made = ids.mapInArrow(
         frames, "origin string, video string, frame_index int, timestamp_s double, features array<float>"

@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
+from framewatch.results import Results
 from framewatch.tables import Tables
 
 CHUNKED = ["extract.chunk_s=1", "extract.videos_per_batch=2", "sampling.fps=5"]
@@ -128,3 +132,71 @@ def test_a_video_out_of_reach_keeps_its_rows(spark, make_video, tmp_path: Path, 
     assert main(["extract", *common]) == 0
     assert "extract: nothing new" in capsys.readouterr().out
     assert contents(spark, tmp_path / "out") == before
+
+
+# Both readings of a local time in the hour that the end of summer time repeats, and what they are off by.
+REPEATED_HOURS = [
+    ("America/New_York", ("2024-11-03T05:30:00", "2024-11-03T06:30:00"), 3600),
+    ("Australia/Lord_Howe", ("2024-04-06T14:45:00", "2024-04-06T15:15:00"), 1800),
+]
+
+
+_NEW_COLUMNS = ("warning", "attempts", "modified_ms")
+
+
+def epoch_s(time: str) -> float:
+    return datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.fixture(params=REPEATED_HOURS, ids=[zone for zone, *_ in REPEATED_HOURS])
+def repeated_hour(request, monkeypatch) -> Iterator[tuple[tuple[float, float], int]]:
+    """Two times of one clock reading, and the shift between them, in a process in that zone."""
+    zone, times, shift_s = request.param
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    yield (epoch_s(times[0]), epoch_s(times[1])), shift_s
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_files_of_the_hour_that_summer_time_repeats_are_read_once(
+    spark, make_video, repeated_hour, tmp_path: Path, capsys
+) -> None:
+    """With this version's ledger and with an older one's, whose times may be off by the shift."""
+    times_s, shift_s = repeated_hour
+    assert time.localtime(times_s[0])[:5] == time.localtime(times_s[1])[:5]
+    first = make_video(tmp_path / "videos" / "a.mpg", seconds=1)
+    for name, time_s in zip("abc", (*times_s, times_s[0] + 86_400), strict=True):
+        path = first.with_name(f"{name}.mpg")
+        path.write_bytes(first.read_bytes())
+        os.utime(path, (time_s, time_s))
+    command = ["extract", f"videos.train={tmp_path}/videos", f"output={tmp_path}/out"]
+    assert main(command) == 0
+    modified_ms = [round(path.stat().st_mtime * 1000) for path in sorted(first.parent.iterdir())]
+    rows = Tables(spark, f"{tmp_path}/out").read("videos").orderBy("video")
+    assert [row["modified_ms"] for row in rows.collect()] == modified_ms
+    assert [row[0] for row in rows.selectExpr("unix_millis(modified_at)").collect()] == modified_ms
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "extract: nothing new: the ledger has all 3 videos" in capsys.readouterr().out
+    (tmp_path / "out" / "ranking.json").write_text("{}")
+    for shifts_s in ((shift_s, 0, 0), (0, -shift_s, 0)):  # the C library decides which reading it takes
+        old_ms = [ms + 1000 * shift for ms, shift in zip(modified_ms, shifts_s, strict=True)]
+        write_as_older_version(tmp_path / "out", old_ms)
+        assert main(command) == 0
+        assert "extract: nothing new: the ledger has all 3 videos" in capsys.readouterr().out
+        assert [row["modified_ms"] for row in Results(f"{tmp_path}/out").videos()] == old_ms
+    write_as_older_version(tmp_path / "out", [*modified_ms[:2], modified_ms[2] + 60_000])
+    assert main(command) == 0
+    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 1 frames" in capsys.readouterr().out
+
+
+def write_as_older_version(output: Path, modified_ms: list[int]) -> None:
+    """Writes the ledger with other times, and only the columns of versions that lacked `modified_ms`."""
+    [path] = (output / "videos").rglob("*.parquet")
+    rows = pq.read_table(path)
+    rows = rows.select([name for name in rows.column_names if name not in _NEW_COLUMNS])
+    at = pa.array(modified_ms, pa.int64()).cast(pa.timestamp("ms"))
+    rows = rows.set_column(rows.column_names.index("modified_at"), "modified_at", at)
+    pq.write_table(rows, path, use_deprecated_int96_timestamps=True)  # as Spark writes times
+    path.with_name(f".{path.name}.crc").unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def test_lists_of_videos(spark, cameras: Path, tmp_path: Path) -> None:
         rows = listed.orderBy("video").collect()
         assert [row for row in rows if "gone" not in row["video"]] == glob
         gone = next(row for row in rows if "gone" in row["video"])
-        assert (gone["size_bytes"], gone["modified_at"], gone["name"]) == (0, None, "gone")
+        assert (gone["size_bytes"], gone["modified_ms"], gone["name"]) == (0, None, "gone")
         assert len(rows) == 4
     names = listing.list_videos(spark, [str(tmp_path / "list.csv")]).orderBy("video").collect()
     assert [row["name"] for row in names] == ["Walk1", "Walk1", "a b#1%20é", "gone"]

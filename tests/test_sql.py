@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
 
 from framewatch import catalog
-from framewatch.schema import FEATURES, FRAMES, INCIDENTS, PREDICTIONS, VIDEOS
+from framewatch.schema import FEATURES, FRAMES, INCIDENTS, PREDICTIONS
 from framewatch.session import write_sql_settings
 from framewatch.tables import Tables
 
@@ -36,6 +36,7 @@ BROKEN = "file:/data/north/broken.mp4"
 NOW_EMPTY = "file:/data/north/a b.mpg"
 
 MODIFIED_AT = datetime(2024, 5, 6, 7, 8, 9)
+MODIFIED_MS = round(MODIFIED_AT.replace(tzinfo=UTC).timestamp() * 1000)
 # Rows of the ledger: (video, status, error, duration_s), batch by batch.
 LEDGER = [
     [
@@ -90,8 +91,12 @@ def write_all(tables: Tables) -> None:
     """The tables of the constants above."""
     make = tables.spark.createDataFrame
     for batch, ledger in enumerate(LEDGER):
-        videos = [(*row, 25.0, 96, 64, "h264", int(row[3] or 0), 1000, MODIFIED_AT, batch) for row in ledger]
-        tables.write_batch(make(videos, VIDEOS).coalesce(1), "videos", batch)
+        videos = [
+            dict(zip(("video", "status", "error", "duration_s"), row, strict=True))
+            | {"num_frames": int(row[3] or 0), "size_bytes": 1000, "modified_ms": MODIFIED_MS}
+            for row in ledger
+        ]
+        tables.write_ledger(videos, batch)
     one = (origin(FIGHT, 0), FIGHT, 0, 0.0)
     tables.write_batch(make([(*one, 96, 64, bytearray(b"jpeg"), 0)], FRAMES), "frames", 0)
     tables.write_batch(make([(*one, Vectors.dense(1.0, 2.0), 0)], FEATURES), "features", 0)

@@ -7,19 +7,16 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from framewatch import frames, listing, logs, storage
 from framewatch.errors import InputError
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
-from framewatch.schema import METADATA_KEY, VIDEOS
-from framewatch.tables import Tables
+from framewatch.schema import METADATA_KEY
+from framewatch.tables import Tables, with_ledger
 
 _log = logs.get("extract")
 _AGAIN = ("partial", "failed")
-# A file of another size or time is another video. Empty and missing files have no time here.
-_IDENTITY = ("video", "size_bytes", "modified_at")
 
 
 def list_videos(run: Run) -> DataFrame:
@@ -97,17 +94,10 @@ def _new_videos(tables: Tables, listed: DataFrame, again: Sequence[str]) -> list
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
     named = listing.with_unique_names(listed, taken)
-    out_of_reach = named.where("size_bytes = 0 and modified_at is null").select("video")
+    out_of_reach = named.where("size_bytes = 0 and modified_ms is null").select("video")
     named = named.join(out_of_reach.join(tables.ledger(), "video", "left_semi"), "video", "left_anti")
-    ledger = tables.ledger().where(~F.col("status").isin(*again))
-    return not_in_ledger(named, ledger).orderBy("video").collect()
-
-
-def not_in_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
-    """The listed videos that the ledger lacks in this size and modification time."""
-    done = ledger.select(*(F.col(name).alias(f"done_{name}") for name in _IDENTITY))
-    same = [F.col(name).eqNullSafe(F.col(f"done_{name}")) for name in _IDENTITY]
-    return listed.join(done, same, "left_anti")
+    is_todo = F.col("status").isNull() | F.col("status").isin(*again)
+    return with_ledger(named, tables.ledger()).where(is_todo).orderBy("video").collect()
 
 
 def _images_root(tables: Tables) -> str:
@@ -137,14 +127,11 @@ def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
     )
     with task_progress(run.spark, f"extract, batch {batch}", "parts of videos"):
         staged = tables.stage(extracted, "extract")
-    rows = frames.ledger_of(staged, videos)
+    attempts = {video["video"]: (video["attempts"] or 0) + 1 for video in videos}
+    rows = [{**row, "attempts": attempts[row["video"]]} for row in frames.ledger_of(staged, videos)]
     num_frames = sum(row["num_frames"] for row in rows)
     tables.write_batch(frames.frames_of(staged, num_frames=num_frames), "frames", batch)
-    schema = StructType([field for field in VIDEOS.fields if field.name != "batch"])
-    ledger = run.spark.createDataFrame(
-        [tuple(row.get(name) for name in schema.names) for row in rows], schema
-    )
-    tables.write_batch(ledger.orderBy("video").coalesce(1), "videos", batch)  # from here on the batch counts
+    tables.write_ledger(rows, batch)
     with logs.stage("extract"):
         for row in rows:
             log = _log.info if row["status"] == "ok" else _log.warning

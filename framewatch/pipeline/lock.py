@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from framewatch import storage
@@ -27,7 +27,7 @@ def alone(output: str, stage: str) -> contextlib.AbstractContextManager[None]:
         InputError: another run is writing there; when the context is entered.
     """
     local = storage.local_path(output)
-    holder = f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%H:%M}"
+    holder = f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%H:%M} UTC"
     if local is None or not _has_locks(local):
         return _leased(output, holder)
     return _locked(local, output, holder)

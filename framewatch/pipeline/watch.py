@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -16,11 +16,12 @@ from pyspark.sql import functions as F
 from framewatch import arrivals, classifier, listing, model_card, storage
 from framewatch.arrivals import Source
 from framewatch.errors import FramewatchError, InputError
-from framewatch.pipeline.extract import extract, not_in_ledger
+from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run
 from framewatch.progress import tell
+from framewatch.tables import with_ledger
 
 # A share that is away for a moment should not end a watch of weeks; what lasts should.
 _MOST_FAILURES = 3
@@ -144,8 +145,8 @@ def _settled(run: Run, todo: DataFrame, source: Source) -> tuple[DataFrame | Non
     """The videos to take now, None where there are none; and how many are perhaps still being written."""
     listed = listing.list_named(todo, source.patterns, root=run.config.videos.root)
     # A copy that keeps times may end with an older one than it was noted with.
-    listed = not_in_ledger(listed, run.tables.ledger())
-    young = F.col("modified_at") > datetime.now(UTC) - timedelta(seconds=run.config.watch.settle_s)
+    listed = with_ledger(listed, run.tables.ledger()).where("status is null").select(*listed.columns)
+    young = F.col("modified_ms") > (time.time() - run.config.watch.settle_s) * 1000
     is_young = F.coalesce(young, F.lit(False))
     counts = listed.agg(F.count_if(is_young), F.count_if(~is_young)).collect()[0]
     return (listed.where(~is_young) if counts[1] else None), counts[0]
