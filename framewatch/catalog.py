@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
@@ -121,11 +122,11 @@ def _duckdb_select(path: str, table: str, table_format: str) -> str:
 def _register_external(tables: Tables, table: str) -> None:
     # Dropping an external table leaves its files alone; creating it again takes the files' schema of now.
     tables.spark.sql(f"DROP TABLE IF EXISTS {table}")
-    tables.spark.catalog.createTable(
-        table,
-        path=storage.absolute(tables.path(table)),
-        source=tables.format,
-        mergeSchema=str(table == "videos").lower(),  # older versions wrote fewer columns
-    )
+    path = storage.absolute(tables.path(table))
+    # Older versions wrote fewer columns of `videos`.
+    merged: dict[str, Any] = {}
+    if table == "videos" and tables.format == "parquet":
+        merged["mergeSchema"] = "true"
+    tables.spark.catalog.createTable(table, path=path, source=tables.format, **merged)
     if table in BATCHED and tables.format == "parquet":
         tables.spark.catalog.recoverPartitions(table)
