@@ -8,14 +8,12 @@ its own, and asks as the page does. It fails where the first page takes above 0.
 """
 
 import argparse
-import json
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from outputs import served, write_output  # noqa: E402
+from page_client import Client  # noqa: E402
 
 FRAMES_A_VIDEO, FEATURES, LABELS, CANDIDATES = 400, 2048, 2000, 5000
 MOST_S, MOST_MB = 0.3, 500
@@ -49,13 +48,10 @@ def write(output: Path, num: int) -> None:
     write_output(output, videos, prob2, FEATURES, incidents=incidents, labelled=labelled, most=CANDIDATES)
 
 
-def ask(address: str, body: dict[str, Any] | None = None, csrf: str = "") -> tuple[float, Any]:
+def ask(client: Client, path: str, body: dict[str, Any] | None = None) -> tuple[float, Any]:
     """Seconds that a request took, and its answer."""
-    headers = {"Content-Type": "application/json", "X-CSRF-Token": csrf}
-    data = None if body is None else json.dumps(body).encode()
     started = time.perf_counter()
-    with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=60) as response:
-        answer = response.read()
+    answer = client.get(path) if body is None else client.post(path, body)[1]
     return time.perf_counter() - started, answer
 
 
@@ -70,24 +66,24 @@ def measure(output: Path, home: Path, repeats: int) -> tuple[float, float]:
     started = time.perf_counter()
     with served(output, home=home) as (address, process):
         print(f"start: {time.perf_counter() - started:.1f} s")
-        first, _ = ask(address + "api/queue")
-        status = json.loads(ask(address + "api/status")[1])
-        csrf = re.search(r'csrf" content="([^"]+)', ask(address)[1].decode()).group(1)  # type: ignore[union-attr]
+        client = Client(address)
+        first, _ = ask(client, "api/queue")
+        status = client.get("api/status")
         print(f"queue, the very first: {first:.3f} s, of {sum(status['counts'].values())} moments")
         for name, query in (
             ("first page", ""), ("by rank", "order=rank"), ("far down", "order=rank&offset=90000"),
             ("one camera", "video=cameras/7/&order=time"), ("probability", "min_prob=0.6&max_prob=0.7"),
         ):  # fmt: skip
-            taken = [ask(f"{address}api/queue?{query}")[0] for _ in range(repeats)]
+            taken = [ask(client, f"api/queue?{query}")[0] for _ in range(repeats)]
             print(f"queue, {name}: {statistics.median(taken):.3f} s (at most {max(taken):.3f} s)")
             first = max(first, statistics.median(taken)) if not query else first
         taken = []
         for moment in range(40):
             body = {"moment": moment, "answer": ["not", "suspicious"][moment % 2], "reviewer": "ann"}
-            taken.append(ask(f"{address}api/verdicts", {**body, "ranking": status["ranking"]}, csrf)[0])
+            taken.append(ask(client, "api/verdicts", {**body, "ranking": status["ranking"]})[0])
         print(f"verdict: {statistics.median(taken):.3f} s (at most {max(taken):.3f} s)")
         started = time.perf_counter()
-        while json.loads(ask(address + "api/status")[1])["learned"] < 40:
+        while client.get("api/status")["learned"] < 40:
             time.sleep(0.01)
         print(f"refit, after the last verdict: {time.perf_counter() - started:.2f} s at most")
         print(f"memory: {memory_mb(process):.0f} MB at most")

@@ -5,12 +5,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import framewatch
 from framewatch import cli_prompts, cli_search, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of
-from framewatch.errors import FramewatchError, SetupError
+from framewatch.errors import FramewatchError, InputError, SetupError
 
 _STAGES = {
     "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
@@ -27,6 +28,7 @@ _STAGES = {
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
 }
+_TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 _OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/configuration.md lists the keys"
 
 
@@ -114,7 +116,13 @@ def _add_review(verbs: Any) -> None:
     add_output(review)
     review.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
-    review.add_argument("--token", help="ask everybody for it; made on any address but this machine's own")
+    review.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"the page's token, at least 16 characters (default: {_TOKEN_VARIABLE}, else one is made)",
+    )
+    # On a command line all users of the machine see it.
+    review.add_argument("--token", help=argparse.SUPPRESS)
     review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
     add_config(review, "such as review.refit_every=8")
     add_debug(review)
@@ -235,7 +243,8 @@ def _review(args: argparse.Namespace) -> None:
     settings = ServeSettings(
         host=args.host,
         port=args.port,
-        token=args.token,
+        token=_review_token(args),
+        public_url=its.public_url,
         reviewer=args.reviewer,
         lead_s=its.lead_s,
         cache_mb=its.cache_mb,
@@ -246,6 +255,24 @@ def _review(args: argparse.Namespace) -> None:
         index_gap_s=config.index.gap_s,
     )
     serve(args.output, settings=settings, loop=loop, say=tell)
+
+
+def _review_token(args: argparse.Namespace) -> str | None:
+    if args.token is not None:
+        raise InputError(
+            f"--token would show the token to all who list processes: set {_TOKEN_VARIABLE}, or give "
+            "--token-file FILE"
+        )
+    if args.token_file is None:
+        return os.environ.get(_TOKEN_VARIABLE)
+    try:
+        return Path(args.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(
+            f"--token-file {args.token_file} cannot be read ({reason}): give a file that holds "
+            "the token alone"
+        ) from error
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -187,7 +187,7 @@ def served(output: Path, *options: str, home: Path) -> Iterator[tuple[str, subpr
     try:
         for line in process.stdout:
             said.write(line)
-            found = re.search(r"open (http://\S+)", line)
+            found = re.search(r"open (https?://\S+)", line)
             if found:
                 yield found.group(1), process
                 return

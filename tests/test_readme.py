@@ -1,16 +1,15 @@
 """Every command of the README, in its order, on the output of the demo; and what the demo must reach."""
 
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import FAST_JAVA, FAST_OPTIONS, ROOT, SHARED
+from page_client import Client
 
 from framewatch.verdicts import Verdict, VerdictLog
 
@@ -116,11 +115,11 @@ def review(command: str, out: Path) -> None:
     )  # fmt: skip
     try:
         address = next(found.group() for line in process.stdout if (found := re.search(r"http://\S+", line)))
-        queue = json.load(urllib.request.urlopen(address + "api/queue", timeout=60))
+        client = Client(address)
+        queue = client.get("api/queue")
         assert queue["total"] > 0 and queue["items"][0]["kind"] == "incident"
-        moment = json.load(urllib.request.urlopen(f"{address}api/moments/0", timeout=60))
-        clip = urllib.request.urlopen(address + moment["clip"]["url"], timeout=60)
-        assert clip.headers["Content-Type"] == "video/mp4" and len(clip.read()) > 10_000
+        _, clip, headers = client.open(client.get("api/moments/0")["clip"]["url"])
+        assert headers["Content-Type"] == "video/mp4" and len(clip) > 10_000
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from framewatch.config.checks import require, require_choice
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,200}\Z", re.ASCII)
+_ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?/?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class ReviewConfig:
     candidates: int = 5000
     lead_s: float = 3.0
     cache_mb: int = 2000
+    public_url: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("refit_every", "candidates", "cache_mb"):
@@ -169,3 +171,6 @@ class ReviewConfig:
         rule = "with review.uncertain_share, give at most 1"
         require(both <= 1, "review.random_share", self.random_share, rule)
         require(self.lead_s >= 0, "review.lead_s", self.lead_s, "give seconds, 0 or more")
+        url = self.public_url
+        rule = "give scheme and host alone, such as https://review.example.com"
+        require(url is None or bool(_ORIGIN.match(url)), "review.public_url", url, rule)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from flask import Flask, Response, abort, jsonify, render_template, send_file
 from werkzeug.exceptions import HTTPException
 
 from framewatch.errors import FramewatchError, InputError
@@ -17,10 +17,10 @@ from framewatch.review.class_routes import class_routes
 from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import LONGEST_S, BusyError, ClipCache, clip_range
 from framewatch.review.desk import Desk
-from framewatch.review.filters import Filter, number
+from framewatch.review.fields import WHOLE, Fields, check_fields, given, known, takes
+from framewatch.review.filters import FIELDS, Filter
 from framewatch.review.guard import protect
 from framewatch.review.loop import REASONS
-from framewatch.review.request_parts import known
 from framewatch.review.similar import SimilarFinder
 from framewatch.review.similar_routes import similar_routes
 from framewatch.review.timelines import Timelines
@@ -93,7 +93,7 @@ class Page:
             if s.start_s < item["end_s"] and s.end_s > item["start_s"]
         ]
         clip = {
-            "url": f"clips/{item['video']}/{begin:.3f}-{end:.3f}.mp4?{self.desk.ranking_id}",
+            "url": f"clips/{item['video']}/{begin:.3f}-{end:.3f}.mp4?v={self.desk.ranking_id}",
             "start_s": begin,
             "end_s": end,
         }
@@ -147,17 +147,20 @@ class Current:
         return page
 
 
-def create_app(page: Page, *, token: str | None = None) -> Flask:
+def create_app(page: Page, *, token: str, public_url: str | None = None, only_loopback: bool = True) -> Flask:
     """The application.
 
     Args:
         page: what it shows.
-        token: asked of everybody; None for loopback only.
+        token: without it, a request is refused.
+        public_url: as of `guard.protect`.
+        only_loopback: likewise.
     """
     app = Flask("framewatch.review")
     app.config["MAX_CONTENT_LENGTH"] = 64 << 10
     current = Current(page)
-    csrf = protect(app, token=token)
+    csrf = protect(app, token=token, public_url=public_url, only_loopback=only_loopback)
+    check_fields(app)
     _add_page(app, current, csrf)
     _add_queue(app, current)
     _add_media(app, current)
@@ -176,7 +179,7 @@ def create_app(page: Page, *, token: str | None = None) -> Flask:
 
     @app.errorhandler(FramewatchError)
     def bad_request(error: FramewatchError) -> tuple[Response, int]:
-        return jsonify(error=str(error)), 400
+        return jsonify(error=" ".join(str(error).split())), 400
 
     return app
 
@@ -210,12 +213,12 @@ def _version() -> str:
 
 def _add_queue(app: Flask, current: Current) -> None:
     @app.get("/api/queue")
+    @takes(Fields({**FIELDS, "offset": WHOLE}))
     def queue() -> Response:
-        page = current.page
-        wanted = Filter.parse(request.args)
-        offset = int(number(request.args, "offset") or 0)
-        found = wanted.apply(page.desk)
-        part = found[max(0, offset) : max(0, offset) + _PAGE].tolist()
+        page, wanted = current.page, given()
+        offset = wanted.pop("offset", 0)
+        found = Filter(**wanted).apply(page.desk)
+        part = found[offset : offset + _PAGE].tolist()
         items = [page.item(moment) for moment in part]
         return jsonify(total=len(found), items=items, version=page.desk.queue.version)
 

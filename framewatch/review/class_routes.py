@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template, request, send_file
+from flask import Blueprint, Response, jsonify, render_template, send_file
 
 from framewatch.errors import InputError
 from framewatch.pictures import Pictures
 from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import LONGEST_S, ClipCache
-from framewatch.review.filters import number
+from framewatch.review.fields import NUMBER, OBJECT, TEXT, WHOLE, Fields, given, takes
 from framewatch.storage import basename
 
 _THUMBNAIL_WIDTH = 192
@@ -57,22 +57,21 @@ def _add_page(routes: Blueprint, finder: Finder, csrf: str, version: str) -> Non
 
 def _add_answers(routes: Blueprint, finder: Finder) -> None:
     @routes.post("/run")
+    @takes(Fields(json={"request": OBJECT, "min_duration_ratio": NUMBER}))
     def run() -> Response:
-        said = request.get_json(silent=True)
-        if not isinstance(said, dict):
-            raise InputError("the request holds no JSON object: send what the page sends")
+        said = given()
         ratio = said.get("min_duration_ratio", 0.5)
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float):
-            raise InputError(f"min_duration_ratio={json.dumps(ratio)} is not valid: give a share, 0 to 1")
-        return jsonify(finder().run(said.get("request"), min_duration_ratio=float(ratio)).page(0))
+        return jsonify(finder().run(said.get("request", {}), min_duration_ratio=ratio).page(0))
 
     @routes.get("/<name>/videos")
+    @takes(Fields({"offset": WHOLE}))
     def videos(name: str) -> Response:
-        return jsonify(finder().get(name).page(_offset()))
+        return jsonify(finder().get(name).page(given().get("offset", 0)))
 
     @routes.get("/<name>/clips/<int:video>")
+    @takes(Fields({"class": TEXT, "offset": WHOLE}))
     def more(name: str, video: int) -> Response:
-        return jsonify(finder().get(name).clips(video, request.args.get("class", ""), _offset()))
+        return jsonify(finder().get(name).clips(video, given().get("class", ""), given().get("offset", 0)))
 
     @routes.get("/<name>/timeline/<int:video>")
     def timeline(name: str, video: int) -> Response:
@@ -121,7 +120,3 @@ def _add_clips(routes: Blueprint, finder: Finder, clips: ClipCache) -> None:
         uri = finder().get(name).video(video).video
         path = clips.get(uri, finder().modified[uri], begin, end)
         return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)
-
-
-def _offset() -> int:
-    return max(0, int(number(request.args, "offset") or 0))

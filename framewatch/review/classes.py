@@ -185,8 +185,14 @@ class ClassFinder:
         request = parse_request(source)
         if not 0 <= min_duration_ratio <= 1:
             raise InputError(f"min_duration_ratio={min_duration_ratio} is not valid: give a share, 0 to 1")
-        if any(it.labels for it in request.classes):
-            raise InputError("labels are read by `framewatch classify` only: leave them out here")
+        for it in request.classes:  # the page opens no file that a request names
+            if it.labels is not None:
+                raise InputError("labels are read by `framewatch classify` only: leave them out here")
+            if any(prompt.kind == "image" for prompt in it.prompts):
+                raise InputError(
+                    "images are read by `framewatch classify` only: pick frames, or upload a picture on the "
+                    "page Similar"
+                )
         if not self._lock.acquire(blocking=False):
             raise BusyError("another request is being answered: try again")
         try:

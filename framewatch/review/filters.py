@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framewatch.errors import InputError
 from framewatch.review.desk import Desk
+from framewatch.review.fields import NUMBER, TEXT, Field, choice
 from framewatch.verdicts import STATES
 
 ORDERS = ("suggested", "rank", "time")
 SHOWN = ("unseen", "reviewed", "all", *STATES[1:])
+FIELDS: Mapping[str, Field] = {
+    "order": choice(ORDERS),
+    "shown": choice(SHOWN),
+    "video": TEXT,
+    **dict.fromkeys(("from_s", "to_s", "min_prob", "max_prob"), NUMBER),
+}
 
 
 @dataclass(frozen=True)
@@ -34,25 +40,6 @@ class Filter:
     to_s: float = float("inf")
     min_prob: float = 0.0
     max_prob: float = 1.0
-
-    @classmethod
-    def parse(cls, arguments: Mapping[str, str]) -> "Filter":
-        """Reads the arguments of a request; empty ones count as missing.
-
-        Raises:
-            InputError: one is not valid.
-        """
-        given = {name: value for name, value in arguments.items() if value != ""}
-        for name, choices in (("order", ORDERS), ("shown", SHOWN)):
-            if given.get(name, choices[0]) not in choices:
-                raise InputError(f"{name}={given[name]} is not valid: choose one of {', '.join(choices)}")
-        numbers = {name: number(given, name) for name in ("from_s", "to_s", "min_prob", "max_prob")}
-        return cls(
-            order=given.get("order", "suggested"),
-            shown=given.get("shown", "unseen"),
-            video=given.get("video", ""),
-            **{name: value for name, value in numbers.items() if value is not None},
-        )
 
     def apply(self, desk: Desk) -> np.ndarray:
         """Numbers of the moments, in order."""
@@ -81,20 +68,3 @@ class Filter:
         if self.shown == "reviewed":
             return states != 0
         return states == STATES.index(self.shown)
-
-
-def number(arguments: Mapping[str, str], name: str) -> float | None:
-    """A finite number out of text; None where there is none.
-
-    Raises:
-        InputError: it is no number.
-    """
-    if arguments.get(name, "") == "":
-        return None
-    try:
-        value = float(arguments[name])
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise InputError(f"{name}={arguments[name]} is not valid: give a number")
-    return value

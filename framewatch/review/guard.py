@@ -1,12 +1,12 @@
-"""Who may talk to the page: this machine, or who has the token; and only from the page itself."""
+"""Who may use the page: those who have its token, under a name of its own, from the page itself."""
 
 import hmac
 import ipaddress
 import secrets
+from urllib.parse import quote, urlencode, urlsplit
 
 from flask import Flask, Response, abort, redirect, request
 
-_COOKIE = "framewatch_token"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -23,31 +23,38 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def protect(app: Flask, *, token: str | None) -> str:
-    """Lets requests through that may be, and sets the headers that keep a page to itself.
+def protect(app: Flask, *, token: str, public_url: str | None, only_loopback: bool) -> str:
+    """Refuses requests without the token, and sets the headers that keep a page to itself.
 
     Args:
         app: whose requests.
-        token: asked for once, as `?token=`, then kept in a cookie; None where only loopback is served.
+        token: needed once, as `?token=`, then kept in a cookie.
+        public_url: where people reach the page through a proxy; with https the cookie is sent by HTTPS only.
+        only_loopback: whether the page listens on this machine's own address.
 
     Returns:
         The token that each POST must bear in the header `X-CSRF-Token`.
     """
     csrf = secrets.token_urlsafe(32)
+    public = urlsplit(public_url or "")
 
     @app.before_request
     def check() -> Response | None:
-        if token is None:
-            # A name that an attacker makes lead here is still not one of ours.
-            if not is_loopback(_host_name(request.host)):
-                abort(403, "this address is for this machine only: open http://localhost")
-        elif not _is(request.cookies.get(_COOKIE), token):
-            if not _is(request.args.get("token"), token):
-                abort(403, "the token is missing or wrong: open the address that framewatch review printed")
-            answer = redirect(request.path)  # so that the token stays in no address bar
+        # DNS rebinding: a name of an attacker's that leads to this machine.
+        host = _host_name(request.host)
+        if only_loopback and not is_loopback(host) and host != public.hostname:
+            abort(403, f"the page is not called {host}: open the printed address, or set review.public_url")
+        # Browsers send cookies to all ports of a host: each page has a cookie of its own.
+        cookie = f"framewatch_token_{request.environ['SERVER_PORT']}"
+        if _is(request.args.get("token"), token):
+            others = [(name, value) for name, value in request.args.items(multi=True) if name != "token"]
+            # So that the token stays in no address bar.
+            answer = redirect(quote(request.path) + (f"?{urlencode(others)}" if others else ""))
             # Not Strict: the address may be opened from a mail. What changes anything needs the page's token.
-            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Lax")
+            answer.set_cookie(cookie, token, httponly=True, samesite="Lax", secure=public.scheme == "https")
             return answer  # type: ignore[return-value]
+        if not any(_is(value, token) for value in request.cookies.getlist(cookie)):
+            abort(403, "the token is missing or wrong: open the address that framewatch review printed")
         if request.method not in ("GET", "HEAD"):
             same_site = request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
             if not same_site or not _is(request.headers.get("X-CSRF-Token"), csrf):

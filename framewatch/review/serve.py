@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import logging
+import re
 import secrets
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import waitress
+from flask import Flask
 from waitress import wasyncore
 
 from framewatch.errors import InputError
@@ -23,9 +25,12 @@ from framewatch.review.desk import Desk
 from framewatch.review.guard import is_loopback
 from framewatch.review.loop import LoopSettings
 from framewatch.review.similar import SimilarFinder
+from framewatch.review.similar_routes import MOST_UPLOAD_BYTES
 from framewatch.search.milvus import Place, default_place
 
 _THREADS = 8
+_MOST_HEADER_BYTES = 16 << 10
+_TOKEN = re.compile(r"[\w-]{16,200}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class ServeSettings:
     Attributes:
         host: the address to listen on.
         port: 0 for any that is free.
-        token: asked of everybody, once; on any address but loopback one is made where none is given.
+        token: asked of everybody, once; made where none is given.
+        public_url: where people reach the page through a proxy, such as `https://review.example.com`.
         reviewer: the name that the page proposes; by default the user's.
         lead_s: seconds to play before a moment's peak.
         cache_mb: most of the disk that clips may take.
@@ -49,6 +55,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None
+    public_url: str | None = None
     reviewer: str | None = None
     lead_s: float = 3.0
     cache_mb: int = 2000
@@ -64,6 +71,7 @@ class Server:
     """A page that listens."""
 
     waitress: Any
+    app: Flask
     address: str
     desk: Desk
 
@@ -83,13 +91,13 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     """Opens the page of an output.
 
     Raises:
-        InputError: frames have not been ranked there, or the address is taken.
+        InputError: frames have not been ranked there, the address is taken, or the token is too short.
     """
-    token = settings.token
-    if token is not None and not token.strip():
-        raise InputError("--token is empty: give one, or leave it out and one is made where it is needed")
-    if token is None and not is_loopback(settings.host):
-        token = secrets.token_urlsafe(16)
+    token = secrets.token_urlsafe(16) if settings.token is None else settings.token
+    if not _TOKEN.fullmatch(token):
+        raise InputError(
+            "the token is not valid: give 16 to 200 letters, digits, - and _, or none and one is made"
+        )
     desk = Desk(output, loop)
     clips = ClipCache(cache_directory() / "clips", most_bytes=settings.cache_mb << 20)
     finder = ClassFinder(desk.results, settings.model, settings.weights, settings.gap_s)
@@ -97,9 +105,17 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     similar = SimilarFinder(output, place, settings.model, settings.weights, settings.index_gap_s)
     page = Page(desk, clips, finder, similar, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
     logging.getLogger("waitress").setLevel(logging.ERROR)
+    only_loopback = is_loopback(settings.host)
+    app = create_app(page, token=token, public_url=settings.public_url, only_loopback=only_loopback)
     try:
+        # waitress reads the whole body before the application can refuse the request.
         server = waitress.create_server(
-            create_app(page, token=token), host=settings.host, port=settings.port, threads=_THREADS
+            app,
+            host=settings.host,
+            port=settings.port,
+            threads=_THREADS,
+            max_request_header_size=_MOST_HEADER_BYTES,
+            max_request_body_size=2 * MOST_UPLOAD_BYTES,
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -110,8 +126,8 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     host = f"[{reached}]" if ":" in reached else reached
     several = getattr(server, "effective_listen", None)  # `localhost` may be two addresses
     port = several[0][1] if several else server.effective_port
-    address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
-    return Server(server, address, desk)
+    base = (settings.public_url or f"http://{host}:{port}").rstrip("/")
+    return Server(server, app, f"{base}/?token={token}", desk)
 
 
 def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Callable[[str], None]) -> None:

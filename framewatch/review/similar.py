@@ -66,8 +66,8 @@ class SimilarFinder:
         """The moments most like a frame or a picture that was taken in.
 
         Args:
-            said: `origin`, or `picture`, the name that `take_in` gave; perhaps `video`, `camera`, `scope`,
-                `min_probability`, `by_video`, `limit`.
+            said: `origin`, or `picture`, the name that `take_in` gave; perhaps `scope`, `min_probability`,
+                `by_video`, `limit`.
 
         Raises:
             InputError: it cannot be answered; says why.
@@ -155,14 +155,14 @@ class SimilarFinder:
                 self._timer.start()
 
     def _part(self, said: dict[str, Any]) -> tuple[Part, np.ndarray]:
-        if isinstance(said.get("picture"), str):
+        if "picture" in said:
             with self._kept:
                 vector = self._pictures.get(said["picture"])
             if vector is None:
                 raise InputError("this picture is kept no more: give it again")
             return Part("image", said["picture"]), vector[None]
         origin = said.get("origin")
-        if not isinstance(origin, str) or not origin:
+        if not origin:
             raise InputError("nothing is looked for: give a frame or a picture")
         part, features = Part("frame", origin), FeatureFiles.of(self.output)
         return part, vectors_of([part], features, self._encoder(features), self.output)
@@ -171,14 +171,8 @@ class SimilarFinder:
         return Encoder(features.identity(), model=self.model, weights=self.weights)
 
     def _wanted(self, said: dict[str, Any]) -> Wanted:
-        least = said.get("min_probability")
-        if least is not None and (isinstance(least, bool) or not isinstance(least, int | float)):
-            raise InputError(f"min_probability={least} is not valid: give a probability, 0 to 1")
-        limit = said.get("limit", 24)
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise InputError(f"limit={limit} is not valid: give 1 to 1000")
-        wanted = Filter(min_probability=least, scope=said.get("scope") or "frame")
-        return Wanted(limit, wanted, by_video=bool(said.get("by_video")), gap_s=self.gap_s)
+        wanted = Filter(min_probability=said.get("min_probability"), scope=said.get("scope", "frame"))
+        return Wanted(said.get("limit", 24), wanted, by_video=said.get("by_video", False), gap_s=self.gap_s)
 
     def _state(self) -> list[Any]:
         """What changes whenever another answer may be right: the index, and what reviewers have rejected."""

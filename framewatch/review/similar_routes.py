@@ -5,18 +5,29 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template, request, send_file
+from flask import Blueprint, Response, jsonify, render_template, send_file
 
 from framewatch.errors import InputError
 from framewatch.review.clips import clip_range
-from framewatch.review.request_parts import json_object
+from framewatch.review.fields import FLAG, NUMBER, TEXT, WHOLE, Fields, choice, given, takes, uploaded
 from framewatch.review.similar import Answer
+from framewatch.review.verdict_routes import ANSWER_FIELDS
 from framewatch.search.hits import Hit
+from framewatch.search.moments import SCOPES
 from framewatch.storage import basename
 from framewatch.verdicts import Verdict
 
 _THUMBNAIL_WIDTH = 240
 MOST_UPLOAD_BYTES = 8 << 20
+# What is looked for: a moment, a second of a video, a frame's name, or the name that an upload was given.
+_LIKE = {"moment": WHOLE, "video": WHOLE, "second": NUMBER, "origin": TEXT, "picture": TEXT}
+_FIELDS = {
+    **_LIKE,
+    "scope": choice(SCOPES),
+    "min_probability": NUMBER,
+    "by_video": FLAG,
+    "limit": WHOLE,
+}
 
 
 def similar_routes(page: Callable[[], Any], *, csrf: str, version: str) -> Blueprint:
@@ -37,6 +48,7 @@ def similar_routes(page: Callable[[], Any], *, csrf: str, version: str) -> Bluep
 
 def _add_page(routes: Blueprint, page: Callable[[], Any], csrf: str, version: str) -> None:
     @routes.get("/")
+    @takes(Fields(_LIKE))  # for the page's script
     def index() -> str:
         its = page()
         return render_template(
@@ -51,39 +63,37 @@ def _add_page(routes: Blueprint, page: Callable[[], Any], csrf: str, version: st
 
 def _add_search(routes: Blueprint, page: Callable[[], Any]) -> None:
     @routes.post("/search")
+    @takes(Fields(json=_FIELDS))
     def search() -> Response:
-        its, said = page(), json_object()
-        if said.get("moment") is not None:
+        its, said = page(), given()
+        if "moment" in said:
             said = {**said, "origin": _origin_of_moment(its, said["moment"])}
-        elif said.get("second") is not None:
-            said = {**said, "origin": _origin_at(its, said.get("video"), said["second"])}
+        elif "second" in said:
+            said = {**said, "origin": _origin_at(its, said.get("video", 0), said["second"])}
         answer = its.similar.search(said)
         return jsonify(_told(its, answer, said))
 
     @routes.post("/picture")
+    @takes(Fields(upload_bytes=MOST_UPLOAD_BYTES))
     def upload() -> Response:
-        request.max_content_length = MOST_UPLOAD_BYTES
-        return jsonify(picture=page().similar.take_in(request.get_data(cache=False)))
+        return jsonify(picture=page().similar.take_in(uploaded()))
 
 
-def _origin_of_moment(page: Any, moment: Any) -> str:
+def _origin_of_moment(page: Any, moment: int) -> str:
     origins = page.desk.moments.origins
-    if isinstance(moment, bool) or not isinstance(moment, int) or not 0 <= moment < len(origins):
+    if not 0 <= moment < len(origins):
         raise InputError(f"moment={moment} is not valid: there are {len(origins)}")
     return origins[moment].as_py()
 
 
-def _origin_at(page: Any, video: Any, second: Any) -> str:
+def _origin_at(page: Any, video: int, second: float) -> str:
     """The frame that is shown at a second of a video, by the video's number on the review page."""
     names = page.desk.moments.names
-    for value in (video, second):
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InputError(f"{value} is not valid: give a video's number and a second of it")
-    if video >= len(names):
+    if not 0 <= video < len(names):
         raise InputError(f"there is no video {video}: there are {len(names)}")
-    frames = page.finder.frames(page.finder.videos.index(names[int(video)]))
+    frames = page.finder.frames(page.finder.videos.index(names[video]))
     if not frames:
-        raise InputError(f"{basename(names[int(video)])} has no frames")
+        raise InputError(f"{basename(names[video])} has no frames")
     before = [origin for origin, time_s in frames if time_s <= second + 1e-6]
     return before[-1] if before else frames[0][0]
 
@@ -128,16 +138,17 @@ def _add_media(routes: Blueprint, page: Callable[[], Any]) -> None:
 
 def _add_verdicts(routes: Blueprint, page: Callable[[], Any]) -> None:
     @routes.post("/<name>/<int:number>/verdict")
+    @takes(Fields(json=ANSWER_FIELDS))
     def judge(name: str, number: int) -> Response:
-        its, said = page(), json_object()
+        its, said = page(), given()
         hit = its.similar.hit(name, number)
         kept = its.desk.judge(
             Verdict(
                 video=hit.video,
                 start_s=hit.start_s,
                 end_s=hit.end_s,
-                answer=str(said.get("answer")),
-                reviewer=str(said.get("reviewer", "")),
+                answer=said["answer"],
+                reviewer=said.get("reviewer", ""),
                 reason="similar",
                 model=its.desk.results.ranking["model"],
                 prob2=hit.probability,

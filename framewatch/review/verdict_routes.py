@@ -5,11 +5,19 @@ from typing import Any
 
 from flask import Flask, Response, abort, jsonify
 
-from framewatch.errors import InputError
 from framewatch.review.export import labels_csv
-from framewatch.review.filters import number
-from framewatch.review.request_parts import json_object, known
-from framewatch.verdicts import Verdict
+from framewatch.review.fields import NUMBER, TEXT, Field, Fields, choice, given, known, takes
+from framewatch.review.loop import REASONS
+from framewatch.verdicts import ANSWERS, Verdict
+
+ANSWER_FIELDS = {"answer": choice(ANSWERS, required=True), "reviewer": TEXT}
+_FIELDS = {
+    **ANSWER_FIELDS,
+    "moment": Field(int, "give its number", least=0, required=True),
+    "second": NUMBER,
+    "reason": choice((*REASONS, "chosen")),
+    "ranking": TEXT,
+}
 
 
 def add_verdicts(app: Flask, current: Any) -> None:
@@ -21,21 +29,21 @@ def add_verdicts(app: Flask, current: Any) -> None:
     """
 
     @app.post("/api/verdicts")
+    @takes(Fields(json=_FIELDS))
     def judge() -> Response:
-        page, said = current.page, json_object()
+        page, said = current.page, given()
         if said.get("ranking") != page.desk.ranking_id:
             abort(409, "the ranking is another one now: reload the page")
-        moment = said.get("moment")
-        if not isinstance(moment, int) or isinstance(moment, bool) or moment < 0:
-            raise InputError(f"moment={moment} is not valid: give its number")
-        kept = page.desk.judge(_verdict(page, known(moment, len(page.desk.moments), "moment"), said))
+        moment = known(said["moment"], len(page.desk.moments), "moment")
+        kept = page.desk.judge(_verdict(page, moment, said))
         page.learn_when_due()
         return jsonify(verdict=asdict(kept), moment=page.moment(moment), status=page.status())
 
     @app.post("/api/undo")
+    @takes(Fields(json={"reviewer": TEXT}))
     def undo() -> Response:
         page = current.page
-        undone = page.desk.undo(str(json_object().get("reviewer", "")))
+        undone = page.desk.undo(given().get("reviewer", ""))
         page.learn_when_due()
         return jsonify(undone=asdict(undone) if undone else None, status=page.status())
 
@@ -51,16 +59,15 @@ def _verdict(page: Any, moment: int, said: dict[str, Any]) -> Verdict:
     """A verdict on a whole moment, or on the frame at `second`."""
     item = page.item(moment)
     start_s, end_s, prob2 = item["start_s"], item["end_s"], item["prob2"]
-    second = number({"second": str(said["second"])}, "second") if said.get("second") is not None else None
-    if second is not None:
-        start_s, end_s, prob2 = page.timelines.frame_at(item["video"], second)
+    if "second" in said:
+        start_s, end_s, prob2 = page.timelines.frame_at(item["video"], said["second"])
     return Verdict(
         video=page.desk.moments.names[item["video"]],
         start_s=start_s,
         end_s=end_s,
-        answer=str(said.get("answer")),
-        reviewer=str(said.get("reviewer", "")),
-        reason=str(said.get("reason") or "chosen")[:20],
+        answer=said["answer"],
+        reviewer=said.get("reviewer", ""),
+        reason=said.get("reason", "chosen"),
         model=page.desk.results.ranking["model"],
         prob2=prob2,
     )

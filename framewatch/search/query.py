@@ -101,7 +101,7 @@ class Filter:
         for name in ("min_probability", "max_probability"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name}={value} is not valid: give a probability, 0 to 1")
+                raise InputError(f"{name}={value:g} is not valid: give a probability, 0 to 1")
         if self.label not in (None, 0, 1):
             raise InputError(f"label={self.label} is not valid: give 1 for suspicious or 0 for not")
         if self.scope is not None and self.scope not in SCOPES:

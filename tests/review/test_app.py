@@ -1,57 +1,24 @@
 """The page's requests over real HTTP: what they answer, and whom."""
 
 import csv
+import http.client
 import io
 import json
 import os
 import re
 import signal
+import socket
 import urllib.error
 import urllib.request
-from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 from outputs import brightness, served
+from page_client import Client
 
-
-class Client:
-    """A browser without a screen: keeps cookies, knows the page's token."""
-
-    def __init__(self, address: str) -> None:
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        self.base = address.partition("?")[0]
-        self.page = self.open(address)[1].decode()
-        self.csrf = re.search('name="csrf" content="([^"]+)"', self.page).group(1)
-        self.ranking = self.get("api/status")["ranking"]
-
-    def open(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
-        address = path if path.startswith("http") else self.base + path.lstrip("/")
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(address, data, names)
-        try:
-            with self.opener.open(request, timeout=60) as response:
-                return response.status, response.read(), response.headers
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read(), error.headers
-
-    def get(self, path: str) -> Any:
-        status, body, _ = self.open(path)
-        assert status == 200, body
-        return json.loads(body)
-
-    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
-        sent = {"X_CSRF_Token": self.csrf, "Content_Type": "application/json", **headers}
-        status, answer, _ = self.open(path, json.dumps(body).encode(), **sent)
-        return status, json.loads(answer)
-
-    def judge(self, moment: int, answer: str, reviewer: str = "ann", **more: Any) -> tuple[int, Any]:
-        body = {"moment": moment, "answer": answer, "reviewer": reviewer, "ranking": self.ranking, **more}
-        return self.post("api/verdicts", body)
+from framewatch.cli import main
 
 
 @pytest.fixture
@@ -201,18 +168,8 @@ def test_killed_after_any_verdict_none_is_lost(output: Path, tmp_path: Path) -> 
     ],
 )  # fmt: skip
 def test_paths_lead_nowhere_else(client: Client, path: str) -> None:
-    """urllib would tidy the dots away; a raw request keeps them."""
-    import http.client
-
-    host = client.base.removeprefix("http://").rstrip("/")
-    connection = http.client.HTTPConnection(host, timeout=20)
-    connection.putrequest("GET", "/" + path, skip_host=True)
-    connection.putheader("Host", host)
-    connection.endheaders()
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    assert response.status in (404, 308), body
+    status, body = client.raw("/" + path)
+    assert status in (404, 308), body
     assert b"root:" not in body and b"import" not in body and b"threshold" not in body
 
 
@@ -269,8 +226,29 @@ def test_verdicts_that_are_none(client: Client, output: Path, change: dict, stat
     assert not (output / "verdicts").exists()
 
 
+@pytest.mark.parametrize("query", ["order=x", "shown=x", "from_s=x", "min_prob=nan", "max_prob=inf"])
+def test_filters_that_are_none(client: Client, query: str) -> None:
+    status, body, _ = client.open(f"api/queue?{query}")
+    assert status == 400 and f"{query} is not valid" in json.loads(body)["error"]
+
+
+def test_fields_that_are_none_or_given_twice(client: Client) -> None:
+    for query, says in (
+        ("order=rank&order=time", "order is given 2 times"), ("order=rank&path=x", "unknown field 'path'"),
+        ("offset=-1", "offset=-1 is not valid"), (f"offset={'9' * 5000}", "offset=999"),
+    ):  # fmt: skip
+        status, body, _ = client.open(f"api/queue?{query}")
+        assert status == 400 and says in json.loads(body)["error"]
+    assert client.open("api/status?order=rank")[0] == 400
+    status, said = client.judge(0, "not", more=1)
+    assert status == 400 and said["error"].startswith("unknown field 'more': give answer, reviewer, moment")
+
+
 def test_bodies_that_are_none(client: Client) -> None:
-    for data in (b"", b"[]", b"{", b"\xff"):
+    for data in (
+        b"", b"[]", b"{", b"\xff", b"[" * 30_000, b'{"a":' * 9000 + b"1" + b"}" * 9000, b'{"moment": NaN}',
+        b'{"moment": 0, "moment": 1}', b'{"reviewer": "\\ud800"}',
+    ):  # fmt: skip
         headers = {"X_CSRF_Token": client.csrf, "Content_Type": "application/json"}
         status, body, _ = client.open("api/verdicts", data, **headers)
         assert status == 400 and "no JSON object" in json.loads(body)["error"]
@@ -300,31 +278,80 @@ def test_other_names_of_this_machine_are_turned_away(client: Client) -> None:
     assert client.open("api/status", Host="127.0.0.1.evil.example")[0] == 403
 
 
-def test_other_addresses_ask_for_a_token(output: Path, tmp_path: Path) -> None:
-    with served(output, "--host", "0.0.0.0", home=tmp_path / "home") as (address, _):
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_every_address_needs_the_token_that_was_printed(output: Path, tmp_path: Path, host: str) -> None:
+    with served(output, "--host", host, home=tmp_path / "home") as (address, _):
         base, _, token = re.sub(r"//[^:/]+:", "//127.0.0.1:", address).partition("?token=")
         assert len(token) > 16
         stranger = urllib.request.build_opener()
-        for path in ("", "api/status", "labels.csv", "static/page.js", "?token=guess"):
+        for path in (
+            "",
+            "api/status",
+            "labels.csv",
+            "static/page.js",
+            "?token=guess",
+            "?token=guess&token=" + token,
+        ):
             with pytest.raises(urllib.error.HTTPError) as caught:
                 stranger.open(base + path, timeout=20)
             assert caught.value.code == 403
             caught.value.close()
         client = Client(f"{base}?token={token}")
         assert client.judge(0, "not")[0] == 200
+        assert client.open(f"similar/?token={token}&moment=0")[2]["Cache-Control"] is None
 
 
-def test_a_token_of_ones_own_on_loopback(output: Path, tmp_path: Path) -> None:
-    with served(output, "--token", "secret", home=tmp_path / "home") as (address, _):
-        assert address.endswith("?token=secret")
-        with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(address.partition("?")[0], timeout=20)
-        assert Client(address).get("api/status")["verdicts"] == 0
+TOKEN = "0123456789abcdef"
+
+
+def test_a_token_from_the_environment_or_a_file_and_in_no_list_of_processes(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    monkeypatch.setenv("FRAMEWATCH_REVIEW_TOKEN", TOKEN[::-1])
+    for options, token in (((), TOKEN[::-1]), (("--token-file", f"{tmp_path}/token"), TOKEN)):
+        with served(output, *options, home=tmp_path / "home") as (address, process):
+            assert address.endswith(f"?token={token}")
+            assert token.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            assert Client(address).get("api/status")["verdicts"] == 0
+    for options, says in (
+        (["--token", "secret-secret-secret"], "set FRAMEWATCH_REVIEW_TOKEN, or give --token-file FILE"),
+        (["--token-file", f"{tmp_path}/nowhere"], "cannot be read (No such file or directory)"),
+        (["--token-file", os.devnull], "the token is not valid: give 16 to 200 letters"),
+    ):
+        assert main(["review", str(output), *options]) == 2
+        error = capsys.readouterr().err
+        assert says in error and "secret-" not in error and error.count("\n") == 1
+
+
+def test_behind_a_proxy_the_cookie_is_for_https_only(output: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("review.public_url=https://review.example.com", "--port", str(port))
+    with served(output, *options, home=tmp_path / "home") as (address, _):
+        assert address.startswith("https://review.example.com/?token=")
+        for host, status, secure in (("review.example.com", 302, True), ("evil.example", 403, None)):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", "/?" + address.partition("?")[2], headers={"Host": host})
+            answer = connection.getresponse()
+            cookie = answer.headers["Set-Cookie"]
+            connection.close()
+            assert answer.status == status and (cookie is None or ("; Secure" in cookie) is secure)
+
+
+def test_two_pages_on_one_machine_keep_their_cookies_apart(output: Path, tmp_path: Path) -> None:
+    """Browsers send the cookies of a host to all of its ports."""
+    with (
+        served(output, home=tmp_path / "1") as (first, _),
+        served(output, home=tmp_path / "2") as (second, _),
+    ):
+        client = Client(first)
+        client.open(second)
+        assert client.open("api/status")[0] == 200
 
 
 def test_it_ends_quietly_and_errors_are_one_line(output: Path, tmp_path: Path, capsys) -> None:
-    from framewatch.cli import main
-
     with served(output, home=tmp_path / "home") as (address, process):
         port = re.search(r":(\d+)/", address).group(1)
         assert main(["review", str(output), "--port", port]) == 2
@@ -332,7 +359,5 @@ def test_it_ends_quietly_and_errors_are_one_line(output: Path, tmp_path: Path, c
         process.send_signal(signal.SIGTERM)  # a background job may not hear Ctrl-C
         rest = process.stdout.read()
         assert process.wait(20) == 0 and "Traceback" not in rest
-    assert main(["review", str(output), "--token", ""]) == 2
-    assert "--token is empty" in capsys.readouterr().err
     assert main(["review", str(tmp_path)]) == 2
     assert "run `framewatch rank`" in capsys.readouterr().err

@@ -2,50 +2,43 @@
 
 import csv
 import json
-import re
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from conftest import ROOT
+from page_client import Client
+
+Ask = Callable[..., Any]
 
 EXAMPLES = {"dark": 2, "bright": 17}
 
 
-def ask(address: str, path: str, body: Any = None) -> Any:
-    """The answer as JSON or text; an error's as its text."""
-    page = urllib.request.urlopen(address + "classes/", timeout=30).read().decode()
-    csrf = re.search(r'csrf" content="([^"]+)', page).group(1)
-    headers = {"Content-Type": "application/json", "X-CSRF-Token": csrf}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}classes/{path}", data, headers)
-    try:
-        answer = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        return json.load(error)["error"]
-    said = answer.read()
-    return json.loads(said) if answer.headers["Content-Type"].startswith("application/json") else said
+@pytest.fixture
+def ask(server: str) -> Ask:
+    """Asks the page below `classes/`."""
+    client = Client(server)
+    return lambda path, body=None: client.ask(f"classes/{path}", body)
 
 
-def example(server: str, video: int, second: int) -> dict[str, str]:
-    frames = ask(server, f"frames/{video}")["frames"]
+def example(ask: Ask, video: int, second: int) -> dict[str, str]:
+    frames = ask(f"frames/{video}")["frames"]
     assert frames[second]["second"] == second
     return {"example": frames[second]["origin"]}
 
 
-def request_of(server: str) -> dict:
+def request_of(ask: Ask) -> dict:
     classes = [
-        {"name": name, "prompts": [example(server, video, second) for video in (0, 1)]}
+        {"name": name, "prompts": [example(ask, video, second) for video in (0, 1)]}
         for name, second in EXAMPLES.items()
     ]
     return {"classes": classes, "threshold": 60}
 
 
-def test_define_run_and_look(server: str, output: Path) -> None:
-    found = ask(server, "run", {"request": request_of(server), "min_duration_ratio": 0})
+def test_define_run_and_look(ask: Ask, output: Path) -> None:
+    found = ask("run", {"request": request_of(ask), "min_duration_ratio": 0})
     assert found["total"] == 3
     video = found["videos"][0]
     its = {it["name"]: it for it in video["classes"]}
@@ -56,27 +49,27 @@ def test_define_run_and_look(server: str, output: Path) -> None:
         assert clip["start_s"] <= second < clip["end_s"]
         prompts = [clip["prompt"] for clip in its[name]["clips"]]
         assert len(set(prompts)) == len(prompts) <= 3
-        more = ask(server, f"{found['id']}/clips/0?class={name}")
+        more = ask(f"{found['id']}/clips/0?class={name}")
         assert more["total"] == its[name]["num_clips"] == len(more["clips"])
-    timeline = ask(server, f"{found['id']}/timeline/0")
+    timeline = ask(f"{found['id']}/timeline/0")
     assert timeline["duration_s"] == 20 and timeline["threshold"] == 60
     curve = timeline["classes"]["dark"]
     assert len(curve["times_s"]) == 20 and curve["scores"][2] > curve["scores"][12]
-    assert ask(server, f"{found['id']}/play/0/2.000-5.000.mp4")[4:8] == b"ftyp"
-    answer = ask(server, f"{found['id']}/classifications.json")
+    assert ask(f"{found['id']}/play/0/2.000-5.000.mp4")[4:8] == b"ftyp"
+    answer = ask(f"{found['id']}/classifications.json")
     schema = json.loads((ROOT / "docs" / "classifications.schema.json").read_text())
     jsonschema.validate(answer, schema)
-    rows = list(csv.DictReader(ask(server, f"{found['id']}/clips.csv").decode().splitlines()))
+    rows = list(csv.DictReader(ask(f"{found['id']}/clips.csv").decode().splitlines()))
     assert len(rows) == sum(len(it["clips"]) for video in answer["data"] for it in video["classes"])
     assert {row["class"] for row in rows} == set(EXAMPLES)
-    few = ask(server, "run", {"request": request_of(server), "min_duration_ratio": 0.99})
+    few = ask("run", {"request": request_of(ask), "min_duration_ratio": 0.99})
     assert few["total"] == 0
 
 
-def test_frames_to_pick_have_pictures(server: str) -> None:
-    assert ask(server, "frames/0/3.jpg")[:2] == b"\xff\xd8"
-    assert "there is no frame 99" in ask(server, "frames/0/99.jpg")
-    assert "there is no video 9" in ask(server, "frames/9")
+def test_frames_to_pick_have_pictures(ask: Ask) -> None:
+    assert ask("frames/0/3.jpg")[:2] == b"\xff\xd8"
+    assert "there is no frame 99" in ask("frames/0/99.jpg")
+    assert "there is no video 9" in ask("frames/9")
 
 
 @pytest.mark.parametrize(
@@ -89,17 +82,22 @@ def test_frames_to_pick_have_pictures(server: str) -> None:
             {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}]}]}},
             "is no frame with features",
         ),
-        ({"request": {}, "min_duration_ratio": "all"}, 'min_duration_ratio="all" is not valid'),
+        ({"request": {}, "min_duration_ratio": "all"}, "min_duration_ratio=all is not valid"),
         (
             {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}], "labels": "verdicts"}]}},
             "labels are read by",
         ),
+        (
+            {"request": {"classes": [{"name": "x", "prompts": [{"image": "/etc/passwd"}]}]}},
+            "images are read by",
+        ),
+        ({"request": {"classes": []}, "classes": []}, "unknown field 'classes': give request, min_"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(server: str, body: Any, told: str) -> None:
-    said = ask(server, "run", body)
+def test_what_is_wrong_is_told_in_one_line(ask: Ask, body: Any, told: str) -> None:
+    said = ask("run", body)
     assert told in said and "\n" not in said
 
 
-def test_an_answer_that_is_kept_no_more(server: str) -> None:
-    assert ask(server, "nothere/videos") == "this answer is kept no more: run the request again"
+def test_an_answer_that_is_kept_no_more(ask: Ask) -> None:
+    assert ask("nothere/videos") == "this answer is kept no more: run the request again"

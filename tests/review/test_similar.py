@@ -1,9 +1,6 @@
 """Similar moments on the page, asked by HTTP; test_browser.py has a reviewer in a browser."""
 
-import json
-import re
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from page_client import Client
 
 from framewatch.cli import main
 from framewatch.review import similar
@@ -21,6 +19,8 @@ from framewatch.verdicts import VerdictLog
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
 
+Ask = Callable[..., Any]
+
 
 @pytest.fixture
 def indexed(output: Path, capsys: pytest.CaptureFixture) -> Path:
@@ -29,50 +29,41 @@ def indexed(output: Path, capsys: pytest.CaptureFixture) -> Path:
     return output
 
 
-def ask(address: str, path: str, body: Any = None) -> Any:
-    """The answer as JSON or bytes; an error's as its text."""
-    page = urllib.request.urlopen(address + "similar/", timeout=30).read().decode()
-    csrf = re.search(r'csrf" content="([^"]+)', page).group(1)
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-    headers = {"Content-Type": kind, "X-CSRF-Token": csrf}
-    request = urllib.request.Request(f"{address}similar/{path}", data, headers)
-    try:
-        answer = urllib.request.urlopen(request, timeout=120)
-    except urllib.error.HTTPError as error:
-        return json.load(error)["error"]
-    said = answer.read()
-    return json.loads(said) if answer.headers["Content-Type"].startswith("application/json") else said
+@pytest.fixture
+def ask(server: str) -> Ask:
+    """Asks the page below `similar/`."""
+    client = Client(server)
+    return lambda path, body=None: client.ask(f"similar/{path}", body)
 
 
-def test_a_moment_and_a_second_are_looked_for_shown_and_played(indexed: Path, server: str) -> None:
-    found = ask(server, "search", {"moment": 0, "limit": 4})
+def test_a_moment_and_a_second_are_looked_for_shown_and_played(indexed: Path, ask: Ask) -> None:
+    found = ask("search", {"moment": 0, "limit": 4})
     origins = pq.read_table(indexed / "incidents")["peak_origin"].to_pylist()
     assert found["like"] in origins and len(found["hits"]) == 4
     first = found["hits"][0]
     assert first["origin"] == found["like"] and first["score"] > 0.999
     assert first["clip"]["start_s"] <= first["peak_s"] < first["clip"]["end_s"]
-    picture = ask(server, f"{found['id']}/0.jpg")
+    picture = ask(f"{found['id']}/0.jpg")
     assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
-    assert ask(server, f"{found['id']}/0.mp4")[4:8] == b"ftyp"
-    by_second = ask(server, "search", {"video": 1, "second": 7.4, "limit": 2})
+    assert ask(f"{found['id']}/0.mp4")[4:8] == b"ftyp"
+    by_second = ask("search", {"video": 1, "second": 7.4, "limit": 2})
     assert by_second["like"].endswith("frame0007.jpg")
     assert by_second["hits"][0]["peak_s"] == 7.0
-    one_each = ask(server, "search", {"moment": 0, "by_video": True})["hits"]
+    one_each = ask("search", {"moment": 0, "by_video": True})["hits"]
     assert len({hit["video"] for hit in one_each}) == len(one_each) == 3
 
 
-def test_a_verdict_on_a_hit_counts_and_a_rejected_one_sinks(indexed: Path, server: str) -> None:
-    found = ask(server, "search", {"video": 0, "second": 5, "limit": 5})
+def test_a_verdict_on_a_hit_counts_and_a_rejected_one_sinks(indexed: Path, ask: Ask) -> None:
+    found = ask("search", {"video": 0, "second": 5, "limit": 5})
     last = found["hits"][-1]
-    said = ask(server, f"{found['id']}/{last['number']}/verdict", {"answer": "not", "reviewer": "ann"})
+    said = ask(f"{found['id']}/{last['number']}/verdict", {"answer": "not", "reviewer": "ann"})
     assert said["verdict"]["reason"] == "similar" and said["verdict"]["reviewer"] == "ann"
     (kept,) = VerdictLog(str(indexed)).verdicts()
     assert (kept.video, kept.start_s, kept.end_s) == (last["video"], last["start_s"], last["end_s"])
-    again = ask(server, "search", {"video": 0, "second": 5, "limit": 1000})["hits"]
+    again = ask("search", {"video": 0, "second": 5, "limit": 1000})["hits"]
     assert [hit["rejected"] for hit in again] == sorted(hit["rejected"] for hit in again)
     assert again[-1]["rejected"]
-    said = ask(server, f"{found['id']}/0/verdict", {"answer": "maybe", "reviewer": "ann"})
+    said = ask(f"{found['id']}/0/verdict", {"answer": "maybe", "reviewer": "ann"})
     assert "answer=maybe is not valid" in said
 
 
@@ -147,15 +138,13 @@ def test_an_uploaded_picture_is_looked_for_and_not_kept(spark, model_file: Path,
         ("nothere/0/verdict", {"answer": "not", "reviewer": "a"}, "this answer is kept no more"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
-    indexed: Path, server: str, path: str, body: Any, told: str
-) -> None:
-    said = ask(server, path, body)
+def test_what_is_wrong_is_told_in_one_line(indexed: Path, ask: Ask, path: str, body: Any, told: str) -> None:
+    said = ask(path, body)
     assert told in said and "\n" not in said
 
 
-def test_without_an_index_it_says_how_to_make_one(server: str) -> None:
-    assert "run `framewatch index` first" in ask(server, "search", {"moment": 0})
+def test_without_an_index_it_says_how_to_make_one(ask: Ask) -> None:
+    assert "run `framewatch index` first" in ask("search", {"moment": 0})
 
 
 def test_a_page_on_another_place(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ function showFound() {
 }
 
 function card(item) {
-  const image = element("img", {src: `thumbnails/${item.id}.jpg?${state.ranking}`, loading: "lazy", alt: "", width: 96, height: 72});
+  const image = element("img", {src: `thumbnails/${item.id}.jpg?v=${state.ranking}`, loading: "lazy", alt: "", width: 96, height: 72});
   image.addEventListener("error", () => { image.classList.add("missing"); });
   const length = item.end_s - item.start_s;
   const range = item.kind === "frame" ? `frame at ${clock(item.start_s)}` : `${clock(item.start_s)}, ${length.toFixed(0)} s`;

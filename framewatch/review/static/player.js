@@ -34,7 +34,7 @@ class Player {
     }
     this.video.removeAttribute("src");
     this.video.load();
-    this.video.poster = `posters/${moment.id}.jpg?${state.ranking}`;
+    this.video.poster = `posters/${moment.id}.jpg?v=${state.ranking}`;
     this.load(moment.clip, this.first, 150);  // who passes by asks for no clip
   }
 
@@ -64,7 +64,7 @@ class Player {
       return;
     }
     const start = Math.max(0, Math.floor(second) - 5), end = Math.floor(second) + 20;
-    const url = `clips/${this.moment_video}/${start.toFixed(3)}-${end.toFixed(3)}.mp4?${state.ranking}`;
+    const url = `clips/${this.moment_video}/${start.toFixed(3)}-${end.toFixed(3)}.mp4?v=${state.ranking}`;
     this.loop = {start_s: start, end_s: end};
     this.pictured = second;
     this.video.removeAttribute("poster");
