@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +14,8 @@ import framewatch
 from framewatch import cli_prompts, cli_search, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of
 from framewatch.errors import FramewatchError, InputError, SetupError
+from framewatch.io.redact import redact
+from framewatch.io.text import printable
 
 _STAGES = {
     "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
@@ -36,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every error of framewatch does."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {_shown(message)}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,16 +165,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if args.debug:
-            raise
         logs.failed(args.verb, _one_line(error))
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        if args.debug:
+            print(_shown(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr)
+        else:
+            print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, FramewatchError) else 1
     return 0
 
 
+def _shown(text: str, *, keep: str = "") -> str:
+    return printable(redact(text), keep=keep)
+
+
 def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _shown(str(error), keep="\n").splitlines() if line.strip()]
     if isinstance(error, FramewatchError):
         return " ".join(lines)
     # Spark wraps a worker's exception in traces of both languages; its own words stand on their own line.
@@ -201,9 +210,7 @@ def _samples(args: argparse.Namespace) -> None:
 
 
 def _timeline(args: argparse.Namespace) -> None:
-    from rich.table import Table
-
-    from framewatch.progress import console, tell
+    from framewatch.progress import show_table, tell
     from framewatch.storage import basename
     from framewatch.timeline import clock, read_timeline
 
@@ -211,13 +218,11 @@ def _timeline(args: argparse.Namespace) -> None:
     tell(found.summary())
     if not found.incidents:
         return
-    table = Table(title=basename(found.video))
-    for column in ("from", "to", "seconds", "peak", "probability", "rank"):
-        table.add_column(column, justify="right")
+    rows = []
     for it in found.incidents:
         times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
-        table.add_row(*times, f"{it.peak_prob2:.3f}", str(it.rank))
-    console.print(table)
+        rows.append((*times, f"{it.peak_prob2:.3f}", str(it.rank)))
+    show_table(("from", "to", "seconds", "peak", "probability", "rank"), rows, title=basename(found.video))
 
 
 def _review(args: argparse.Namespace) -> None:
@@ -254,7 +259,7 @@ def _review(args: argparse.Namespace) -> None:
         index=lambda: place_of(dataclasses.replace(config, output=args.output)),
         index_gap_s=config.index.gap_s,
     )
-    serve(args.output, settings=settings, loop=loop, say=tell)
+    serve(args.output, settings=settings, loop=loop, say=functools.partial(tell, whole=True))
 
 
 def _review_token(args: argparse.Namespace) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from framewatch.cli_common import add_config, add_output, config_of
 from framewatch.errors import InputError
+from framewatch.io.redact import redact
 
 
 def add_classify(verbs: Any) -> argparse.ArgumentParser:
@@ -112,7 +113,11 @@ def _is_answered(output: str, source: Any, settings: Any) -> bool:
         about = store.read_about(output)
     except InputError:
         return False
-    asked = {"request": source, "min_duration_ratio": settings.min_duration_ratio, "gap_s": settings.gap_s}
+    asked = {
+        "request": redact(source),
+        "min_duration_ratio": settings.min_duration_ratio,
+        "gap_s": settings.gap_s,
+    }
     return all(about.get(key) == value for key, value in asked.items())
 
 

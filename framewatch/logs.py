@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from framewatch.errors import ConfigError
-from framewatch.storage import without_secrets
+from framewatch.io.redact import redact
+from framewatch.io.text import printable
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -63,8 +64,11 @@ class _About(logging.Filter):
 class _Text(logging.Formatter):
     """A record as a line, and its trace below."""
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record))
+        return redact(printable(super().format(record), keep="\n\t"))
 
 
 class _Json(logging.Formatter):
@@ -81,7 +85,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             values["trace"] = self.formatException(record.exc_info)
-        return json.dumps({key: without_secrets(value) for key, value in values.items()}, ensure_ascii=False)
+        return json.dumps(redact(values), ensure_ascii=False)
 
 
 def set_up(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from framewatch import budgets, storage
+from framewatch.io.redact import redact
 
 LIMITS = """\
 - It ranks frames for a person to look at; it does not decide. A high probability is a reason to look.
@@ -18,6 +19,7 @@ def write(directory: str, notes: dict[str, Any]) -> None:
         directory: the classifier's.
         notes: `features`, `labels`, `settings`, `cross_validation`, and `test` where test labels were given.
     """
+    notes = redact(notes)  # labels may be at a signed URL
     storage.write_json(storage.join(directory, "metrics.json"), notes)
     storage.write_bytes(storage.join(directory, "model_card.md"), render(notes).encode())
 

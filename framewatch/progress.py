@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -16,27 +16,52 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from framewatch import logs
+from framewatch.io.redact import redact
+from framewatch.io.text import printable
 
 # Results go to stdout, progress and errors to stderr, so that either can be kept alone.
-console = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+# Names of videos, classes and cameras are text: `[b]` and `:cat:` in one mean themselves.
+console = Console(highlight=False, markup=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _POLL_S = 0.5
 _LINE_EVERY_S = 15.0
 
 
-def tell(text: str) -> None:
-    """Prints one line of a result, whole: file names and digests are there to be copied."""
-    console.print(text, soft_wrap=True, markup=False)
+def tell(text: str, *, whole: bool = False) -> None:
+    """Prints one line of a result, not wrapped: file names and digests are there to be copied.
+
+    Args:
+        text: the line.
+        whole: print the secrets in it too, as in the address of a page; the log never has them.
+    """
+    _print(console, text if whole else redact(text))
     logs.told(text)
 
 
 def tell_aside(text: str) -> None:
     """Prints one line on stderr: what is printed on stdout is for another program."""
-    stderr.print(text, soft_wrap=True, markup=False)
+    _print(stderr, redact(text))
     logs.told(text)
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, left: str = "video"
+) -> None:
+    """Prints a table; its columns are aligned to the right, and the one called `left` to the left."""
+    table = Table(title=None if title is None else printable(title))
+    for column in columns:
+        table.add_column(column, justify="left" if column == left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(printable(redact(cell)) for cell in row))
+    console.print(table)
+
+
+def _print(where: Console, text: str) -> None:
+    where.print(printable(text), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -48,7 +73,7 @@ def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], Non
     """
     if stderr.is_terminal:
         with _bar(unit) as progress:
-            task = progress.add_task(stage, total=None)
+            task = progress.add_task(printable(stage), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
         return
     next_line = time.monotonic() + _LINE_EVERY_S
@@ -57,7 +82,7 @@ def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], Non
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + _LINE_EVERY_S
-            stderr.print(f"{stage}: {done} of {total} {unit} done")
+            _print(stderr, f"{stage}: {done} of {total} {unit} done")
 
     yield show
 
@@ -82,10 +107,10 @@ def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Itera
 
 def _bar(unit: str) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn(unit, markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=stderr,

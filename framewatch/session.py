@@ -21,6 +21,9 @@ _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
+    # What Spark's event log and its page hide; Spark's own pattern lacks keys of Azure and Google.
+    "spark.redaction.regex": r"(?i)secret|passw|token|credential|signature|[?&]sig=|\bsas\b|jaas|"
+    r"(access|account|api|private|shared)[._-]?key|://[^/\s]*:[^/\s]*@",
     # Rows of frames hold pictures: Spark's 10,000 in one Arrow batch would be hundreds of megabytes.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
 }

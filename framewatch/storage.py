@@ -17,25 +17,7 @@ from framewatch.errors import InputError, SetupError
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
 
-
-# `token=x`, `"password": "x"`, `secret_access_key: x`.
-_SECRET = re.compile(
-    r"""(?i)((?:password|passwd|token|secret|access[._]?key)[\w.-]*["']?\s*[=:]\s*["']?)[^\s"',;&]+"""
-)
-# What stands for a password in what others read.
-HIDDEN = "(hidden)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def without_password(uri: str) -> str:
-    """An address without the user, password or token in it."""
-    return re.sub(r"(?i)\b(token|password)=[^;&]*", rf"\1={HIDDEN}", re.sub(r"//[^/\s]*@", "//", uri))
-
-
-def without_secrets(text: str) -> str:
-    """A line of a log without passwords, tokens and keys, in addresses or as `name=value`."""
-    hidden = re.sub(r"//[^/\s@]+@", "//", text)
-    return _SECRET.sub(rf"\1{HIDDEN}", hidden)
 
 
 def local_path(uri: str) -> str | None:

@@ -66,6 +66,7 @@ def test_no_spark_here(path: Path) -> None:
     assert {room(name) for name in ours(path)} <= {
         "errors",
         "images",
+        "io",
         "storage",
         "video",
         "featurizer",

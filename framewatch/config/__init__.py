@@ -3,7 +3,7 @@
 from framewatch.config.inputs import FeaturizerConfig
 from framewatch.config.load import all_keys, load_config
 from framewatch.config.results import ClassifierConfig, RankingConfig
-from framewatch.config.sections import Config, without_password
+from framewatch.config.sections import Config
 
 __all__ = [
     "ClassifierConfig",
@@ -12,5 +12,4 @@ __all__ = [
     "RankingConfig",
     "all_keys",
     "load_config",
-    "without_password",
 ]

@@ -6,7 +6,6 @@ The sections of the stages are in `inputs` and `results`; here are those of what
 import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,18 +28,8 @@ from framewatch.config.results import (
     RankingConfig,
     ReviewConfig,
 )
+from framewatch.io.redact import redact, redact_options
 from framewatch.logs import LEVELS
-from framewatch.storage import HIDDEN, without_password
-
-# Spark's own, of spark.redaction.regex.
-_SECRET = re.compile("secret|password|token|access[.]?key", re.IGNORECASE)
-
-
-def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_secrets(value) if isinstance(value, dict) else HIDDEN if _SECRET.search(key) else value
-        for key, value in values.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -151,13 +140,12 @@ class Config:
         return dataclasses.asdict(self)
 
     def shown(self) -> dict[str, Any]:
-        """`to_dict` for others to read: without the passwords that settings and addresses may hold."""
+        """`to_dict` without secrets, to be printed and written."""
         values = self.to_dict()
-        for section, key in (("tracking", "uri"), ("spark", "remote")):
-            if values[section][key] is not None:
-                values[section][key] = without_password(values[section][key])
-        return _without_secrets(values)
+        for section, key in (("spark", "conf"), ("watch", "options")):
+            values[section][key] = redact_options(values[section][key])
+        return redact(values)
 
     def sha256(self) -> str:
-        """Hash of the resolved configuration: equal configurations have equal hashes."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        """Hash of `shown`: a renewed password makes no other configuration, and cannot be guessed from it."""
+        return hashlib.sha256(json.dumps(self.shown(), sort_keys=True).encode()).hexdigest()

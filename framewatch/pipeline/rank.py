@@ -8,7 +8,6 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from rich.table import Table
 
 from framewatch import (
     candidates,
@@ -23,11 +22,12 @@ from framewatch import (
     storage,
 )
 from framewatch.errors import InputError
+from framewatch.io.redact import redact
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.run import Run, metastore_directory
 from framewatch.pipeline.threshold import Threshold, choose_threshold
 from framewatch.pipeline.train import measures
-from framewatch.progress import console, task_progress, tell
+from framewatch.progress import show_table, task_progress, tell
 from framewatch.report import write_report
 from framewatch.session import write_sql_settings
 from framewatch.tables import write_table
@@ -87,12 +87,13 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
 
 def _write_about(run: Run, chosen: Threshold, counts: dict[str, int], model: str) -> None:
     """Writes `ranking.json`, last: from here on the tables may be read."""
+    # Relative where it can be: a copied output is still whole.
+    model_path = storage.absolute(run.model_path) if run.config.classifier.path else "model"
     about = {
         "threshold": chosen.value,
         "threshold_from": chosen.reason,
         "model": model,
-        # Relative where it can be: a copied output is still whole.
-        "model_path": storage.absolute(run.model_path) if run.config.classifier.path else "model",
+        "model_path": model_path if storage.local_path(model_path) else redact(model_path),
         "period_s": run.period_s,
         # The videos known by then: with a later batch, there is more to rank.
         "next_batch": run.tables.next_batch(),
@@ -190,17 +191,17 @@ def _show_top(predictions: DataFrame, number: int) -> None:
     """Prints the most suspicious frames."""
     if number == 0:
         return
-    table = Table(title=f"The {number} most suspicious frames")
-    for column in ("rank", "video", "second", "probability"):
-        table.add_column(column, justify="left" if column == "video" else "right")
-    for row in predictions.where(predictions["rank"] <= number).orderBy("rank").collect():
-        table.add_row(
+    rows = [
+        (
             str(row["rank"]),
-            row["video"].rsplit("/", 1)[-1],
+            storage.basename(row["video"]),
             f"{row['timestamp_s']:.1f}",
             f"{row['prob2']:.3f}",
         )
-    console.print(table)
+        for row in predictions.where(predictions["rank"] <= number).orderBy("rank").collect()
+    ]
+    columns = ("rank", "video", "second", "probability")
+    show_table(columns, rows, title=f"The {number} most suspicious frames")
 
 
 def _show_places(run: Run) -> None:

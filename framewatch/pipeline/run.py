@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 import framewatch
 from framewatch import catalog, logs, storage
 from framewatch.config import Config
+from framewatch.io.redact import redact
 from framewatch.pipeline.lock import alone
 from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.progress import tell, tell_aside
@@ -56,7 +57,7 @@ class Run:
             "spark": pyspark.__version__,
             "config_sha256": self.config.sha256(),
             "config": self.config.shown(),
-            "report": self.report,
+            "report": redact(self.report),
         }
         name = f"{started:%Y%m%dT%H%M%S.%f}-{stage}.json"
         path = storage.join(self.config.output, "runs", name)

@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,10 @@ from pyspark.ml import PipelineModel
 
 import framewatch
 from framewatch import classifier, model_card, storage
-from framewatch.config import Config, without_password
+from framewatch.config import Config
 from framewatch.errors import SetupError
-from framewatch.progress import tell
+from framewatch.io.redact import redact
+from framewatch.progress import tell, tell_aside
 
 if TYPE_CHECKING:  # run.py imports this module
     from framewatch.pipeline.run import Run
@@ -110,7 +110,7 @@ def _open(mlflow: Any, config: Config, stage: str) -> str:
         "spark": pyspark.__version__,
         "stage": stage,
         "config_sha256": config.sha256(),
-        "output": storage.absolute(config.output),
+        "output": redact(storage.absolute(config.output)),
     }
     name = f"{stage} {storage.basename(storage.absolute(config.output))}"
     try:
@@ -153,7 +153,7 @@ def _finish(mlflow: Any, run_id: str, run: "Run", manifest: str) -> None:
         _end(mlflow, run_id, error)
         text = f"warning: tracking: not all could be logged to {server} ({_reason(error)}): the results in "
         text += f"{run.config.output} are whole; the same command, given again, redoes little and logs them"
-        print(text, file=sys.stderr)
+        tell_aside(text)
     else:
         tell(f"tracking: run {run_id} of experiment {wanted.experiment}{model}, at {server}")
 
@@ -234,13 +234,13 @@ def _fetch(uri: str, path: str) -> None:
 
 def _server(mlflow: Any, config: Config) -> str:
     """The server's address, without the password that it may hold."""
-    return config.shown()["tracking"]["uri"] or without_password(mlflow.get_tracking_uri())
+    return config.shown()["tracking"]["uri"] or redact(mlflow.get_tracking_uri())
 
 
 def _reason(error: BaseException, most: int = 300) -> str:
     """An error's first line; of a connection that failed, the part that says why."""
     first, _, cause = str(error).partition("\n")[0].partition("(Caused by ")
-    return without_password(cause.rstrip("\"')") or first or type(error).__name__)[:most]
+    return redact(cause.rstrip("\"')") or first or type(error).__name__)[:most]
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from framewatch.errors import InputError
+from framewatch.io.redact import redact
 
 # What a text prompt is set against, where the class names nothing itself.
 SOMETHING_ELSE = "something else"
@@ -37,7 +38,7 @@ class Prompt:
             raise InputError(f"a prompt's {self.kind} is empty: give {_REMEDIES[self.kind]}, or leave it out")
 
     def __str__(self) -> str:
-        return self.value
+        return redact(self.value) if self.kind == "image" else self.value
 
 
 @dataclass(frozen=True)

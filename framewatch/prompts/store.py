@@ -5,6 +5,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.io.redact import redact
 from framewatch.prompts.answer import Given, PromptClip, VideoClasses
 from framewatch.prompts.clips import Clip
 from framewatch.results import open_table
@@ -14,7 +15,7 @@ _ABOUT = "classification.json"
 
 def write_about(output: str, about: dict[str, Any]) -> None:
     """Keeps what was asked for; written last, it vouches for the tables."""
-    storage.write_json(storage.join(output, _ABOUT), about)
+    storage.write_json(storage.join(output, _ABOUT), redact(about))
 
 
 def delete_about(output: str) -> None:

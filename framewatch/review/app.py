@@ -12,6 +12,7 @@ from flask import Flask, Response, abort, jsonify, render_template, send_file
 from werkzeug.exceptions import HTTPException
 
 from framewatch.errors import FramewatchError, InputError
+from framewatch.io.redact import redact
 from framewatch.pictures import Pictures
 from framewatch.review.class_routes import class_routes
 from framewatch.review.classes import ClassFinder
@@ -179,7 +180,7 @@ def create_app(page: Page, *, token: str, public_url: str | None = None, only_lo
 
     @app.errorhandler(FramewatchError)
     def bad_request(error: FramewatchError) -> tuple[Response, int]:
-        return jsonify(error=" ".join(str(error).split())), 400
+        return jsonify(error=redact(" ".join(str(error).split()))), 400
 
     return app
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Table
 
 from framewatch import storage
 from framewatch.errors import InputError, SetupError
-from framewatch.progress import console, tell, tell_aside
+from framewatch.progress import show_table, tell, tell_aside
 from framewatch.search.hits import Hit
 from framewatch.storage import basename
 from framewatch.timeline import clock, thinned
@@ -47,21 +46,19 @@ def tell_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         tell("nothing is found: ask with fewer filters")
         return
-    table = Table()
-    for column in ("score", "video", "from", "to", "best at", "probability", "label"):
-        table.add_column(column, justify="left" if column == "video" else "right", overflow="fold")
-    for hit in hits:
-        told = {None: "", 0: "not", 1: "suspicious"}[hit.label]
-        table.add_row(
+    rows = [
+        (
             f"{hit.score:.3f}",
             basename(hit.video),
             clock(hit.start_s),
             clock(hit.end_s),
             clock(hit.peak_s),
             "" if hit.probability is None else f"{hit.probability:.3f}",
-            "rejected" if hit.rejected else told,
+            "rejected" if hit.rejected else {None: "", 0: "not", 1: "suspicious"}[hit.label],
         )
-    console.print(table)
+        for hit in hits
+    ]
+    show_table(("score", "video", "from", "to", "best at", "probability", "label"), rows)
 
 
 def save(output: str, name: str, hits: Sequence[Hit]) -> str:
@@ -102,14 +99,12 @@ def tell_curve(video: str, times_s: np.ndarray, values: np.ndarray) -> None:
     best = int(np.argmax(values))
     tell(f"{basename(video)}: most similar at {clock(times_s[best])} ({values[best]:.3f})")
     low, high = float(values.min()), float(values.max())
-    table = Table()
-    table.add_column("at", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column(f"{low:.3f} to {high:.3f}")
-    for at, value in zip(*thinned(times_s, values, _LINES), strict=True):
-        length = round(_BAR * (value - low) / max(high - low, 1e-9))
-        table.add_row(clock(at), f"{value:.3f}", "█" * length)
-    console.print(table)
+    bars = f"{low:.3f} to {high:.3f}"
+    rows = [
+        (clock(at), f"{value:.3f}", "█" * round(_BAR * (value - low) / max(high - low, 1e-9)))
+        for at, value in zip(*thinned(times_s, values, _LINES), strict=True)
+    ]
+    show_table(("at", "score", bars), rows, left=bars)
 
 
 def plot(file: str, video: str, times_s: np.ndarray, values: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError, SetupError
+from framewatch.io.redact import redact
 
 _TOKEN = "FRAMEWATCH_MILVUS_TOKEN"
 _CONNECT_S = 10.0
@@ -48,7 +49,7 @@ class Place:
         return self.uri.startswith(("http://", "https://", "tcp://", "unix:"))
 
     def __str__(self) -> str:
-        return f"{storage.without_password(self.uri)} ({self.collection})" if self.is_server else self.uri
+        return f"{redact(self.uri)} ({self.collection})" if self.is_server else self.uri
 
 
 def connect(place: Place, *, wait_s: float = 10.0) -> Any:

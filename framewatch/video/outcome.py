@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from framewatch.io.redact import redact
+
 # Containers round their duration, and count frames that a decoder drops at either end.
 _MISSING_TOLERANCE_S = 1.0
 _OF_THE_FILE = ("fps", "width", "height", "codec")
@@ -47,4 +49,4 @@ def _problems(parts: Sequence[dict[str, Any]], duration_s: float) -> list[str]:
 
 
 def _joined(reasons: Sequence[str | None]) -> str:
-    return "; ".join(reason for reason in reasons if reason)
+    return redact("; ".join(reason for reason in reasons if reason))

@@ -1,0 +1,1 @@
+"""What reaches the world outside: what is printed, logged and written. Does not import Spark."""
