@@ -54,7 +54,7 @@ def show_table(
     """Prints a table; its columns are aligned to the right, and the one called `left` to the left."""
     table = Table(title=None if title is None else printable(title))
     for column in columns:
-        table.add_column(column, justify="left" if column == left else "right", overflow="fold")
+        table.add_column(printable(column), justify="left" if column == left else "right", overflow="fold")
     for row in rows:
         table.add_row(*(printable(redact(cell)) for cell in row))
     console.print(table)
