@@ -37,8 +37,8 @@ SHAPES = {
     "Java option": f"-Djavax.net.ssl.trustStorePassword={SECRET}",
     "key of Azure": f"fs.azure.account.key.name.dfs.core.windows.net={AZURE_KEY}",
     "key of Azure by its shape": f"the account's key {AZURE_KEY} was refused",
-    "connection string": f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={SECRET}==;EndpointSuffix=y",
-    "key of Google": f'{{"private_key": "-----BEGIN PRIVATE KEY-----\\n{SECRET}\\n-----END PRIVATE KEY-----\\n"}}',
+    "connection string": f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={SECRET}==;Suffix=y",
+    "key of Google": f'{{"private_key": "-----BEGIN PRIVATE KEY-----\\n{SECRET}\\n-----END PRIVATE KEY-----"}}',
     "private key": f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
     "private key cut off": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
     "bearer": f"Authorization: Bearer {SECRET}",
@@ -48,7 +48,7 @@ SHAPES = {
     "token of Databricks": "dapi" + "0123456789abcdef" * 2,
     "setting of Spark": f"spark.hadoop.fs.s3a.anything={SECRET}",
     "pair of Spark": f"(spark.hadoop.anything,{SECRET})",
-    "error of ours": f"spark.conf[spark.hadoop.fs.azure.account.key.x]={{'a': '{SECRET}'}} has the wrong type",
+    "error of ours": f"spark.conf[spark.hadoop.fs.azure.account.key.x]={{'a': '{SECRET}'}} is wrong",
 }
 
 
