@@ -1,8 +1,11 @@
-"""Hand labels: both formats, the join, and errors that name rows."""
+"""Hand labels joined to frames: both formats, names that need care, counts, and errors that name lines."""
 
+import gzip
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from framewatch import labels
 from framewatch.errors import InputError
@@ -51,57 +54,154 @@ def test_more_of_the_path_tells_cameras_apart(join) -> None:
     assert labelled == {"camera1/Walk1frame0001.jpg": 1.0}
 
 
-def test_unmatched_labels_are_counted_and_listed(join) -> None:
-    _, counts = join("ImageName,label\nFight1frame0000.jpg,0\nFight1frame0099.jpg,1\nNopeframe0001.jpg,1\n")
-    assert counts.unmatched == 2
-    assert counts.unmatched_examples == ("Fight1frame0099.jpg,1", "Nopeframe0001.jpg,1")
-    assert "2 labels match no frame: Fight1frame0099.jpg,1, Nopeframe0001.jpg,1" in str(counts)
-
-
-def test_bom_spaces_column_order_and_equal_duplicates(join) -> None:
-    labelled, _ = join(
-        "\ufefflabel, ImageName\n 1 , Fight1frame0001.jpg \n1,Fight1frame0001.jpg\n0,Fight1frame0002.jpg\n"
+def test_unmatched_labels_are_counted_with_what_is_closest(join) -> None:
+    _, counts = join(
+        "ImageName,label\nFight1frame0000.jpg,0\nFight1frame0003x.jpg,1\n\nother_thing_entirely.jpg,1\n"
     )
-    assert labelled == {"camera2/Fight1frame0001.jpg": 1.0, "camera2/Fight1frame0002.jpg": 0.0}
+    assert (counts.labels, counts.unmatched, counts.blank_rows) == (3, 2, 1)
+    assert counts.unmatched_examples == (
+        "line 3: 'Fight1frame0003x.jpg', label 1 "
+        "(the closest name is out/images/camera2/Fight1frame0003.jpg)",
+        "line 5: 'other_thing_entirely.jpg', label 1",
+    )
+    assert "; 1 blank rows passed over; 2 labels match no frame: line 3: 'Fight1frame0003x.jpg'" in str(
+        counts
+    )
+
+
+def test_ranges_without_frames_are_counted_with_what_there_is(join) -> None:
+    text = (
+        "Fight1,0,2,0\n" + "".join(f"Fight1,{100 + k},{101 + k},1\n" for k in range(7)) + "Figth1.mpg,0,1,1\n"
+    )
+    _, counts = join("video,start_s,end_s,label\n" + text)
+    assert (counts.labels, counts.unmatched, counts.labelled_frames) == (9, 8, 2)
+    first = "line 3: 'Fight1' 100 to 101 s, label 1 (its frames are from 0 s to 3 s)"
+    assert counts.unmatched_examples[0] == first and len(counts.unmatched_examples) == 5
+    assert str(counts).endswith("; …")
+
+
+def test_equal_duplicates_and_ranges_that_overlap_or_touch(join) -> None:
+    labelled, counts = join(
+        "video,start_s,end_s,label\nFight1,0,2,0\nFight1,0,2,0\nFight1,1,2,0\nFight1,2,3,1\nfight1.MPG,2,9,1\n"
+    )
+    assert labelled == {f"camera2/Fight1frame000{k}.jpg": float(k >= 2) for k in range(4)}
+    assert (counts.unmatched, counts.suspicious_frames) == (0, 2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 8), st.integers(1, 4), st.integers(0, 1)).map(
+            lambda it: (it[0] / 2, (it[0] + it[1]) / 2, it[2])
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_ranges_as_comparing_each_with_each(frames, ranges) -> None:
+    given = labels.from_ranges([("camera2/Fight1.mpg", *row) for row in ranges], "the ranges")
+    expected = {k: {label for start, end, label in ranges if start <= k < end} for k in range(4)}
+    empty = sum(not any(start <= k < end for k in range(4)) for start, end, _ in ranges)
+    if any(len(found) == 2 for found in expected.values()):
+        with pytest.raises(InputError, match=r"labels of the ranges contradict each other in \d frame"):
+            labels.join_labels(frames, given)
+    elif empty == len(ranges):
+        with pytest.raises(InputError, match="none of the"):
+            labels.join_labels(frames, given)
+    else:
+        labelled, counts = labels.join_labels(frames, given)
+        found = {row["frame_index"]: {int(row["label"])} for row in labelled.collect()}
+        assert found == {k: label for k, label in expected.items() if label}
+        assert counts.unmatched == empty
+
+
+@pytest.fixture(scope="module")
+def oddly_named(spark):
+    videos = ["v/hall.cam1", "v/hall.cam1.mp4", "v/Door.mp4", "v/door.mp4", "v/U\u0308ber, 2.5.mp4"]
+    videos += ["w/gate.mkv", "w/gate.mp4"]
+    rows = [(f"out/images/{video}frame0000.jpg", f"file:/cctv/{video}", 0, 0.0) for video in videos]
+    return spark.createDataFrame(
+        rows, "origin string, video string, frame_index int, timestamp_s double"
+    ).cache()
+
+
+@pytest.mark.parametrize(
+    ("name", "video"),
+    [
+        ("hall.cam1", "v/hall.cam1"),  # the whole name comes first
+        ("Door", "v/Door.mp4"),  # and case before that
+        ("V/DOOR.mp4", None),
+        ("\u00dcBER, 2.5", "v/U\u0308ber, 2.5.mp4"),
+        ("v\\\u00dcber, 2.5.mp4", "v/U\u0308ber, 2.5.mp4"),
+        ("gate", None),
+        ("gate.mkv", "w/gate.mkv"),
+    ],
+)
+def test_names_fit_the_one_they_are_closest_to(oddly_named, name: str, video: str | None) -> None:
+    given = labels.from_ranges([(name, 0, 1, 1)], "the ranges")
+    if video is None:
+        both = (
+            r"fits file:/cctv/(v/Door|w/gate)\.\w+ and file:/cctv/(v/door|w/gate)\.\w+: write the whole name"
+        )
+        with pytest.raises(InputError, match=both):
+            labels.join_labels(oddly_named, given)
+    else:
+        labelled, _ = labels.join_labels(oddly_named, given)
+        assert [row["video"] for row in labelled.collect()] == [f"file:/cctv/{video}"]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (
-            "name,label\na.jpg,1\n",
-            "has the columns name, label: it must have ImageName,label or video,start_s",
-        ),
-        ("ImageName,label\na.jpg,2\nb.jpg,yes\n", "labels other than 0 and 1: a.jpg,2; b.jpg,yes"),
-        ("ImageName,label\na.jpg,\n", "labels other than 0 and 1: a.jpg,"),
-        ("ImageName,label\n,1\n", "rows without a name: ,1"),
-        ("video,start_s,end_s,label\nFight1,3,1,1\nFight1,x,2,0\n", "bad ranges: Fight1,3,1,1; Fight1,x,2,0"),
-        (
             "ImageName,label\nFight1frame0001.jpg,1\nFight1frame0001.jpg,0\n",
-            "contradict each other: Fight1frame0001.jpg,0",
+            "contradict each other in 1 frame(s): line 2: 'Fight1frame0001.jpg', label 1 and line 3: ",
         ),
         (
             "video,start_s,end_s,label\nFight1,0,3,1\nFight1,2,4,0\n",
-            "contradict each other: Fight1,0,3,1; Fight1,2,4,0",
+            "contradict each other in 1 frame(s): line 2: 'Fight1' 0 to 3 s, label 1 and line 3: 'Fight1'",
         ),
         (
             "ImageName,label\nWalk1frame0001.jpg,1\n",
-            "several videos: Walk1frame0001.jpg,1: write more of the path",
+            "fit several origins: line 2: 'Walk1frame0001.jpg', label 1 fits "
+            "out/images/camera1/Walk1frame0001.jpg and out/images/camera2/Walk1frame0001.jpg: "
+            "write the whole name, or more of the path",
         ),
-        ("ImageName,label\nNope1.jpg,1\n", "none of the 1 labels matches a frame"),
-        ("ImageName,label\n", "none of the 0 labels matches"),
-        ("", "has the columns none"),
+        (
+            "ImageName,label\nFight1frame001.jpg,1\n",
+            "none of the 1 labels of labels file 'FILE' matches a frame (line 2: "
+            "'Fight1frame001.jpg', label 1 (the closest name is "
+            "out/images/camera2/Fight1frame0001.jpg)): write names as the tables have",
+        ),
+        ("ImageName,label\n", "none of the 0 labels of labels file 'FILE' matches a frame: write names"),
     ],
 )
-def test_errors_name_the_rows(join, text: str, says: str) -> None:
+def test_errors_name_file_lines_and_remedy(join, tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(InputError) as caught:
         join(text)
-    assert says in str(caught.value)
+    message = str(caught.value).replace(str(tmp_path / "labels.csv"), "FILE")
+    assert says in message and "labels file 'FILE'" in message and "\n" not in message
 
 
 def test_missing_file(spark) -> None:
     with pytest.raises(InputError, match=r"'nope\.csv' does not exist"):
         labels.read_labels(spark, "nope.csv")
+
+
+def test_a_directory_of_files_and_a_compressed_one(spark, tmp_path: Path) -> None:
+    """As Spark writes them; names of files need no care."""
+    place = tmp_path / "a [1] {b}: c"
+    place.mkdir()
+    (place / "0.csv").write_text("ImageName,label\na.jpg,1\n")
+    (place / "1.csv.gz").write_bytes(gzip.compress(b"ImageName,label\nb.jpg,0\n\n"))
+    found = labels.read_labels(spark, f"file:{place}/1.csv.gz")
+    assert [row.name for row in found.rows] == ["b.jpg"] and found.blank_rows == 1
+    place = place.rename(tmp_path / "plain")
+    found = labels.read_labels(spark, str(place))
+    assert [found.place(row).rpartition("/")[2] for row in (0, 1)] == ["0.csv line 2", "1.csv.gz line 2"]
+    (place / "2.csv").write_text("video,start_s,end_s,label\n")
+    with pytest.raises(InputError, match="mix two formats"):
+        labels.read_labels(spark, str(place))
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from framewatch.cli import main
 from framewatch.errors import InputError
+from framewatch.labels import read_labels
 from framewatch.pipeline import lock
 from framewatch.tables import Tables
 from framewatch.video.decoder import Decoding
@@ -126,3 +127,10 @@ def test_two_runs_at_once_on_remote_storage(bucket, monkeypatch) -> None:
     lock.time.sleep(4.1)
     with lock.alone("s3://clips/out", "extract"):
         pass
+
+
+def test_labels_on_s3(spark, bucket) -> None:
+    bucket.pipe("clips/labels/a [1].csv", b"ImageName,label\na.jpg,1\n")
+    assert [row.name for row in read_labels(spark, "s3a://clips/labels/a [1].csv").rows] == ["a.jpg"]
+    with pytest.raises(InputError, match=r"'s3://clips/labels/none\.csv' does not exist"):
+        read_labels(spark, "s3://clips/labels/none.csv")

@@ -1,1 +1,1 @@
-"""What reaches the world outside: what is printed, logged and written. Does not import Spark."""
+"""What reaches the world outside: what is read, printed, logged and written. Does not import Spark."""

@@ -177,7 +177,7 @@ def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
             raise InputError(
                 f"there are no verdicts in {run.config.output}: review it, or give a CSV file of labels"
             )
-        read = labels.from_ranges(run.spark, ranges)
+        read = labels.from_ranges(ranges, f"the verdicts of {run.config.output}")
     else:
         read = labels.read_labels(run.spark, file)
     labelled, _ = labels.join_labels(frames, read)

@@ -78,7 +78,9 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
     parts, told = [], []
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
     if ranges:
-        judged, counts = labels.join_labels(features, labels.from_ranges(run.spark, ranges))
+        judged, counts = labels.join_labels(
+            features, labels.from_ranges(ranges, f"the verdicts of {config.output}")
+        )
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
         told.append(f"verdicts: {counts}")
     if config.labels.train:

@@ -1,0 +1,159 @@
+"""Label files: what people's programs write is read, and what is wrong is named with its line."""
+
+import csv
+import gzip
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framewatch.errors import InputError
+from framewatch.label_files import parse_labels
+
+BY_TIME = ("video", "start_s", "end_s", "label")
+HEADER = ",".join(BY_TIME) + "\n"
+
+
+def rows(text: str | bytes) -> list[tuple]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return [tuple(row)[1:] for row in parse_labels(data, "labels.csv").rows]
+
+
+def error(text: str | bytes) -> str:
+    with pytest.raises(InputError) as caught:
+        rows(text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
+    lambda name: name.strip()
+)
+
+
+@given(
+    names=st.lists(st.tuples(NAMES, st.integers(0, 1)), min_size=1, max_size=5),
+    delimiter=st.sampled_from(",;\t"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    blank=st.booleans(),
+)
+def test_what_csv_writes_is_read(names, delimiter, encoding, ending, blank) -> None:
+    """RFC 4180 in full: delimiters, quotes and new lines in names; quoted names keep their spaces."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter, lineterminator=ending, quoting=csv.QUOTE_ALL)
+    writer.writerow([*BY_TIME, "note"])
+    for number, (name, label) in enumerate(names):
+        writer.writerow([name, number, number + 0.5, label, "one\ntwo"])
+        if blank:
+            writer.writerow([""] * 5)
+    found = parse_labels(file.getvalue().encode(encoding), "labels.csv")
+    assert [row[1:] for row in found.rows] == [
+        (name, n, n + 0.5, label) for n, (name, label) in enumerate(names)
+    ]
+    assert found.blank_rows == blank * len(names)
+
+
+def test_columns_in_any_order_case_and_spacing() -> None:
+    assert rows("\n Label , note, IMAGENAME,,\n 1 ,x, a b.jpg ,,\n") == [("a b.jpg ", None, None, 1)]
+
+
+def test_excel_of_other_countries() -> None:
+    text = "sep=;\r\nvideo;start_s;end_s;label\r\na, b.mp4;0,5;3,25;1\r\n;;;\r\n"
+    assert rows(text.encode("utf-8-sig")) == [("a, b.mp4", 0.5, 3.25, 1)]
+
+
+@pytest.mark.parametrize("word", ["1", "1.0", "1,0", "true", "TRUE", "Yes", " yes "])
+def test_label_words(word: str) -> None:
+    assert rows(f'ImageName,label\na.jpg,"{word}"\n')[0][-1] == 1
+    no = word.lower().replace("1", "0").replace("true", "false").replace("yes", "no")
+    assert rows(f'ImageName,label\na.jpg,"{no}"\n')[0][-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12", 12), ("12.5", 12.5), (".5", 0.5), ("1.234", 1.234), ("12,5", 12.5), ("0,125", 0.125),
+        ("1e1", 10), ("1:30", 90), ("90:00", 5400), ("1:02:03.5", 3723.5), ("00:00:01,500", 1.5),
+        ("1234.567", 1234.567),
+        ("1,234.5", 1234.5), ("1.234,5", 1234.5), ("-1", -1),
+    ],
+)  # fmt: skip
+def test_times(text: str, seconds: float) -> None:
+    assert rows(f'{HEADER}a,"{text}",9999,1\n')[0][1] == seconds
+
+
+@given(st.integers(0, 10**7))
+def test_clock_times_are_their_seconds(ms: int) -> None:
+    hours, minutes, seconds = ms // 3_600_000, ms // 60_000 % 60, ms % 60_000 / 1000
+    assert rows(f"{HEADER}a,{hours}:{minutes:02d}:{seconds:06.3f},99999,1\n")[0][1] == pytest.approx(
+        ms / 1000
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("a,0,1,2", "label '2'; use 1 (true, yes) for suspicious, 0 (false, no) for not"),
+        ("a,0,1,", "label ''; use 1"),
+        ("a,0,1,maybe", "label 'maybe'; use 1"),
+        (",0,1,1", "no name; name the video"),
+        ("a,3,1,1", "range '3' to '1'; start_s must be below end_s"),
+        ("a,3,3,1", "range '3' to '3'; start_s must be below end_s"),
+        ("a,x,1,1", "start_s 'x'; give seconds such as 12.5, mm:ss or h:mm:ss"),
+        ("a,nan,1,1", "start_s 'nan'; give seconds"),
+        ("a,0,1e999,1", "end_s '1e999'; give seconds"),
+        ("a,1_0,20,1", "start_s '1_0'; give seconds"),
+        ("a,0:75,99,1", "start_s '0:75'; minutes and seconds must be below 60"),
+        ('a,0,"1,234",1', "end_s '1,234' can be 1.234 or 1234.0; write the one that is meant"),
+        ("Door, 2.mp4,0,1,1", "5 fields where the header has 4; quote fields with a ',' in them"),
+        ("a,0,1", "3 fields where the header has 4"),
+        ('"say "x"",0,1,1', "text follows a closing quote; double the quotes inside a quoted field"),
+        ('"open,0,1,1', "a quote opens here and is not closed"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_value_and_the_rule(row: str, problem: str) -> None:
+    message = error(f'{HEADER}"two\nlines",0,1,1\n\n{row}\n')
+    assert message.startswith(f"labels file 'labels.csv' has 1 bad line: line 5: {problem}")
+
+
+def test_bad_lines_are_reported_together() -> None:
+    message = error(HEADER + "a,0,1,maybe\n" * 3 + "b,0,1,1\n" + "b,2,1,1\n" * 4)
+    assert "has 7 bad lines: line 2: label 'maybe'" in message and "line 7: range" in message
+    assert "line 8" not in message and message.endswith("; and 2 more")
+
+
+def test_a_point_among_decimal_commas_is_ambiguous() -> None:
+    text = "video;start_s;end_s;label\na;1.234;5000;1\nb;0,5;2;0\n"
+    assert "line 2: start_s '1.234' can be 1.234 or 1234.0" in error(text)
+    assert "(line 3 has a decimal comma)" in error(text)
+    assert rows(text.replace("0,5", "0.5"))[0][1] == 1.234
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("name,label\na,1\n", "has the columns name, label: it must have ImageName,label or video,start_s"),
+        ("", "has the columns none"),
+        ("label,ImageName,Label\n1,a,0\n", "has the column label twice (line 1): keep one"),
+        (f"ImageName,{HEADER}", "has the columns of both formats (line 1): keep ImageName,label or video"),
+        (
+            HEADER.encode() + "Tür,0,1,1\n".encode("cp1252"),
+            "is not UTF-8: line 2 can be 'Tür,0,1,1' (Windows-",
+        ),
+        (HEADER.encode("utf-16-le"), "has a NUL character in line 1, as UTF-16 without a byte order mark"),
+        (
+            b"\xff\xfea",
+            "has the byte order mark of UTF-16 and is not UTF-16, at byte 2: save it as CSV UTF-8",
+        ),
+        (gzip.compress(HEADER.encode()), "is not UTF-8: line 1 can be"),
+    ],
+)
+def test_files_that_are_no_label_files(data: str | bytes, problem: str) -> None:
+    assert error(data).startswith(f"labels file 'labels.csv' {problem}")
+
+
+def test_both_readings_of_an_old_encoding_are_shown() -> None:
+    message = error(HEADER.encode() + "Über,0,1,1\n".encode("cp1252"))
+    assert "'Über,0,1,1' (Windows-1252) or '\u042cber,0,1,1' (Windows-1251); save it as CSV UTF-8" in message
