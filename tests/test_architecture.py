@@ -72,7 +72,6 @@ def test_no_spark_here(path: Path) -> None:
         "video",
         "featurizer",
         "samples",
-        "io",
     }
 
 
