@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from framewatch import model_card, storage
+from framewatch import saved_model, storage
 from framewatch.errors import InputError
+from framewatch.saved_model import SavedModel
 
 # The verb that writes each table, for those who miss one.
 WRITTEN_BY = {
@@ -84,6 +85,12 @@ class Results:
         """What `rank` says of its last run there; `ranking` keeps what it said when this was opened."""
         return storage.read_json(storage.join(self.output, "ranking.json"))
 
+    @property
+    def stale(self) -> str:
+        """A line on what a killed `rank` left older than the tables; empty where all is whole."""
+        parts = " and ".join(self.ranking.get("stale", []))
+        return f"older than the ranking: {parts}; run `framewatch rank` again" if parts else ""
+
     def dataset(self, table: str) -> Any:
         """A table as a `pyarrow.dataset.Dataset`.
 
@@ -114,7 +121,12 @@ class Results:
 
     def model_notes(self) -> dict[str, Any] | None:
         """What the classifier's metrics.json holds; None where it is gone."""
-        return model_card.read(self.model_path)
+        saved = self._saved_model()
+        return None if saved is None else saved.notes
+
+    def _saved_model(self) -> SavedModel | None:
+        """The version that ranked, which may no longer be the current one."""
+        return saved_model.read(self.model_path, self.ranking.get("model_version"))
 
     def test_metrics(self) -> dict[str, Any] | None:
         """What test labels said of the ranking; None where there were none."""
@@ -126,8 +138,7 @@ class Results:
     def known_labels(self) -> dict[str, list[tuple[float, float]]]:
         """Hand labels and verdicts that were trained on or tested with: video -> (timestamp_s, label)."""
         found: dict[str, list[tuple[float, float]]] = {}
-        for directory in (self.model_path, self.output):
-            rows = _optional(storage.join(directory, "labelled"))
+        for rows in (self.labelled(), _optional(storage.join(self.output, "labelled"))):
             if rows is None:
                 continue
             for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
@@ -136,7 +147,8 @@ class Results:
 
     def labelled(self) -> Any | None:
         """The frames that the classifier learned from, as a dataset; None where they were not kept."""
-        return _optional(storage.join(self.model_path, "labelled"))
+        saved = self._saved_model()
+        return None if saved is None else _optional(saved.labelled_path)
 
 
 def _upgraded(videos: pa.Table) -> pa.Table:

@@ -201,6 +201,14 @@ class Tables:
         last = self.ledger().agg(F.max("batch")).first()
         return 0 if last is None or last[0] is None else last[0] + 1
 
+    def first_batch_without_features(self) -> int:
+        """The first batch with a frame that has not been featurized; the next batch where there is none."""
+        frames = self.ledger().groupBy("batch").agg(F.sum("num_frames").alias("frames"))
+        done = self.current("features").groupBy("batch").agg(F.count("*").alias("done"))
+        lacks = F.col("frames") > F.coalesce("done", F.lit(0))
+        row = frames.join(done, "batch", "left").where(lacks).agg(F.min("batch")).first()
+        return self.next_batch() if row is None or row[0] is None else row[0]
+
     def _batches(self, table: str) -> set[int]:
         """The batches that anything lies of, whole or not."""
         if self.format == "delta":

@@ -87,6 +87,7 @@ def write_ranking(output: Path, prob2: Mapping[tuple[str, int], float]) -> None:
 def write_labelled(output: Path, labels: Mapping[tuple[str, int], float]) -> None:
     """The frames that a classifier learned from, by video and second."""
     (output / "model" / "labelled").mkdir(parents=True, exist_ok=True)
+    (output / "model" / "metrics.json").write_text("{}")
     rows = [
         {"video": video, "timestamp_s": float(second), "label": label}
         for (video, second), label in labels.items()

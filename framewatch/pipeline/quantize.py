@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import functions as F
 
-from framewatch import classifier, model_card, storage
+from framewatch import classifier, saved_model, storage
 from framewatch.errors import InputError
 from framewatch.featurizer import conversion
 from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
@@ -86,14 +86,14 @@ def _agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) 
 
 def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) -> float | None:
     """Spearman's correlation of the saved classifier's two rankings; None without one of this network."""
-    notes = model_card.read(run.model_path)
-    if notes is None:
+    saved = saved_model.read(run.model_path)
+    if saved is None:
         return None
     resize_method = resize_for(network, run.config.featurizer.scale_hint)
     identity = FeatureSpec(network, resize_method, "openvino", "int8").identity()
-    if differences(notes["features"], identity):
+    if differences(saved.notes["features"], identity):
         return None
-    model = classifier.load(storage.join(run.model_path, "spark"))
+    model = classifier.load(saved.spark_path)
     weights = model.coefficients.toArray()
     ranks = [pd.Series(features @ weights).rank() for features in (wanted, got)]
     return round(float(ranks[0].corr(ranks[1])), 6)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,16 +20,19 @@ from framewatch import (
     listing,
     model_card,
     ranking,
+    saved_model,
     storage,
 )
 from framewatch.errors import InputError
 from framewatch.io.redact import redact
 from framewatch.pipeline.featurize import features_identity, require_same_features
+from framewatch.pipeline.lock import alone
 from framewatch.pipeline.run import Run, metastore_directory
 from framewatch.pipeline.threshold import Threshold, choose_threshold
 from framewatch.pipeline.train import measures
 from framewatch.progress import show_table, task_progress, tell
 from framewatch.report import write_report
+from framewatch.saved_model import SavedModel
 from framewatch.session import write_sql_settings
 from framewatch.tables import write_table
 
@@ -45,62 +49,71 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     """
     config, tables = run.config, run.tables
     started = time.monotonic()
-    features = _features_to_rank(run, videos)
-    notes = _model_notes(run)
+    if videos is None and config.videos.test:
+        videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
+    features = _to_rank(run, videos, "features")
+    saved = _saved_model(run)
     require_same_features(
         features_identity(tables),
-        notes["features"],
+        saved.notes["features"],
         f"the features in {tables.output}",
         f"the classifier in {run.model_path}",
         "train anew, or featurize with the classifier's model and weights",
     )
-    model = classifier.load(storage.join(run.model_path, "spark"))
+    model = classifier.load(saved.spark_path)
+    identity = classifier.identity(model)
+    saved.require_identity(identity)
     chosen = choose_threshold(
-        config.ranking, notes["cross_validation"], lambda: features.count() * run.period_s / 60
+        config.ranking, saved.notes["cross_validation"], lambda: features.count() * run.period_s / 60
     )
     # Until the tables are whole again, nobody may read a mixture of two rankings.
     storage.delete(storage.join(config.output, "ranking.json"))
     with task_progress(run.spark, "rank"):
         tables.replace(ranking.rank(ranking.score(features, model, threshold=chosen.value)), "predictions")
-        counts = _write_incidents(run, chosen, features, draw=classifier.identity(model))
+        counts = _write_incidents(run, chosen, features, draw=identity)
     if counts["frames"] == 0:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
         )
-    metrics = _test_metrics(run)
+    metrics = _test_metrics(run, saved)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
         if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
-            model_card.write(run.model_path, {**notes, "test": metrics})
-    _write_about(run, chosen, counts, classifier.identity(model))
+            _add_test_metrics(run, saved, metrics)
+    missing = _not_ranked(run, videos)
+    about = {**_about(run, chosen, saved, identity), **counts, "not_ranked": asdict(missing)}
+    # From here on the tables may be read. What is made of them is older until it has been made anew.
+    ranking_path = storage.join(config.output, "ranking.json")
+    storage.write_json(ranking_path, {**about, "stale": ["SQL", "report"]})
     registered = register(run)
     catalog.write_duckdb(tables)
     write_report(config.output)
+    storage.write_json(ranking_path, {**about, "stale": []})
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
     text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
     _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
 
 
-def _write_about(run: Run, chosen: Threshold, counts: dict[str, int], model: str) -> None:
-    """Writes `ranking.json`, last: from here on the tables may be read."""
+def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dict[str, Any]:
+    """What `ranking.json` holds, besides counts."""
     # Relative where it can be: a copied output is still whole.
     model_path = storage.absolute(run.model_path) if run.config.classifier.path else "model"
-    about = {
+    return {
         "threshold": chosen.value,
         "threshold_from": chosen.reason,
-        "model": model,
+        "model": identity,
+        "model_version": saved.version,
         "model_path": model_path if storage.local_path(model_path) else redact(model_path),
         "period_s": run.period_s,
-        # The videos known by then: with a later batch, there is more to rank.
-        "next_batch": run.tables.next_batch(),
+        # The first batch that is not ranked whole: with it, there is more to rank.
+        "next_batch": run.tables.first_batch_without_features(),
         "ranked_at": datetime.now(UTC).isoformat(),
-        **counts,
     }
-    storage.write_json(storage.join(run.config.output, "ranking.json"), about)
 
 
 def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: str) -> dict[str, int]:
@@ -135,23 +148,73 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     }
 
 
-def _features_to_rank(run: Run, videos: DataFrame | None) -> DataFrame:
-    features = run.tables.current("features")
-    if videos is None and run.config.videos.test:
-        videos = listing.list_videos(run.spark, run.config.videos.test, root=run.config.videos.root)
-    return features if videos is None else features.join(videos, "video", "left_semi")
+def _to_rank(run: Run, videos: DataFrame | None, table: str) -> DataFrame:
+    """The rows of a table that are of videos to rank: `videos`, or all."""
+    rows = run.tables.ledger() if table == "videos" else run.tables.current(table)
+    return rows if videos is None else rows.join(videos, "video", "left_semi")
 
 
-def _model_notes(run: Run) -> dict[str, Any]:
-    notes = model_card.read(run.model_path)
-    if notes is None:
+@dataclass(frozen=True)
+class NotRanked:
+    """Frames of the videos to rank that have no rank, and in how many videos.
+
+    Attributes:
+        new: frames that have not been featurized.
+        new_videos: videos with such frames.
+        undecoded: frames without features: their pictures could not be decoded, or held no finite features.
+        undecoded_videos: videos with such frames.
+    """
+
+    new: int
+    new_videos: int
+    undecoded: int
+    undecoded_videos: int
+
+    @property
+    def sentence(self) -> str:
+        """For the closing line; empty where all are ranked."""
+        text = ""
+        if self.new:
+            text += f"; not ranked: {self.new} frames of {self.new_videos} videos without features, run "
+            text += "`framewatch featurize`"
+        if self.undecoded:
+            text += f"; not ranked: {self.undecoded} frames of {self.undecoded_videos} videos whose pictures "
+            text += "could not be featurized"
+        return text
+
+
+def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
+    by_video = _to_rank(run, videos, "videos").select("video", F.col("num_frames").alias("frames"))
+    counted = {"featurized": _to_rank(run, videos, "features"), "ranked": run.tables.read("predictions")}
+    for name, rows in counted.items():
+        counts = rows.groupBy("video").agg(F.count("*").alias(name))
+        by_video = by_video.join(counts, "video", "left")
+    new = F.greatest(F.coalesce("frames", F.lit(0)) - F.coalesce("featurized", F.lit(0)), F.lit(0))
+    undecoded = F.coalesce("featurized", F.lit(0)) - F.coalesce("ranked", F.lit(0))
+    totals = by_video.agg(
+        F.sum(new), F.count_if(new > 0), F.sum(undecoded), F.count_if(undecoded > 0)
+    ).collect()[0]
+    return NotRanked(*(int(total or 0) for total in totals))
+
+
+def _saved_model(run: Run) -> SavedModel:
+    saved = saved_model.read(run.model_path)
+    if saved is None:
         raise InputError(
             f"there is no classifier in {run.model_path}: run `framewatch train`, or set classifier.path"
         )
-    return notes
+    return saved
 
 
-def _test_metrics(run: Run) -> dict[str, Any] | None:
+def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:
+    """Adds them to the classifier's card, unless it has been trained anew meanwhile."""
+    with alone(run.model_path, "rank"):
+        now = saved_model.read(run.model_path)
+        if now and now.version == saved.version:
+            saved_model.publish(run.model_path, replace(saved, notes={**saved.notes, "test": metrics}))
+
+
+def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     """What test labels say, of videos that the classifier has not been trained with."""
     path = run.config.labels.test
     for older in ("labelled", "test_metrics.json"):
@@ -161,7 +224,7 @@ def _test_metrics(run: Run) -> dict[str, Any] | None:
     predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
     run.say("test labels", str(counts))
-    learned = storage.join(run.model_path, "labelled")
+    learned = saved.labelled_path
     if storage.matches(learned, "*.parquet"):
         videos = run.spark.read.parquet(learned).select("video").distinct()
         known = videos.join(labelled, "video", "left_semi").collect()

@@ -18,11 +18,12 @@ import pyspark
 from pyspark.ml import PipelineModel
 
 import framewatch
-from framewatch import classifier, model_card, storage
+from framewatch import classifier, saved_model, storage
 from framewatch.config import Config
 from framewatch.errors import SetupError
 from framewatch.io.redact import redact
 from framewatch.progress import tell, tell_aside
+from framewatch.saved_model import SavedModel
 
 if TYPE_CHECKING:  # run.py imports this module
     from framewatch.pipeline.run import Run
@@ -169,8 +170,9 @@ def _end(mlflow: Any, run_id: str, error: BaseException) -> None:
 
 def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
     """Logs numbers and files, and the classifier where one was trained; returns what to tell of that."""
-    notes = model_card.read(run.model_path)
-    assert notes is not None  # who trained wrote them, who ranked read them
+    saved = saved_model.read(run.model_path)
+    assert saved is not None  # who trained wrote them, who ranked read them
+    notes = saved.notes
     client, now = mlflow.MlflowClient(), round(time.time() * 1000)
     numbers = [mlflow.entities.Metric(key, it, now, 0) for key, it in metrics(run.report, notes).items()]
     made_of = [mlflow.entities.RunTag(key, notes["features"][key]) for key in ("weights", "weights_sha256")]
@@ -184,7 +186,7 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
         for to, path in files.items():
             _fetch(path, os.path.join(scratch, to))
         if trained:
-            _write_model(mlflow, run_id, run, notes["features"], os.path.join(scratch, _MODEL))
+            _write_model(mlflow, run_id, run, saved, os.path.join(scratch, _MODEL))
         client.log_artifacts(run_id, scratch)
     if trained and name is not None:
         version = mlflow.register_model(f"runs:/{run_id}/{_MODEL}", name).version
@@ -193,7 +195,7 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
     return model
 
 
-def _write_model(mlflow: Any, run_id: str, run: "Run", features: dict[str, str], directory: str) -> None:
+def _write_model(mlflow: Any, run_id: str, run: "Run", saved: SavedModel, directory: str) -> None:
     """Writes the classifier as an MLflow model that `mlflow.spark.load_model` loads.
 
     `mlflow.spark.log_model` would have Spark write to Hadoop's default file system, and the JVM copy it from
@@ -201,11 +203,13 @@ def _write_model(mlflow: Any, run_id: str, run: "Run", features: dict[str, str],
     reach of all.
     """
     staged = storage.join(run.config.output, "_staging")
-    pipeline = PipelineModel([classifier.load(storage.join(run.model_path, "spark"))])
+    pipeline = PipelineModel([classifier.load(saved.spark_path)])
     pipeline.write().overwrite().save(storage.join(staged, "sparkml"))
     _fetch(storage.join(staged, "sparkml"), os.path.join(directory, "sparkml"))
     storage.delete(staged)
-    model = _import("mlflow.models").Model(_MODEL, run_id, signature=_signature(), metadata=features)
+    model = _import("mlflow.models").Model(
+        _MODEL, run_id, signature=_signature(), metadata=saved.notes["features"]
+    )
     kind = "pyspark.ml.pipeline.PipelineModel"
     model.add_flavor("spark", pyspark_version=pyspark.__version__, model_data="sparkml", model_class=kind)
     pyfunc = _import("mlflow.pyfunc")

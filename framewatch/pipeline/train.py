@@ -11,10 +11,11 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, storage
+from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, saved_model, storage
 from framewatch.config import ClassifierConfig
 from framewatch.errors import InputError
 from framewatch.pipeline.featurize import features_identity
+from framewatch.pipeline.lock import alone
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
 from framewatch.tables import write_table
@@ -27,12 +28,19 @@ _FRAMES_PER_PART = 10_000
 def train(run: Run) -> None:
     """Fits the classifier on all labelled frames, and evaluates it on videos left out.
 
-    Writes the classifier, its metrics and card, and `model/labelled`: the labelled frames with their features
-    and their probability by a classifier that had not seen their video.
+    Writes a new version of the classifier with its metrics and card, and `labelled`: the labelled frames with
+    their features and their probability by a classifier that had not seen their video. Then makes it current.
 
     Raises:
         InputError: no features, no labels, or labels that do not fit.
     """
+    storage.require_writable(run.model_path)
+    # Another output may train the same classifier, by classifier.path.
+    with alone(run.model_path, "train"):
+        _train(run)
+
+
+def _train(run: Run) -> None:
     started = time.monotonic()
     labelled, notes = _labelled(run)
     # Sums of floats depend on their order: with rows in order, the same labels give the same classifier.
@@ -46,19 +54,23 @@ def train(run: Run) -> None:
     fit = functools.partial(classifier.fit, settings=settings)
     try:
         with task_progress(run.spark, "train"):
-            classifier.save(fit(labelled), storage.join(run.model_path, "spark"))
+            fitted = fit(labelled)
+            version = saved_model.new_version(run.model_path, classifier.identity(fitted))
+            classifier.save(fitted, version.spark_path)
         with task_progress(run.spark, "train, on left-out videos"):
-            metrics = _cross_validate(run, labelled, fit)
+            metrics = _cross_validate(run, labelled, fit, version.labelled_path)
     finally:
         with contextlib.suppress(PySparkException):
             labelled.unpersist()
     card = {
+        **version.notes,
         "features": features_identity(run.tables),
         "labels": notes,
         "settings": asdict(settings),
         "cross_validation": metrics,
     }
-    model_card.write(run.model_path, card)
+    saved_model.publish(run.model_path, replace(version, notes=card))
+    saved_model.delete_older(run.model_path)
     seconds = time.monotonic() - started
     without = notes["without_features"]
     left_out = f"; {without} of them left out: their pictures could not be decoded" if without else ""
@@ -136,7 +148,7 @@ def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
     return "none, as it takes two videos with suspicious frames"
 
 
-def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] | None:
+def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[str, Any] | None:
     folds = run.config.evaluation.folds
     scored = None
     if folds:
@@ -144,11 +156,10 @@ def _cross_validate(run: Run, labelled: DataFrame, fit: Any) -> dict[str, Any] |
     whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
     vectors = vector_to_array(F.col("features"), "float32").alias("features")
     rows = whole.select("origin", "video", "timestamp_s", "label", "weight", "prob2", vectors)
-    write_table(rows, storage.join(run.model_path, "labelled"), piecewise=True)
+    write_table(rows, path, piecewise=True)
     if scored is None:
         return None
-    kept = run.spark.read.parquet(storage.join(run.model_path, "labelled"))
-    return evaluation.evaluate(kept, measures(run))
+    return evaluation.evaluate(run.spark.read.parquet(path), measures(run))
 
 
 def measures(run: Run) -> evaluation.Measures:

@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch import arrivals, classifier, listing, model_card, storage
+from framewatch import arrivals, classifier, listing, saved_model, storage
 from framewatch.arrivals import Source
 from framewatch.errors import FramewatchError, InputError
 from framewatch.pipeline.extract import extract
@@ -110,7 +110,7 @@ def _source(run: Run) -> Source:
     config = run.config
     if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
-    if model_card.read(run.model_path) is None:
+    if saved_model.read(run.model_path) is None:
         raise InputError(
             f"there is no classifier in {run.model_path} to rank new videos by: run `framewatch train`, or "
             "set classifier.path"
@@ -154,8 +154,14 @@ def _settled(run: Run, todo: DataFrame, source: Source) -> tuple[DataFrame | Non
 
 def _is_new_model(run: Run) -> bool:
     ranked_by = _ranking(run).get("model")
-    saved = classifier.load(storage.join(run.model_path, "spark"))
-    return ranked_by is not None and ranked_by != classifier.identity(saved)
+    return ranked_by is not None and ranked_by != _identity(run)
+
+
+def _identity(run: Run) -> str:
+    saved = saved_model.read(run.model_path)
+    assert saved is not None  # checked when the watch began
+    described = saved.notes.get("classifier")
+    return described or classifier.identity(classifier.load(saved.spark_path))
 
 
 def _ranking(run: Run) -> dict[str, Any]:

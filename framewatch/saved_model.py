@@ -1,0 +1,120 @@
+"""Where a classifier lies: a directory for each training, and one file that names the current one.
+
+    model/metrics.json          the current version: its directory, its identity, its metrics
+    model/model_card.md         the same for people
+    model/versions/VERSION/     spark/, labelled/, metrics.json, model_card.md: as one training left it
+
+`metrics.json` is replaced in one step, after all that it describes has been written. So a reader finds the
+old classifier with the old metrics or the new one with the new metrics, whenever a training is killed.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from framewatch import model_card, storage
+from framewatch.errors import InputError
+
+# A reader may have opened the version before the current one.
+_KEPT_VERSIONS = 2
+_VERSION = re.compile(r"\d{8}T\d{6}\.\d{6}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """One version of a classifier.
+
+    Attributes:
+        directory: of this version.
+        notes: what its metrics.json holds.
+    """
+
+    directory: str
+    notes: dict[str, Any]
+
+    @property
+    def spark_path(self) -> str:
+        """The Spark ML model."""
+        return storage.join(self.directory, "spark")
+
+    @property
+    def labelled_path(self) -> str:
+        """The frames that the classifier learned from, with their features."""
+        return storage.join(self.directory, "labelled")
+
+    @property
+    def version(self) -> str | None:
+        """The version's name; None for a classifier of framewatch 0.1.0, which had none."""
+        return self.notes.get("version")
+
+    def require_identity(self, identity: str) -> None:
+        """Checks that the classifier is the one that the metrics describe.
+
+        Raises:
+            InputError: it is another, as when files of two trainings were copied together.
+        """
+        described = self.notes.get("classifier", identity)
+        if described != identity:
+            raise InputError(
+                f"the classifier in {self.directory} is {identity}, and its metrics.json describes "
+                f"{described}: run `framewatch train` again, or copy the whole directory"
+            )
+
+
+def new_version(path: str, identity: str) -> SavedModel:
+    """A version that is still to be written, for `publish`.
+
+    Args:
+        path: the classifier's directory, such as `out/model`.
+        identity: of the classifier, as `classifier.identity` gives it.
+    """
+    # Names sort by time.
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{identity}"
+    notes = {"version": name, "classifier": identity}
+    return SavedModel(storage.join(path, "versions", name), notes)
+
+
+def read(path: str, version: str | None = None) -> SavedModel | None:
+    """The current version, or the one named; None where there is none.
+
+    Args:
+        path: the classifier's directory.
+        version: the name of a version that is still kept.
+    """
+    if version is not None:
+        directory = storage.join(path, "versions", version)
+        notes = model_card.read(directory)
+        return None if notes is None else SavedModel(directory, notes)
+    notes = model_card.read(path)
+    if notes is None:
+        return None
+    name = notes.get("version")
+    return SavedModel(storage.join(path, "versions", name) if name else path, notes)
+
+
+def publish(path: str, model: SavedModel) -> None:
+    """Makes a version the current one, when its model and its frames have been written.
+
+    A card that people read is missing for a moment rather than wrong.
+    """
+    if model.directory != path:
+        model_card.write(model.directory, model.notes)
+    storage.delete(storage.join(path, "model_card.md"))
+    model_card.write(path, model.notes)
+
+
+def delete_older(path: str) -> None:
+    """Removes versions that a killed training left, and all but the last of those that were replaced."""
+    current = read(path)
+    names = [name for name in storage.children(storage.join(path, "versions")) if _VERSION.fullmatch(name)]
+    if current is None or current.version is None:
+        return
+    whole = [name for name in names if read(path, name) is not None]
+    keep = {current.version, *whole[-_KEPT_VERSIONS:]}
+    for name in names:
+        if name not in keep:
+            storage.delete(storage.join(path, "versions", name))
+    # A classifier of framewatch 0.1.0 lay here.
+    for older in ("spark", "labelled"):
+        storage.delete(storage.join(path, older))
