@@ -9,13 +9,15 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import fsspec
 
 from framewatch.errors import InputError, SetupError
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
+# Before a percent-encoded path. No other URI of a local file has a host.
+_ENCODED = "file://localhost/"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,8 +26,11 @@ def local_path(uri: str) -> str | None:
     """The path under which this machine sees `uri`, or None where it is on remote storage.
 
     Spark writes local files as `file:/x`, Databricks mounts DBFS under `/dbfs` and Volumes under
-    `/Volumes`. Names are taken as they are: Hadoop paths are not percent-encoded.
+    `/Volumes`. Names are taken as they are: Hadoop paths are not percent-encoded. Only after
+    `file://localhost/` they are, as `local_uri` writes names that are not UTF-8.
     """
+    if uri.lower().startswith(_ENCODED):
+        return "/" + os.fsdecode(unquote_to_bytes(uri[len(_ENCODED) :]))
     match = _SCHEME.match(uri)
     if not match:
         return uri
@@ -35,6 +40,18 @@ def local_path(uri: str) -> str | None:
     if scheme == "dbfs":
         return path if path.startswith("/Volumes/") else f"/dbfs{path}"
     return None
+
+
+def local_uri(path: str) -> str:
+    """The URI of an absolute local path, as Spark writes it; one that is not UTF-8 is percent-encoded.
+
+    `local_path` gives the path back.
+    """
+    name = os.fsencode(path)
+    try:
+        return "file:" + name.decode()
+    except UnicodeDecodeError:  # a name in Latin-1, perhaps; neither Spark nor Arrow holds such text
+        return _ENCODED + quote(name.lstrip(b"/"), safe="/")
 
 
 def readable(uri: str) -> str:
@@ -160,6 +177,11 @@ def status(uri: str) -> tuple[int, int | None]:
 def escape_glob(path: str) -> str:
     """`path` as a glob that matches it alone."""
     return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def escape_spark_glob(path: str) -> str:
+    """`path` as a glob of Spark's that matches it alone."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
 
 
 def delete(uri: str) -> None:

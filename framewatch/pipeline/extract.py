@@ -20,11 +20,18 @@ _AGAIN = ("partial", "failed")
 
 
 def list_videos(run: Run) -> DataFrame:
-    """The configured videos, train and test, as `listing.list_videos` has them."""
+    """The configured videos, train and test, as `listing.list_videos` has them; reports what it left out."""
     patterns = [*run.config.videos.train, *run.config.videos.test]
     if not patterns:
         raise InputError("neither videos.train nor videos.test is set: give a file, a directory or a glob")
-    return listing.list_videos(run.spark, patterns, root=run.config.videos.root)
+    passed_over = listing.PassedOver()
+    with logs.stage("extract"):
+        listed = listing.list_videos(
+            run.spark, patterns, root=run.config.videos.root, passed_over=passed_over
+        )
+    if passed_over.counts:
+        run.say("extract", f"passed over {passed_over}", passed_over=dict(passed_over.counts))
+    return listed
 
 
 def extract(run: Run, listed: DataFrame | None = None) -> None:

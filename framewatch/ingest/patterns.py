@@ -1,0 +1,265 @@
+"""What one pattern names: files, directories, globs, or a list of them.
+
+Local files are listed in plain Python, on a worker, as workers are to read them. Others are listed by Spark.
+"""
+
+import fnmatch
+import functools
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StringType, StructField, StructType
+
+from framewatch import logs, storage
+from framewatch.errors import InputError
+from framewatch.ingest import walk
+from framewatch.schema import LISTING, fields
+
+# A pattern that ends in one of these is a list of videos, in a column `video`.
+_LIST_SUFFIXES = (".csv", ".parquet")
+STATUS = StructType(fields(LISTING, "video", "size_bytes", "modified_ms"))
+_ENTRIES = StructType(
+    [*STATUS.fields, StructField("reason", StringType()), StructField("detail", StringType())]
+)
+_HIDDEN = StructType(fields(LISTING, "video"))
+_ROWS_AT_ONCE = 10_000
+_NO_SUCH_PATH = "/framewatch-asks-which-file-system-this-is-on"
+
+_SCHEME_AND_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?"
+
+_log = logs.get("listing")
+
+Status = tuple[str, int, int | None]
+T = TypeVar("T")
+
+
+@dataclass
+class PassedOver:
+    """What a listing left out: how many names by reason, and the first of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, uri: str, reason: str, detail: str | None = None) -> None:
+        """Counts a name, and logs it."""
+        text = uri.removeprefix("file:") + (f": {detail}" if detail else "")
+        self.counts[reason] += 1
+        self.examples.setdefault(reason, text)
+        _log.debug("passed over, %s%s", reason, f" ({detail})" if detail else "", extra={"video": uri})
+
+    def merge(self, other: "PassedOver") -> None:
+        """Adds the counts of another."""
+        self.counts += other.counts
+        self.examples = {**other.examples, **self.examples}
+
+    def __str__(self) -> str:
+        """One line; empty if nothing was passed over."""
+        return "; ".join(
+            f"{num} {walk.PLURALS[reason]}, such as {self.examples[reason]}"
+            if num > 1
+            else f"1 {reason}, {self.examples[reason]}"
+            for reason, num in sorted(self.counts.items())
+        )
+
+
+def is_list(pattern: str) -> bool:
+    """Whether a pattern names a list of videos."""
+    return pattern.rstrip("/").lower().endswith(_LIST_SUFFIXES)
+
+
+def read_list(spark: SparkSession, pattern: str) -> list[Status]:
+    """The files that a list names.
+
+    Raises:
+        InputError: there is no such list, or it has no column `video`, or names nothing.
+    """
+    reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"')
+    reader = reader.format(pattern.rstrip("/").lower().rpartition(".")[2])
+    rows = _literal_first(reader.load, pattern)
+    if rows is None:
+        raise InputError(f"the list of videos '{pattern}' does not exist: check the path")
+    if "video" not in rows.columns:
+        raise InputError(
+            f"the list of videos '{pattern}' has the columns {', '.join(rows.columns) or 'none'}: it must "
+            "have a column video, of paths or URIs"
+        )
+    videos = rows.select(F.col("video").cast("string")).where("trim(video) <> ''").distinct()
+    files = statuses_of(videos)
+    if not files:
+        raise InputError(f"the list of videos '{pattern}' names none: give one or more in its column video")
+    return files
+
+
+def statuses_of(videos: DataFrame) -> list[Status]:
+    """URI, size and time of each file of the column `video`, as a worker sees it now."""
+    work = functools.partial(_statuses, directory=os.getcwd())
+    return [tuple(row) for row in videos.select("video").mapInArrow(work, STATUS).collect()]
+
+
+def _statuses(batches: Iterator[pa.RecordBatch], *, directory: str) -> Iterator[pa.RecordBatch]:
+    """Size and time of each file; one that is not there is told of when it is extracted."""
+    for batch in batches:
+        uris = [_uri(video, directory) for video in batch.column("video").to_pylist()]
+        rows = [dict(zip(STATUS.names, (uri, *storage.status(uri)), strict=True)) for uri in uris]
+        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(STATUS))
+
+
+def _uri(video: str, directory: str) -> str:
+    """As a listing writes it, so that a video is the same however it is named."""
+    if _is_uri(video) and not video.lower().startswith("file:"):
+        return video
+    return storage.local_uri(_absolute(video, directory))
+
+
+def _is_uri(text: str) -> bool:
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text))
+
+
+def without_scheme(uri: str) -> str:
+    """The path of a URI, or a path as it is."""
+    if not _is_uri(uri):
+        return uri
+    local = storage.local_path(uri) if uri.lower().startswith("file:") else None
+    return local or re.sub(_SCHEME_AND_HOST, "", uri)
+
+
+def _absolute(path: str, directory: str) -> str:
+    return os.path.normpath(os.path.join(directory, storage.local_path(path) or path))
+
+
+def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
+    """The videos that a file, a directory or a glob names; counts what is passed over.
+
+    Raises:
+        InputError: there is none.
+    """
+    left_out = PassedOver()
+    is_local = pattern.lower().startswith("file:") or (
+        not _is_uri(pattern) and _default_scheme(spark) == "file"
+    )
+    files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
+    if not files:
+        why = f" (passed over: {left_out})" if left_out.counts else ""
+        raise InputError(
+            f"no video matches '{pattern}'{why}: check the path, and quote wildcards so that the shell "
+            "leaves them alone"
+        )
+    passed_over.merge(left_out)
+    return files
+
+
+def _default_scheme(spark: SparkSession) -> str:
+    """The file system of paths without a scheme: Spark names it where it does not find one."""
+    try:
+        spark.read.text(_NO_SUCH_PATH).schema  # noqa: B018
+    except AnalysisException as error:
+        if found := re.search(rf"([A-Za-z][A-Za-z0-9+.-]+):[^\s]*{_NO_SUCH_PATH}", str(error)):
+            return found.group(1)
+    return "file"
+
+
+def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
+    work = functools.partial(_walk_batches, pattern=_absolute(pattern, os.getcwd()))
+    files = []
+    for row in spark.range(0, 1, 1, 1).mapInArrow(work, _ENTRIES).toLocalIterator():
+        if row["reason"]:
+            passed_over.add(row["video"], row["reason"], row["detail"])
+        else:
+            files.append((row["video"], row["size_bytes"], row["modified_ms"]))
+    return files
+
+
+def _walk_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa.RecordBatch]:
+    entries = walk.find(pattern)
+    while some := list(itertools.islice(entries, _ROWS_AT_ONCE)):
+        rows = [{**vars(entry), "video": storage.local_uri(entry.path)} for entry in some]
+        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_ENTRIES))
+
+
+def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
+    files = _literal_first(functools.partial(_list_files, spark), pattern)
+    if files is None:
+        return []
+    for uri in _hidden(spark, pattern):
+        passed_over.add(uri, walk.HIDDEN)
+    found = []
+    for file in files:
+        if walk.has_video_suffix(file[0]) or _is_named(file[0], pattern):
+            found.append(file)
+        else:
+            passed_over.add(file[0], walk.NO_SUFFIX)
+    return found
+
+
+def _literal_first(read: Callable[[str], T], pattern: str) -> T | None:
+    """What Spark reads at a path, or else by it as a glob; None if it finds nothing."""
+    for path in dict.fromkeys((storage.escape_spark_glob(pattern), pattern)):
+        try:
+            return read(path)
+        except AnalysisException as error:
+            if "PATH_NOT_FOUND" not in str(error):
+                raise
+    return None
+
+
+def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
+    """Each file, the empty ones too, which a scan leaves out."""
+    scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
+    rows = scan.select("path", "length", F.unix_millis("modificationTime")).collect()
+    found = {path: (path, length, modified_ms) for path, length, modified_ms in rows}
+    return [found.get(path, (path, 0, None)) for path in map(unquote, scan.inputFiles())]
+
+
+def _hidden(spark: SparkSession, pattern: str) -> list[str]:
+    """Videos that Spark passes over because a name begins with `_` or `.`, where a worker can see them."""
+    work = functools.partial(_hidden_batches, pattern=pattern)
+    return [row["video"] for row in spark.range(0, 1, 1, 1).mapInArrow(work, _HIDDEN).collect()]
+
+
+def _hidden_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa.RecordBatch]:
+    uris = hidden_videos(pattern)
+    yield pa.RecordBatch.from_pylist([{"video": uri} for uri in uris], to_arrow_schema(_HIDDEN))
+
+
+def hidden_videos(pattern: str) -> list[str]:
+    """URIs of the videos at or below a glob that Spark does not list; none where fsspec cannot look."""
+    top = fixed_part(pattern)
+    wild = pattern.removeprefix(top).strip("/").split("/") if pattern != top else []
+    try:
+        files, path = storage.filesystem(top)
+        found = [name.removeprefix(path).strip("/") for name in files.find(path)]
+    except Exception:  # of any library behind fsspec: Spark may reach what workers do not
+        return []
+    return [
+        storage.join(top, name)
+        for name in found
+        if walk.has_video_suffix(name)
+        and any(part.startswith(("_", ".")) for part in name.split("/"))
+        and all(map(fnmatch.fnmatchcase, name.split("/"), wild))
+    ]
+
+
+def _is_named(path: str, pattern: str) -> bool:
+    """Whether a file was asked for by its name, with whatever suffix, rather than found in a directory."""
+    depth = _uri(pattern.rstrip("/"), os.getcwd()).count("/")
+    return "." in pattern.rpartition("/")[2].strip(".") and path.count("/") == depth
+
+
+def fixed_part(pattern: str) -> str:
+    """The part of a pattern without wildcards: the absolute path or the URI of a directory, or of a file."""
+    if _is_uri(pattern) and not pattern.lower().startswith("file:"):
+        parts = pattern.split("/")
+        wild = next((n for n, part in enumerate(parts) if walk.WILDCARD.search(part)), len(parts))
+        return "/".join(parts[:wild])
+    return walk.fixed_part(_absolute(pattern, os.getcwd()))[0]
