@@ -82,6 +82,7 @@ setup(
     package_data={
         "framewatch": [
             "*.properties",
+            "spark/*.java",
             "py.typed",
             "featurizer/*.csv",
             "report/templates/*",

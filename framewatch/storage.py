@@ -33,13 +33,18 @@ def local_path(uri: str) -> str | None:
         return "/" + os.fsdecode(unquote_to_bytes(uri[len(_ENCODED) :]))
     match = _SCHEME.match(uri)
     if not match:
-        return uri
+        return _as_opened(uri)
     scheme, path = match.group(1).lower(), re.sub("^/+", "/", match.group(2))
     if scheme == "file":
-        return path
+        return _as_opened(path)
     if scheme == "dbfs":
         return path if path.startswith("/Volumes/") else f"/dbfs{path}"
     return None
+
+
+def _as_opened(path: str) -> str:
+    """A path of which `open` makes its bytes in UTF-8, whatever the locale."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def local_uri(path: str) -> str:
@@ -51,7 +56,7 @@ def local_uri(path: str) -> str:
     try:
         return "file:" + name.decode()
     except UnicodeDecodeError:  # a name in Latin-1, perhaps; neither Spark nor Arrow holds such text
-        return _ENCODED + quote(name.lstrip(b"/"), safe="/")
+        return _ENCODED + quote(name.lstrip(b"/"), safe="/*?[]{},!^ ")
 
 
 def readable(uri: str) -> str:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framewatch import storage
 from framewatch.config.sections import Config
 from framewatch.errors import ConfigError
 
@@ -97,11 +100,20 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"'{text}' is not an override: write key=value, such as sampling.fps=2")
+    if re.search("[\udc80-\udcff]", raw):
+        return {key.strip(): _path_in_bytes(key, raw)}
     try:
         value = yaml.safe_load(raw)
     except yaml.YAMLError:  # a glob such as *.mpg is no YAML, and means itself
         value = raw
     return {key.strip(): value}
+
+
+def _path_in_bytes(key: str, raw: str) -> str:
+    if key.startswith("videos."):
+        return storage.local_uri(os.path.abspath(raw))
+    shown = raw.encode("ascii", "backslashreplace").decode()
+    raise ConfigError(f"{key}={shown} is not UTF-8: only videos may have such names; rename it")
 
 
 def _checked_items(layer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,17 +4,19 @@
 Only the driver fetches; workers find the file and check its digest.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from framewatch.errors import FramewatchError, WeightsError
+from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.featurizer.imagenet import WeightsFile, weights_file
 from framewatch.featurizer.models import MODEL_FILES, ModelSpec, get_model
 
@@ -39,7 +41,28 @@ class Weights:
 
 def cache_directory() -> Path:
     """Where fetched files stay: $FRAMEWATCH_HOME, or ~/.cache/framewatch."""
-    return Path(os.environ.get("FRAMEWATCH_HOME") or Path.home() / ".cache" / "framewatch")
+    return Path(os.environ.get("FRAMEWATCH_HOME") or home_directory() / ".cache" / "framewatch")
+
+
+def home_directory() -> Path:
+    """The user's home, or a private directory for temporary files where there is none to write to.
+
+    Raises:
+        SetupError: somebody else has made that directory.
+    """
+    with contextlib.suppress(RuntimeError):  # no HOME, and no entry in /etc/passwd
+        home = Path.home()
+        if os.access(home, os.W_OK | os.X_OK) or (home / ".cache" / "framewatch").is_dir():
+            return home
+    private = Path(tempfile.gettempdir(), f"framewatch-{os.getuid()}")
+    private.mkdir(mode=0o700, exist_ok=True)
+    status = private.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
+        raise SetupError(
+            f"there is no home directory, and {private} is not this user's alone: set HOME or "
+            "FRAMEWATCH_HOME to a directory you may write to"
+        )
+    return private
 
 
 def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
@@ -121,7 +144,7 @@ def _imagenet(model: ModelSpec, file: WeightsFile, say: Callable[[str], None]) -
 
 def _imagenet_path(file: WeightsFile) -> Path:
     # Keras keeps its downloads there: what either of us has fetched, the other finds.
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    keras_home = Path(os.environ.get("KERAS_HOME") or home_directory() / ".keras")
     return keras_home / "models" / file.url.rsplit("/", 1)[-1]
 
 

@@ -17,6 +17,7 @@ from framewatch.pipeline.lock import alone
 from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.progress import tell, tell_aside
 from framewatch.session import get_spark
+from framewatch.spark.errors import explained
 from framewatch.tables import Format, Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
@@ -81,7 +82,7 @@ class Run:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    with alone(config.output, stage), tracked(config, stage) as log:
+    with explained(), alone(config.output, stage), tracked(config, stage) as log:
         yield from _run(config, stage, debug, log)
 
 

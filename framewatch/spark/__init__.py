@@ -1,0 +1,1 @@
+"""What Spark needs around it: its errors in plain words."""

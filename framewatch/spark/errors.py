@@ -1,0 +1,208 @@
+"""Errors of Java, Spark and the operating system in one line: what happened, its own words, the remedy.
+
+Reads the text of an error only, as classic sessions and Spark Connect raise different classes for one thing.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from framewatch import errors
+from framewatch.errors import FramewatchError, InputError, SetupError
+
+_LONGEST = 500
+_DISK = "free some, or move output=DIR and Spark's temporary files, spark.conf.spark.local.dir=DIR"
+_PERMISSION = "check who may read and write there, or give another path"
+_MEMORY = (
+    "run fewer tasks at once, such as spark.master=local[2], or give Spark more, such as "
+    "spark.conf.spark.driver.memory=8g (on a cluster spark.conf.spark.executor.memory)"
+)
+_WORKER_MEMORY = (
+    "the usual reason is too little memory: run fewer tasks at once, such as spark.master=local[2], or on a "
+    "cluster raise spark.conf.spark.executor.memoryOverhead"
+)
+_JAVA = "install Java 17 or newer, or pip install 'framewatch[java]'"
+_NO_GATEWAY = (
+    "Java ended before Spark had started: its own message is above; check JAVA_HOME and "
+    "spark.conf.spark.driver.memory"
+)
+_JAVA_DIED = f"Spark's Java process has died: {_MEMORY}"
+_PACKAGES = {
+    "s3": "org.apache.hadoop:hadoop-aws:{hadoop}",
+    "abfs": "org.apache.hadoop:hadoop-azure:{hadoop}",
+    "gs": "org.apache.hadoop:hadoop-gcp:{hadoop}",
+    "oss": "org.apache.hadoop:hadoop-aliyun:{hadoop}",
+    "cosn": "org.apache.hadoop:hadoop-cos:{hadoop}",
+}
+# Parts of the names of schemes and of the connectors' classes.
+_CONNECTORS = {
+    "s3": "s3", "azure": "abfs", "abfs": "abfs", "wasb": "abfs", "gs": "gs", "google": "gs", "aliyun": "oss",
+    "oss": "oss", "cos": "cosn",
+}  # fmt: skip
+
+
+def explain(error: BaseException) -> FramewatchError | None:
+    """The error in one line with a remedy, if it is a known one."""
+    if isinstance(error, FramewatchError):
+        return error
+    text = _text(error)
+    if raised := re.findall(r"^(?:.*: )?framewatch\.errors\.(\w+): (.+)$", text, re.MULTILINE):
+        name, message = raised[-1]  # on a worker
+        return getattr(errors, name, FramewatchError)(message)
+    for pattern, line in _KNOWN:
+        for found in list(re.finditer(pattern, text))[-1:]:  # the last is nearest to the cause
+            if isinstance(line, str):
+                return SetupError(line.replace("{words}", _words(text, found)))
+            message = line(text, found)
+            return message if isinstance(message, FramewatchError) else SetupError(message)
+    return None
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Raises known errors of Spark's as framewatch's own, which are one line; other errors as they are."""
+    try:
+        yield
+    except Exception as error:
+        known = explain(error)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def last_cause(error: BaseException) -> str:
+    """The last cause of an error: its class and its own words, in one line."""
+    text = _own_text(error)
+    causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if causes:
+        cause = causes[-1]
+    elif type(error).__name__ == "Py4JJavaError" and len(lines) > 1:  # the first names a call of ours
+        cause = lines[1].removeprefix(": ")
+    elif "Traceback (most recent call last)" in text:  # of a worker
+        cause = next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])
+    else:
+        connect = re.match(r"\(([\w.$]+)\) (.*)", lines[0]) if lines else None
+        cause = ": ".join(connect.groups()) if connect else f"{type(error).__name__}: {next(iter(lines), '')}"
+    short = re.sub(r"^(?:[\w$]+\.)+([\w$]+)(?=:|$)", r"\1", cause)
+    return re.sub(r"\s+SQLSTATE: \w+$", "", short)[:_LONGEST]
+
+
+def _own_text(error: BaseException) -> str:
+    return f"{error}\n{getattr(error, '_stackTrace', None) or ''}"
+
+
+def _text(error: BaseException | None) -> str:
+    """What an error says, and those that led to it."""
+    parts, seen = [], set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        parts.append(f"{type(error).__name__}: {_own_text(error)}")
+        error = error.__cause__ or error.__context__
+    return "\n".join(parts)
+
+
+def _words(text: str, found: re.Match[str]) -> str:
+    """The line in which something was found, without the class before it."""
+    begin, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
+    line = text[begin : end if end >= 0 else None].strip()
+    line = re.sub(r"^(?:Caused by: |: )?\(?(?:(?:[\w$]+\.)+[\w$]+|\w+Error)(?:: |\) )", "", line)
+    return re.sub(r"^\[Errno \d+\] ", "", line)[:_LONGEST]
+
+
+def _place(text: str) -> str:
+    found = re.search(r"writing rows to (?:file:)?(\S+?)\.?(?:\s|$)", text)
+    return f", writing {found.group(1)}" if found else ""
+
+
+def _disk(text: str, found: re.Match[str]) -> str:
+    return f"no space is left on a disk ({found.group(0)}{_place(text)}): {_DISK}"
+
+
+def _connector(text: str, found: re.Match[str]) -> FramewatchError:
+    asked = found.group("scheme") or found.group("class")
+    family = next((name for part, name in _CONNECTORS.items() if part in asked.lower()), None)
+    instead = "give a list of URIs in a CSV file, which needs none"
+    if family is None:
+        return InputError(f"Spark has no connector for {asked}: copy the files, or {instead}")
+    package = _PACKAGES[family].format(hadoop=_hadoop_version())
+    scheme = " and write s3a://" if family == "s3" else ""
+    return SetupError(
+        f"Spark has no connector for {found.group('scheme') or family}: add one, "
+        f"spark.conf.spark.jars.packages={package}{scheme}, or {instead}"
+    )
+
+
+def _hadoop_version() -> str:
+    import pyspark
+
+    home = os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent
+    jars = Path(home, "jars").glob("hadoop-client-api-*.jar")
+    return next((jar.stem.rpartition("-")[2] for jar in jars), "VERSION")
+
+
+def _port(text: str, found: re.Match[str]) -> str:
+    service = re.search(r"service '(\w+)' \(for example (spark\.[\w.]+) for", text)
+    first = re.search(r"starting from (\d+)", text)
+    if not service or not first:
+        return f"a port is in use ({_words(text, found)}): give another, or 0 for any that is free"
+    setting = f"spark.conf.{service.group(2)}"
+    return (
+        f"port {first.group(1)} of Spark's {service.group(1)} is in use, and so are those after it: set "
+        f"{setting} to a free one, or {setting}=0 for any"
+    )
+
+
+def _bad_uri(text: str, found: re.Match[str]) -> FramewatchError:
+    return InputError(
+        f"Spark takes '{found.group(2)}' for a URI, and it is not valid ({found.group(1)}): what stands "
+        "before a colon is its scheme; give an absolute path, or a URI such as s3a://bucket/key"
+    )
+
+
+def _refused(text: str, found: re.Match[str]) -> FramewatchError:
+    return InputError(
+        f"{found.group(1)} does not answer (connection refused): check the URI, and whether it runs"
+    )
+
+
+def _host(text: str, found: re.Match[str]) -> FramewatchError:
+    return InputError(f"the host '{found.group(1)}' is unknown: check the URI, and the network's name server")
+
+
+# The first that is found counts, and `{words}` is the line where. Causes come before what they lead to.
+_KNOWN: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchError]], ...] = (
+    (r"No space left on device|Disk quota exceeded|File too large", _disk),
+    (
+        r"No FileSystem for scheme:? \"?(?P<scheme>\w+)|"
+        r"Class (?P<class>(?:org\.apache|com\.google\.cloud)\.hadoop\.fs\.[\w.]+) not found",
+        _connector,
+    ),
+    (r"URISyntaxException: ([^:\n]+): (.*)", _bad_uri),
+    (r"UnknownHostException: ([\w.-]+)", _host),
+    (r"Answer from Java side is empty|trying to connect to the Java server", _JAVA_DIED),
+    (r"Call From \S+ to (\S+) failed on connection exception", _refused),
+    (r"OutOfMemoryError", f"Java ran out of memory ({{words}}): {_MEMORY}"),
+    (r"(?m)^(?:.*: )?MemoryError\b", f"a Python worker ran out of memory: {_MEMORY}"),
+    (r"Cannot allocate memory", f"the machine has no memory left ({{words}}): {_MEMORY}"),
+    (
+        r"Container killed by YARN|exceeding memory limits|OOMKilled|exit code 137",
+        f"an executor was killed ({{words}}): {_WORKER_MEMORY}",
+    ),
+    (
+        r"Python worker exited unexpectedly|Python worker process terminated",
+        f"a Python worker was killed: {_WORKER_MEMORY}",
+    ),
+    (r"ExecutorLostFailure \(", f"an executor was lost ({{words}}): {_WORKER_MEMORY}"),
+    (r"BindException|Address already in use", _port),
+    (r"UnsupportedClassVersionError", f"Java is too old for this Spark ({{words}}): {_JAVA}"),
+    (r"JAVA_GATEWAY_EXITED|Java gateway process exited", _NO_GATEWAY),
+    (
+        r"Permission denied|AccessDeniedException|AccessControlException|Operation not permitted|"
+        r"Mkdirs failed to create|Unable to create [^\n]*directory|Parent path is not a directory|"
+        r"Invalid directory or I/O error|Read-only file system",
+        f"a file or directory may not be used ({{words}}): {_PERMISSION}",
+    ),
+)
