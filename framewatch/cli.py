@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import io
 import os
 import sys
 import traceback
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 
 import framewatch
 from framewatch import cli_prompts, cli_search, logs
-from framewatch.cli_common import add_config, add_debug, add_output, config_of
+from framewatch.cli_common import add_config, add_debug, add_output, config_of, in_utf8, print_any_name
 from framewatch.errors import InputError, SetupError
 from framewatch.io.redact import redact
 from framewatch.io.text import printable
@@ -148,10 +147,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
-    for stream in (sys.stdout, sys.stderr):  # a name must not end a run that the locale cannot print it
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    args = _parsed([_in_utf8(argument) for argument in (sys.argv[1:] if arguments is None else arguments)])
+    print_any_name()
+    args = _parsed(in_utf8(sys.argv[1:] if arguments is None else arguments))
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
     others |= {"review": _review, "report": _report}
     others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
@@ -184,11 +181,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _shown(text: str, *, keep: str = "") -> str:
     return printable(redact(text), keep=keep)
-
-
-def _in_utf8(argument: str) -> str:
-    """An argument as typed: Python has read it by the locale, and files' names are UTF-8."""
-    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
 def _stage(args: argparse.Namespace) -> None:

@@ -1,9 +1,25 @@
 """What verbs share: how their configuration is given, and where they log."""
 
 import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from framewatch import logs
+
+
+def print_any_name() -> None:
+    """Prints what the locale has no letters for as escapes: a name must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def in_utf8(arguments: Sequence[str]) -> list[str]:
+    """Arguments as typed: Python has read them by the locale, and names of files are UTF-8."""
+    return [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in arguments]
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

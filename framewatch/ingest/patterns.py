@@ -25,6 +25,7 @@ from framewatch import logs, storage
 from framewatch.errors import InputError
 from framewatch.ingest import walk
 from framewatch.schema import LISTING, fields
+from framewatch.spark.errors import explained
 
 # A pattern that ends in one of these is a list of videos, in a column `video`.
 _LIST_SUFFIXES = (".csv", ".parquet")
@@ -148,7 +149,8 @@ def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
     is_local = pattern.lower().startswith("file:") or (
         not _is_uri(pattern) and _default_scheme(spark) == "file"
     )
-    files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
+    with explained():
+        files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
     if not files:
         why = f" (passed over: {left_out})" if left_out.counts else ""
         raise InputError(
