@@ -36,6 +36,11 @@ _PACKAGES = {
     "oss": "org.apache.hadoop:hadoop-aliyun:{hadoop}",
     "cosn": "org.apache.hadoop:hadoop-cos:{hadoop}",
 }
+_PORTS = {
+    "SparkUI": "spark.ui.port",
+    "sparkDriver": "spark.driver.port",
+    "SparkConnectService": "spark.connect.grpc.binding.port",
+}
 # Parts of the names of schemes and of the connectors' classes.
 _CONNECTORS = {
     "s3": "s3", "azure": "abfs", "abfs": "abfs", "wasb": "abfs", "gs": "gs", "google": "gs", "aliyun": "oss",
@@ -144,15 +149,16 @@ def _hadoop_version() -> str:
 
 
 def _port(text: str, found: re.Match[str]) -> str:
-    service = re.search(r"service '(\w+)' \(for example (spark\.[\w.]+) for", text)
-    first = re.search(r"starting from (\d+)", text)
-    if not service or not first:
-        return f"a port is in use ({_words(text, found)}): give another, or 0 for any that is free"
-    setting = f"spark.conf.{service.group(2)}"
-    return (
-        f"port {first.group(1)} of Spark's {service.group(1)} is in use, and so are those after it: set "
-        f"{setting} to a free one, or {setting}=0 for any"
+    service = re.search(
+        r"[Ss]ervice '(?:\w+\.)*(\w+)' failed after \d+ retries \(starting from (\d+)\)", text
     )
+    if not service:
+        return f"a port is in use ({_words(text, found)}): give another, or 0 for any that is free"
+    name, port = service.groups()
+    remedy = "end another session, or raise spark.conf.spark.port.maxRetries"
+    if name in _PORTS:
+        remedy = f"set spark.conf.{_PORTS[name]} to a free one"
+    return f"port {port} of Spark's {name} is in use: {remedy}"
 
 
 def _bad_uri(text: str, found: re.Match[str]) -> FramewatchError:
@@ -163,9 +169,7 @@ def _bad_uri(text: str, found: re.Match[str]) -> FramewatchError:
 
 
 def _refused(text: str, found: re.Match[str]) -> FramewatchError:
-    return InputError(
-        f"{found.group(1)} does not answer (connection refused): check the URI, and whether it runs"
-    )
+    return InputError(f"{found.group(1)} refuses connections: check the URI, and whether the service runs")
 
 
 def _host(text: str, found: re.Match[str]) -> FramewatchError:
