@@ -58,6 +58,23 @@ def open_table(output: str, table: str) -> Any:
     )
 
 
+# A file's size in bytes, and its last change in epoch milliseconds; None where the ledger has neither.
+FileId = tuple[int | None, int | None]
+
+
+def video_files(output: str) -> dict[str, FileId]:
+    """The file of each video in the ledger; none where there is no ledger."""
+    try:
+        ledger = open_table(output, "videos")
+    except InputError:
+        return {}
+    wanted = ["video", "size_bytes", "modified_ms", "modified_at", "batch"]
+    videos = _upgraded(ledger.to_table(columns=[name for name in wanted if name in ledger.schema.names]))
+    videos = videos.sort_by("batch")  # the latest row of a video comes last, and is the one that is kept
+    columns = [videos[name].to_pylist() for name in ("video", "size_bytes", "modified_ms")]
+    return {video: (size_bytes, modified_ms) for video, size_bytes, modified_ms in zip(*columns, strict=True)}
+
+
 class Results:
     """What one output directory holds."""
 
@@ -154,7 +171,13 @@ class Results:
 def _upgraded(videos: pa.Table) -> pa.Table:
     """`videos` with the columns that older versions did not write, as `Tables.read` gives it."""
     nothing = pa.nulls(len(videos))
-    for name, kind in {"warning": pa.string(), "attempts": pa.int32(), "modified_ms": pa.int64()}.items():
+    kinds = {
+        "warning": pa.string(),
+        "attempts": pa.int32(),
+        "size_bytes": pa.int64(),
+        "modified_ms": pa.int64(),
+    }
+    for name, kind in kinds.items():
         if name not in videos.column_names:
             videos = videos.append_column(name, nothing.cast(kind))
     # Through Arrow, which takes a time without a zone for UTC, as Spark writes it; Python takes it for local.

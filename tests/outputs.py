@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +114,23 @@ def write_output(
     }  # fmt: skip
     (output / "ranking.json").write_text(json.dumps(about))
     return output
+
+
+def set_file(output: Path, video: str, size_bytes: int, modified_ms: int) -> None:
+    """Gives a video another file in the ledger, as `extract` does when the file has been replaced."""
+    for path in (output / "videos").glob("batch=*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        values: dict[str, pa.Scalar] = {
+            "size_bytes": pa.scalar(size_bytes, pa.int64()),
+            "modified_ms": pa.scalar(modified_ms, pa.int64()),
+        }
+        for name, value in values.items():
+            old = table[name] if name in table.column_names else pa.nulls(len(table), pa.int64())
+            new = pc.if_else(pc.equal(table["video"], video), value, old)
+            place = table.column_names.index(name) if name in table.column_names else len(table.column_names)
+            table = table.drop([name] if name in table.column_names else []).add_column(place, name, new)
+        pq.write_table(table, path)
+        (path.parent / f".{path.name}.crc").unlink(missing_ok=True)  # Hadoop's, of what was there before
 
 
 def brightness(second: float) -> int:

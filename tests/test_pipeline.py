@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import contents
+from outputs import set_file
 from pyspark.sql import SparkSession
 
 from framewatch.cli import main
@@ -234,6 +235,14 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
     assert weights["Box1.mpg", 0.0] == (1.0, 4.0), "the label was 0"
     assert weights["Box2.mpg", 0.0] == (0.0, 1.0), "who is unsure changes nothing"
     assert "3 ranges of seconds by reviewers' verdicts" in (output / "model" / "model_card.md").read_text()
+    test_video = uris["Box9.mp4"]
+    row = next(row for row in Tables(spark, str(output)).ledger().collect() if row["video"] == test_video)
+    set_file(output, test_video, row["size_bytes"] + 1, row["modified_ms"])
+    assert main(["train", "--with-verdicts", "--debug", *command, "evaluation.folds=0"]) == 0
+    assert "set aside: 2 verdicts on 1 video" in capsys.readouterr().out
+    notes = json.loads((output / "model" / "metrics.json").read_text())["labels"]
+    assert (notes["verdicts"], notes["labelled_frames"]) == (1, 12), "Box9's have another file"
+    set_file(output, test_video, row["size_bytes"], row["modified_ms"])
     exported = tmp_path / "verdicts.csv"
     exported.write_text(labels_csv(log.verdicts()))
     assert main(["train", "--debug", *command, f"labels.train={exported}", "evaluation.folds=0"]) == 0

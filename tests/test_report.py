@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from outputs import write_output
+from outputs import set_file, write_output
 
 from framewatch.cli import main
 from framewatch.report import charts, write_report
@@ -114,6 +114,11 @@ def test_verdicts_and_what_was_missed(tmp_path: Path, capsys) -> None:
     assert "reviewers called 1 suspicious, 1 not, were unsure of 1 and disagree on 0; 2 are still" in text
     assert "3 verdicts by ann" in text
     assert "What was missed: nothing outside the incidents has been drawn at random yet" in text
+    set_file(output, "file:/cam/One.mpg", 1, 1)
+    assert main(["report", str(output)]) == 0
+    _, text = read(output / "report" / "index.html")
+    assert "0 verdicts" in text and "5 are still" in text
+    assert "Verdicts set aside: 3 verdicts on 1 video" in text
 
 
 def test_metrics_failed_videos_and_the_model_card(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from outputs import set_file, write_output
 
 from framewatch.errors import InputError
 from framewatch.verdicts import ANSWERS, Verdict, VerdictLog, label_ranges, segments_by_video
@@ -87,6 +90,65 @@ def test_killed_between_any_two_verdicts_none_is_lost(tmp_path: Path) -> None:
         told += [int(number) for number in rest]
         kept = [int(it.start_s) for it in VerdictLog(str(output)).verdicts()]
         assert kept[: len(told)] == told and len(kept) <= len(told) + 1
+
+
+VIDEO = "file:/cam/One.mpg"
+
+
+@pytest.fixture
+def reviewed(tmp_path: Path) -> Path:
+    """An output whose ledger has one file, of which ann has said two things and undone a third."""
+    output = write_output(tmp_path / "out", [VIDEO], np.full((1, 4), 0.1), 2, incidents=[])
+    set_file(output, VIDEO, 1000, 5_000)
+    log = VerdictLog(str(output))
+    for second, answer in ((0, "suspicious"), (1, "not"), (2, "not")):
+        log.append(verdict(second, second + 1, answer, video=VIDEO))
+    log.undo("ann")
+    return output
+
+
+@pytest.mark.parametrize(("size_bytes", "modified_ms"), [(1001, 5_000), (1000, 5_001), (7, 7)])
+def test_verdicts_of_a_replaced_file_are_set_aside_until_it_is_back(
+    reviewed: Path, size_bytes: int, modified_ms: int
+) -> None:
+    kept = VerdictLog(str(reviewed)).verdicts()
+    assert [(it.size_bytes, it.modified_ms) for it in kept] == [(1000, 5_000)] * 2
+    set_file(reviewed, VIDEO, size_bytes, modified_ms)
+    log = VerdictLog(str(reviewed))
+    assert log.verdicts() == [] and log.set_aside() == kept
+    assert "set aside: 2 verdicts on 1 video" in log.note
+    assert log.undo("ann") is None, "nobody takes back what is not shown"
+    new = log.append(verdict(0, 1, "not", video=VIDEO))
+    assert label_ranges(VerdictLog(str(reviewed)).verdicts()) == [(VIDEO, 0, 1, 0)]
+    set_file(reviewed, VIDEO, 1000, 5_000)
+    back = VerdictLog(str(reviewed))
+    assert back.verdicts() == kept and back.set_aside() == [new]
+
+
+def test_the_latest_row_of_the_ledger_is_the_file(reviewed: Path) -> None:
+    """Batch 10 comes after batch 9, by number and not by name."""
+    videos = reviewed / "videos"
+    for batch, size_bytes in ((9, 1000), (10, 1001)):
+        set_file(reviewed, VIDEO, size_bytes, 5_000)
+        shutil.copytree(videos / "batch=0", reviewed / "kept" / f"batch={batch}")
+    shutil.rmtree(videos)
+    shutil.move(reviewed / "kept", videos)
+    assert len(VerdictLog(str(reviewed)).set_aside()) == 2
+
+
+def test_verdicts_of_an_older_version_count_and_are_counted(reviewed: Path) -> None:
+    (reviewed / "verdicts" / "old.jsonl").write_text(
+        json.dumps(
+            {"id": "a", "at": "2020-01-01T00:00:00+00:00", "video": VIDEO, "start_s": 3, "end_s": 4,
+             "answer": "suspicious", "reviewer": "bob", "reason": "top", "model": "", "prob2": 0.5}
+        ) + "\n"
+    )  # fmt: skip
+    set_file(reviewed, VIDEO, 1, 1)
+    log = VerdictLog(str(reviewed))
+    assert [it.id for it in log.verdicts()] == ["a"] and len(log.set_aside()) == 2
+    assert log.note.endswith(
+        "without a file: 1 verdict of an older version, which count for the files that are here"
+    )
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,10 @@ def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
     frames = run.tables.current("features").where("features is not null")
     frames = frames.select("origin", "video", "timestamp_s")
     if file == _VERDICTS:
-        ranges = label_ranges(VerdictLog(run.config.output).verdicts())
+        log = VerdictLog(run.config.output)
+        ranges = label_ranges(log.verdicts())
+        if log.note:
+            run.note("classify", f"verdicts {log.note}")
         if not ranges:
             raise InputError(
                 f"there are no verdicts in {run.config.output}: review it, or give a CSV file of labels"

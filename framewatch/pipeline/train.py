@@ -84,7 +84,7 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
     """The frames with a label and their `weight`, and what the card tells of the labels."""
     config = run.config
     features = run.tables.current("features")
-    ranges = _verdicts(run) if config.labels.verdicts else []
+    ranges, note = _verdicts(run) if config.labels.verdicts else ([], "")
     if not config.labels.train and not ranges:
         raise InputError("labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv")
     parts, told = [], []
@@ -94,7 +94,7 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
             features, labels.from_ranges(ranges, f"the verdicts of {config.output}")
         )
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
-        told.append(f"verdicts: {counts}")
+        told.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
     if config.labels.train:
         by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
         if parts:  # who looked later knows better
@@ -120,14 +120,17 @@ def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labe
     )
 
 
-def _verdicts(run: Run) -> list[tuple[str, float, float, int]]:
-    ranges = label_ranges(VerdictLog(run.config.output).verdicts())
+def _verdicts(run: Run) -> tuple[list[tuple[str, float, float, int]], str]:
+    """Ranges of seconds with a label, and what a user should know of the verdicts."""
+    log = VerdictLog(run.config.output)
+    ranges = label_ranges(log.verdicts())
     if not ranges:
         raise InputError(
             f"there are no verdicts in {run.config.output} that are sure: "
             f"review first, framewatch review {run.config.output}, or leave out --with-verdicts"
+            + (f"; {log.note}" if log.note else "")
         )
-    return ranges
+    return ranges, log.note
 
 
 def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:

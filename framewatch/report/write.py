@@ -120,8 +120,9 @@ def _timelines(
 
 def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any] | None:
     """What reviewers have said; None where nobody has."""
-    verdicts = VerdictLog(results.output).verdicts()
-    if not verdicts:
+    log = VerdictLog(results.output)
+    verdicts = log.verdicts()
+    if not verdicts and not log.note:
         return None
     segments = segments_by_video(verdicts)
     states: dict[int, str] = {}
@@ -133,6 +134,7 @@ def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any]
                 states[row["rank"]] = STATES[state]
     return {
         "verdicts": len(verdicts),
+        "note": log.note,
         "reviewers": sorted({verdict.reviewer for verdict in verdicts}),
         "states": states,
         "counts": Counter(states.values()),

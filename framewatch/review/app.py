@@ -115,6 +115,8 @@ class Page:
             "ranking": desk.ranking_id,
             "learned": desk.queue.num_verdicts,
             "verdicts": desk.num_verdicts,
+            "set_aside": len(desk.log.set_aside()),
+            "note": desk.log.note,
             "counts": desk.counts(),
             "missed": {**asdict(missed := desk.missed()), "sentence": missed.sentence},
         }

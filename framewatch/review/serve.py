@@ -142,6 +142,8 @@ def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Call
     say(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
     if server.desk.results.stale:
         say(f"review: {server.desk.results.stale}")
+    if note := server.desk.log.note:
+        say(f"review: verdicts {note}")
     say(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl-C
     server.run()

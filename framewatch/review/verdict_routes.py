@@ -52,6 +52,8 @@ def add_verdicts(app: Flask, current: Any) -> None:
         page = current.refresh()
         answer = Response(labels_csv(page.desk.verdicts), mimetype="text/csv")
         answer.headers["Content-Disposition"] = "attachment; filename=verdicts.csv"
+        # Beside the file, as a label file has no place for remarks; the page shows the count as well.
+        answer.headers["Framewatch-Set-Aside"] = str(len(page.desk.log.set_aside()))
         return answer
 
 

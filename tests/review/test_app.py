@@ -15,10 +15,34 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from outputs import brightness, served
+from outputs import brightness, served, set_file
 from page_client import Client
 
 from framewatch.cli import main
+from framewatch.results import Results
+from framewatch.verdicts import Verdict, VerdictLog
+
+
+@pytest.fixture
+def replaced(output: Path) -> Path:
+    """The output with an answer to each incident; the file of the first has been replaced since."""
+    log = VerdictLog(str(output))
+    incidents = Results(str(output)).read("incidents", ["video", "start_s", "end_s", "rank"]).sort_by("rank")
+    rows = [(row["video"], row["start_s"], row["end_s"]) for row in incidents.to_pylist()]
+    for row in rows:
+        log.append(Verdict(*row, "suspicious", "ann"))
+    set_file(output, rows[0][0], 1, 1)
+    return output
+
+
+def test_answers_to_a_replaced_file_are_left_out_and_counted(replaced: Path, client: Client) -> None:
+    status, text, headers = client.open("labels.csv")
+    assert status == 200 and headers["Framewatch-Set-Aside"] == "1"
+    assert len(text.splitlines()) == 1 + 2
+    found = client.get("api/status")
+    assert (found["verdicts"], found["set_aside"]) == (2, 1)
+    assert found["note"].startswith("set aside: 1 verdict on 1 video, ")
+    assert client.get("api/moments/0")["state"] == "unseen"
 
 
 @pytest.fixture

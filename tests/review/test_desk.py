@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outputs import set_file
 
 from framewatch.errors import InputError
 from framewatch.review.desk import Desk
@@ -33,6 +34,21 @@ def say(desk: Desk, moment: int, answer: str, reviewer: str = "ann") -> None:
 
 def state(desk: Desk, moment: int) -> str:
     return STATES[desk.states[moment]]
+
+
+def test_moments_of_a_replaced_file_are_unseen_until_it_is_back(output: Path) -> None:
+    desk = open_desk(output)
+    video = desk.moments.names[desk.moments.videos[0]]
+    say(desk, 0, "suspicious")
+    say(desk, 1, "not")
+    set_file(output, video, 1, 1)
+    replaced = open_desk(output)
+    assert (state(replaced, 0), state(replaced, 1)) == ("unseen", "not")
+    assert 0 in replaced.queue.moments and replaced.num_verdicts == 1
+    assert desk.states[0] and state(desk, 0) == "suspicious", "an open desk stays with its ledger"
+    first = desk.log.verdicts()[0]
+    set_file(output, video, 1, first.modified_ms)  # this ledger had no size
+    assert state(open_desk(output), 0) == "suspicious"
 
 
 def test_moments_are_the_incidents_by_rank_then_frames_by_rank(output: Path) -> None:

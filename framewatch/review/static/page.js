@@ -234,6 +234,7 @@ function showStatus(status) {
   const learnt = learned ? `, ranking learned from ${learned}` : "";
   $("counts").textContent = `${done} of ${all.toLocaleString("en")} reviewed: ${counts.suspicious} suspicious${disagree}${learnt}`;
   $("missed").textContent = `What was missed: ${status.missed.sentence}.`;
+  $("note").textContent = status.note ? `Verdicts ${status.note}.` : "";
 }
 
 async function poll() {
