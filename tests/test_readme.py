@@ -1,4 +1,4 @@
-"""Every command of the README, in its order, on the output of the demo; and what the demo must reach."""
+"""Every command of the README, in its order and in a new shell, on the output of the demo."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FAST_JAVA, FAST_OPTIONS, ROOT, SHARED
+from conftest import ROOT, SHARED
 from page_client import Client
 
 from framewatch.verdicts import Verdict, VerdictLog
@@ -17,8 +17,19 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)]
 
 
+def clean(out: Path) -> dict[str, str]:
+    """The environment of a new shell: a home, and a PATH without `.venv/bin`."""
+    home = out / "home"
+    if not home.exists():
+        (home / ".cache").mkdir(parents=True)
+        (home / ".cache" / "framewatch").symlink_to(os.environ["FRAMEWATCH_HOME"])
+        if (Path.home() / ".config").is_dir():
+            (home / ".config").symlink_to(Path.home() / ".config")  # pip's registry
+    return {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+
+
 def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
-    """Runs a command as it stands, with its results under `out` and its Python for `.venv`."""
+    """Runs a command as it stands in a new shell, with its results under `out`."""
     assert (ROOT / ".venv" / "bin" / "python").exists(), "the README's commands need .venv: run `make test`"
     here = re.sub(r"\bout/", f"{out}/", command).replace(
         "make demo", f"make demo OUT={out} DEMO={out}/demo.yaml"
@@ -26,10 +37,9 @@ def run_command(command: str, out: Path) -> subprocess.CompletedProcess:
     here = here.replace("--config conf/demo.yaml", f"--config {out}/demo.yaml")
     # All of it is installed; installing framewatch anew would take it from under other tests for a moment.
     here = here.replace("pip install --quiet", "pip install --dry-run --quiet")
-    env = {**os.environ, "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
-    # spark-submit starts its JVM before framewatch can say where Derby may log.
-    fast = FAST_JAVA if command == "make demo" else FAST_OPTIONS
-    env["JAVA_TOOL_OPTIONS"] = f"{fast} -Dderby.stream.error.file={out}/derby.log"
+    env = clean(out)
+    if "pip install" in command:  # a registry may be named by the environment
+        env |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", here],
         cwd=ROOT,
@@ -73,7 +83,12 @@ def test_the_demo_finds_the_suspicious_frames(demo: tuple[Path, str]) -> None:
     assert "tables:" in printed and "SQL:" in printed
     report = re.search(r"^report: (\S+/report/index.html)$", printed, re.MULTILINE).group(1)
     assert Path(report).stat().st_size > 100_000
-    assert re.search(r"^review: \S*framewatch review \S+/demo$", printed, re.MULTILINE)
+    # As the README has them, and they are tried below.
+    assert re.search(r"^review: \.venv/bin/framewatch review \S+/demo$", printed, re.MULTILINE)
+    duckdb, spark_sql = re.findall(r"^SQL: (.*)$", printed, re.MULTILINE)
+    assert re.fullmatch(r"\.venv/bin/framewatch sql \S+/demo", spark_sql)
+    opened = run_command(duckdb, demo[0])
+    assert opened.returncode == 0 and "top_incidents" in opened.stdout, opened.stdout
     assert "Traceback" not in printed and " WARN " not in printed
 
 
@@ -93,7 +108,7 @@ def test_command(demo: tuple[Path, str], command: str) -> None:
         command = re.sub(r"(?<![/\w])caviar/", f"{SHARED}/caviar/", command) + " evaluation.folds=2"
     done = run_command(command, out)
     assert done.returncode == 0, done.stdout[-3000:]
-    if "spark-submit" in command:
+    if "framewatch submit" in command:
         assert "predicted suspicious (above 0.3)" in done.stdout and len(top(done.stdout)) == 3
     if "prediction = 1" in command:  # the two queries, in spark-sql and in DuckDB
         assert re.search(r"images/(Collapse|Fight|LeftBag)5frame00\d\d\.jpg", done.stdout)
@@ -111,7 +126,7 @@ def review(command: str, out: Path) -> None:
     here = re.sub(r"\bout/", f"{out}/", command)
     process = subprocess.Popen(
         ["bash", "-c", f"exec {here} --port 0"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "FRAMEWATCH_HOME": str(out / "home")},
+        env=clean(out),
     )  # fmt: skip
     try:
         address = next(found.group() for line in process.stdout if (found := re.search(r"http://\S+", line)))

@@ -309,13 +309,12 @@ def test_queries_of_the_page(in_spark: Query, in_duckdb: Query, tmp_path: Path) 
         script += [f"select '=== {number}'", sql]
     (tmp_path / "queries.sql").write_text(";\n".join(script), encoding="utf-8")
     write_sql_settings(str(tmp_path / "spark-sql.conf"), str(tmp_path / "catalog"), "default")
-    opened = re.search(r"^ +(spark-sql --properties-file) out/demo/", PAGE, flags=re.MULTILINE).group(1)
-    options = ["spark-sql.conf", "--master=local[1]", "--conf=spark.sql.shuffle.partitions=1"]
+    opened = re.search(r"^ +framewatch (sql) out/demo", PAGE, flags=re.MULTILINE).group(1)
+    options = ["--master=local[1]", "--conf=spark.sql.shuffle.partitions=1"]
     options += ["--conf=spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:page;create=true"]
-    binaries = Path(sys.executable).parent
     done = subprocess.run(
-        [f"{binaries}/{opened.split()[0]}", *opened.split()[1:], *options, "-f", "queries.sql"],
-        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS, "PATH": f"{binaries}:{os.environ['PATH']}"},
+        [sys.executable, "-m", "framewatch.cli", opened, ".", *options, "-f", "queries.sql"],
+        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,7 +1,8 @@
 """`features` and a classifier -> `predictions`, and what they are worth where labels are given."""
 
-import os
-import sys
+import importlib.util
+import shlex
+import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from framewatch import (
     storage,
 )
 from framewatch.errors import InputError
+from framewatch.io.command import command, python_command
 from framewatch.io.redact import redact
 from framewatch.pipeline.featurize import features_identity, require_same_features
 from framewatch.pipeline.lock import alone
@@ -272,13 +274,22 @@ def _show_places(run: Run) -> None:
     output = run.config.output
     tell(f"tables: {output}/{{videos,frames,features,predictions,incidents}} (Parquet)")
     tell(f"model: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
-    tell(f"SQL: duckdb -init {output}/duckdb.sql")
-    if run.config.catalog.enabled and metastore_directory(run.config) is not None:
-        tell(f"SQL: spark-sql --properties-file {output}/spark-sql.conf")
+    for line in _sql_commands(run):
+        tell(f"SQL: {line}")
     tell(f"report: {output}/report/index.html")
-    tell(f"review: {_command()} review {output}")
+    tell(f"review: {command('review', output)}")
 
 
-def _command() -> str:
-    """How framewatch was called: in a virtual environment, by its path."""
-    return sys.argv[0] if os.path.basename(sys.argv[0]) == "framewatch" else "framewatch"
+def _sql_commands(run: Run) -> list[str]:
+    """How the tables are opened for SQL, with what is installed here."""
+    output, found = run.config.output, []
+    script = storage.join(output, "duckdb.sql")
+    path = storage.local_path(script)
+    if shutil.which("duckdb"):
+        found.append(shlex.join(["duckdb", "-init", script]))
+    elif importlib.util.find_spec("duckdb") and path is not None:
+        code = f"import duckdb; duckdb.sql(open({path!r}).read()); print(duckdb.sql('show tables'))"
+        found.append(python_command(code, "-i"))
+    if run.config.catalog.enabled and metastore_directory(run.config) is not None:
+        found.append(command("sql", output))
+    return found

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, saved_model, storage
 from framewatch.config import ClassifierConfig
 from framewatch.errors import InputError
+from framewatch.io.command import command
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.lock import alone
 from framewatch.pipeline.run import Run
@@ -127,7 +128,7 @@ def _verdicts(run: Run) -> tuple[list[tuple[str, float, float, int]], str]:
     if not ranges:
         raise InputError(
             f"there are no verdicts in {run.config.output} that are sure: "
-            f"review first, framewatch review {run.config.output}, or leave out --with-verdicts"
+            f"review first, {command('review', run.config.output)}, or leave out --with-verdicts"
             + (f"; {log.note}" if log.note else "")
         )
     return ranges, log.note

@@ -5,6 +5,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.io.command import command
 from framewatch.io.redact import redact
 from framewatch.prompts.answer import Given, PromptClip, VideoClasses
 from framewatch.prompts.clips import Clip
@@ -33,7 +34,7 @@ def read_about(output: str) -> dict[str, Any]:
         return storage.read_json(storage.join(output, _ABOUT))
     except FileNotFoundError as error:
         raise InputError(
-            f"nothing has been classified in {output}: run `framewatch classify {output} --classes FILE`"
+            f"nothing has been classified in {output}: run {command('classify', output, '--classes', 'FILE')}"
         ) from error
 
 

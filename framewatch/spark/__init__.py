@@ -1,1 +1,1 @@
-"""What Spark needs around it: its errors in plain words."""
+"""What Spark needs around it: its errors in plain words, and its own programs."""
