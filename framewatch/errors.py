@@ -31,3 +31,7 @@ class SetupError(FramewatchError):
 
 class VideoError(FramewatchError):
     """A video that cannot be read; becomes its `videos.error`, never a failed job."""
+
+
+class UnreadableError(VideoError):
+    """The storage does not give the file: missing, forbidden, not connected. A later try may succeed."""

@@ -49,6 +49,7 @@ _PLAN = StructType(
 _OUTCOME = StructType(
     [
         StructField("failure", StringType()),
+        StructField("unreadable", BooleanType()),
         StructField("complaint", StringType()),
         StructField("num_damaged", IntegerType()),
         StructField("duration_s", DoubleType()),

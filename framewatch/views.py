@@ -78,7 +78,7 @@ select
   v.modified_at
 from $videos v
 join {_LATEST} l on l.video = v.video and l.batch = v.batch
-where v.status in ('failed', 'partial')
+where v.status in ('failed', 'partial', 'unreadable')
 order by v.status, v.video
 """,
 }

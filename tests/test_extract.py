@@ -105,8 +105,68 @@ def test_too_many_failed_videos_end_the_run_after_writing(spark, make_video, tmp
     captured = capsys.readouterr()
     said = captured.out + captured.err
     assert "2 videos (1 ok, 0 partial, 1 failed), 2 frames" in said
-    assert "1 of 2 videos failed, such as file:" in said and "extract.max_failed_share above 0.1" in said
+    reason = re.search("error: 1 of 2 videos failed, such as file:.*extract.max_failed_share above 0.1", said)
+    assert reason
     assert Tables(spark, f"{tmp_path}/out").read("frames").count() == 2
+    assert main(command) == 2  # a scheduler that tries again must not take the failure for mended
+    captured = capsys.readouterr()
+    assert "extract: nothing new: the ledger has all 2 videos (1 ok, 0 partial, 1 failed)" in captured.out
+    assert reason[0] in captured.err
+    # What is not listed any more is not judged.
+    assert main([*command, f"videos.train={tmp_path}/videos/good.mpg"]) == 0
+
+
+def test_what_the_storage_does_not_give_is_taken_again_some_times(
+    spark, make_video, tmp_path: Path, capsys
+) -> None:
+    gone, kept = tmp_path / "gone.mpg", make_video(tmp_path / "kept.mpg", seconds=2)
+    (tmp_path / "list.csv").write_text(f"video\n{gone}\n{kept}\n")
+    command = ["extract", f"videos.train={tmp_path}/list.csv", f"output={tmp_path}/out"]
+    command += ["extract.max_attempts=2", "extract.max_failed_share=0.5"]
+    bad = r"\(0 ok, 0 partial, 0 failed, 1 unreadable\), 0 frames in .* frames/s"
+    summaries = [
+        ([], r"extract: 2 videos \(1 ok, 0 partial, 0 failed, 1 unreadable\), 2 frames in .* frames/s; "
+         "the next run tries 1 unreadable again"),
+        ([], f"extract: 1 videos {bad}; 1 stay unreadable after all attempts: extract.mode=retry tries them"),
+        ([], "extract: nothing new: the ledger has all 2 videos "
+         r"\(1 ok, 0 partial, 0 failed, 1 unreadable\); 1 stay unreadable"),
+        (["extract.mode=retry"], f"extract: 1 videos {bad}"),
+    ]  # fmt: skip
+    for more, summary in summaries:
+        assert main([*command, *more]) == 0
+        said = capsys.readouterr().out
+        assert re.search(summary, said), said
+    row = Tables(spark, f"{tmp_path}/out").ledger().where("status = 'unreadable'").first()
+    assert row["attempts"] == 3 and row["error"] == "the file cannot be read: No such file or directory"
+    assert main([*command, "extract.max_failed_share=0.4"]) == 2
+    assert "1 of 2 videos failed or are unreadable, such as file:" in capsys.readouterr().err
+    gone.write_bytes(kept.read_bytes())
+    assert main(command) == 0
+    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 2 frames" in capsys.readouterr().out
+
+
+def test_a_retry_that_gives_fewer_frames_keeps_those_that_are_there(
+    spark, make_video, tmp_path: Path, capsys
+) -> None:
+    cut = make_video(tmp_path / "videos" / "cut.avi", seconds=20, codec="mpeg4", size=(192, 128))
+    make_video(tmp_path / "videos" / "whole.mpg", seconds=2)
+    os.truncate(cut, cut.stat().st_size * 6 // 10)
+    os.utime(cut, (1e9, 1e9))
+    command = ["extract", f"videos.train={tmp_path}/videos", f"output={tmp_path}/out"]
+    assert main(command) == 0
+    tables = Tables(spark, f"{tmp_path}/out")
+    origins = tables.current("frames").select("origin", "content").orderBy("origin").collect()
+    whole, size = cut.read_bytes(), cut.stat().st_size
+    for num_bytes in (size // 2, 0):
+        cut.write_bytes(whole[:num_bytes] + bytes(size - num_bytes))
+        os.utime(cut, (1e9, 1e9))
+        capsys.readouterr()
+        assert main([*command, "extract.mode=retry"]) == 0
+        assert "1 gave fewer frames than before, which are kept" in capsys.readouterr().out
+        assert tables.read("frames").count() == len(origins)  # and none twice
+        assert tables.current("frames").select("origin", "content").orderBy("origin").collect() == origins
+    row = tables.ledger().where("status = 'partial'").first()
+    assert (row["attempts"], row["num_frames"]) == (3, len(origins) - 2)
 
 
 def test_the_queries_of_the_documentation(spark, undisturbed: Path) -> None:

@@ -91,7 +91,7 @@ def test_videos_that_cannot_be_read_cost_themselves_only(spark, tmp_path: Path, 
     pictures, rows = extract(spark, listed)
     ledger = by_file(rows)
     assert {name: row["status"] for name, row in ledger.items()} == {
-        "good.mpg": "ok", "empty.mp4": "failed", "text.mp4": "failed", "gone.mpg": "failed",
+        "good.mpg": "ok", "empty.mp4": "failed", "text.mp4": "failed", "gone.mpg": "unreadable",
         "sound.mp4": "failed",
     }  # fmt: skip
     assert ledger["empty.mp4"]["error"] == "the file is empty"

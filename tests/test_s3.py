@@ -73,7 +73,9 @@ def test_videos_on_s3_equal_local_ones(
     common = ["extract.chunk_s=1", "extract.max_failed_share=1"]
     remote = [f"videos.train={tmp_path}/list.csv", f"output={tmp_path}/remote", *common]
     done = run(environment, *remote)
-    assert "extract: 5 videos (3 ok, 0 partial, 2 failed), 9 frames" in done.stdout, done.stderr[-2000:]
+    assert "extract: 5 videos (3 ok, 0 partial, 1 failed, 1 unreadable), 9 frames" in done.stdout, (
+        done.stderr[-2000:]
+    )
     assert main(["extract", f"videos.train={videos}", f"output={tmp_path}/local", *common]) == 0
     frames = [
         [
@@ -101,6 +103,7 @@ def test_without_credentials_each_video_says_so(bucket, environment, tmp_path: P
         command, cwd=ROOT, env={**clean, **bare}, capture_output=True, text=True, check=True
     )
     assert "'failure': 'Unable to locate credentials" in done.stdout
+    assert "'unreadable': True" in done.stdout
 
 
 def test_a_part_reads_its_part_of_the_file(bucket, make_video, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class ExtractConfig:
     chunk_s: float = 600.0
     timeout_s: float = 3600.0
     max_failed_share: float = 0.1
+    max_attempts: int = 3
     decode_all: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +75,7 @@ class ExtractConfig:
         require(
             self.videos_per_batch >= 1, "extract.videos_per_batch", self.videos_per_batch, "give 1 or more"
         )
+        require(self.max_attempts >= 1, "extract.max_attempts", self.max_attempts, "give 1 or more")
         require(
             0 <= self.max_failed_share <= 1,
             "extract.max_failed_share",

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
@@ -16,7 +15,6 @@ from framewatch.schema import METADATA_KEY
 from framewatch.tables import Tables, with_ledger
 
 _log = logs.get("extract")
-_AGAIN = ("partial", "failed")
 
 
 def list_videos(run: Run) -> DataFrame:
@@ -42,7 +40,8 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
         listed: the videos, as `listing.list_videos` has them; the configured ones without.
 
     Raises:
-        InputError: no videos, frames of other settings are there, or too many videos failed.
+        InputError: no videos, frames of other settings are there, or of the listed videos too many failed,
+            in this run or in one before.
     """
     config, tables = run.config, run.tables
     listed = list_videos(run) if listed is None else listed
@@ -50,29 +49,73 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
         tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
     tables.delete_leftovers()
     _require_same_sampling(tables, _sampling(run).metadata())
-    todo = _new_videos(tables, listed, again=_AGAIN if config.extract.mode == "retry" else ())
+    todo = _new_videos(run, listed)
     started = time.monotonic()
-    counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
-    if not todo:
-        tables.delete_superseded()
-        run.say("extract", f"nothing new: the ledger has all {listed.count()} videos", **counts)
-        return
+    counts = Counter({"videos": 0, "ok": 0, "partial": 0, "failed": 0, "unreadable": 0, "frames": 0})
     first_batch = tables.next_batch()
     size = config.extract.videos_per_batch
     for number, begin in enumerate(range(0, len(todo), size)):
-        for key, value in _extract_batch(run, todo[begin : begin + size], first_batch + number).items():
-            counts[key] += value
-    tables.delete_leftovers()
+        counts.update(_extract_batch(run, todo[begin : begin + size], first_batch + number))
+    if todo:
+        tables.delete_leftovers()
     tables.delete_superseded()
-    seconds = time.monotonic() - started
-    run.say(
-        "extract",
-        f"{counts['videos']} videos ({counts['ok']} ok, {counts['partial']} partial, {counts['failed']} "
-        f"failed), {counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s",
-        **counts,
-        seconds=round(seconds, 1),
-    )
-    _require_few_failures(tables, counts, config.extract.max_failed_share)
+    outcome = _outcome(run, listed)
+    if todo:
+        seconds = time.monotonic() - started
+        rate = f"{counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s"
+        text = f"{counts['videos']} videos ({_in_words(counts)}), {rate}"
+        if counts["kept"]:
+            text += f"; {counts['kept']} gave fewer frames than before, which are kept"
+        run.say("extract", text + _remedy(outcome), **counts, seconds=round(seconds, 1))
+    else:
+        bad = f" ({_in_words(outcome)})" if outcome["failed"] or outcome["unreadable"] else ""
+        text = f"nothing new: the ledger has all {outcome['videos']} videos{bad}"
+        run.say("extract", text + _remedy(outcome), **counts)
+    _require_few_failures(run, listed, outcome)
+
+
+def unread(run: Run, listed: DataFrame) -> DataFrame:
+    """The listed videos to read now.
+
+    They are those that the ledger lacks in this size and time; those that the storage did not give, up to
+    `extract.max_attempts` times; with `extract.mode=retry` all that are not `ok`. What is out of reach just
+    now keeps the rows that it has.
+
+    Returns:
+        `listed` with `status`, `attempts` and `num_frames`, as `tables.with_ledger` gives them.
+    """
+    ledger = run.tables.ledger()
+    again = (F.col("status") == "unreadable") & (F.col("attempts") < run.config.extract.max_attempts)
+    if run.config.extract.mode == "retry":
+        again = F.col("status") != "ok"
+    out_of_reach = listed.where("size_bytes = 0 and modified_ms is null").select("video")
+    read_before = ledger.where("modified_ms is not null")
+    listed = listed.join(out_of_reach.join(read_before, "video", "left_semi"), "video", "left_anti")
+    return with_ledger(listed, ledger).where(F.col("status").isNull() | again)
+
+
+def _outcome(run: Run, listed: DataFrame) -> Counter[str]:
+    """How many of the listed videos have each status in the ledger; and `videos`, how many there are."""
+    known = run.tables.ledger().join(listed.select("video"), "video", "left_semi")
+    is_given_up = F.count_if(F.col("attempts") >= run.config.extract.max_attempts)
+    rows = known.groupBy("status").agg(F.count("*").alias("count"), is_given_up.alias("given_up")).collect()
+    counts = Counter({row["status"]: row["count"] for row in rows})
+    given_up = sum(row["given_up"] for row in rows if row["status"] == "unreadable")
+    return counts + Counter(videos=counts.total(), given_up=given_up)
+
+
+def _in_words(counts: Counter[str]) -> str:
+    words = f"{counts['ok']} ok, {counts['partial']} partial, {counts['failed']} failed"
+    return words + (f", {counts['unreadable']} unreadable" if counts["unreadable"] else "")
+
+
+def _remedy(outcome: Counter[str]) -> str:
+    """What becomes of videos that the storage did not give."""
+    again, given_up = outcome["unreadable"] - outcome["given_up"], outcome["given_up"]
+    text = f"; the next run tries {again} unreadable again" if again else ""
+    if given_up:
+        text += f"; {given_up} stay unreadable after all attempts: extract.mode=retry tries them again"
+    return text
 
 
 def _require_same_sampling(tables: Tables, sampling: dict[str, Any]) -> None:
@@ -90,21 +133,14 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
-def _new_videos(tables: Tables, listed: DataFrame, again: Sequence[str]) -> list[Row]:
-    """The listed videos that the ledger lacks in this size and modification time, in order of URI.
-
-    So are those whose status is one of `again`. What is out of reach just now keeps the rows that it has.
-    """
-    taken = None
+def _new_videos(run: Run, listed: DataFrame) -> list[Row]:
+    """The videos to read, in order of URI, each with a name of its own."""
+    tables, taken = run.tables, None
     if tables.exists("frames"):
         name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
         below = F.substring(name, len(_images_root(tables)) + 2, 2**31 - 1)
         taken = tables.current("frames").select("video", below.alias("name")).distinct()
-    named = listing.with_unique_names(listed, taken)
-    out_of_reach = named.where("size_bytes = 0 and modified_ms is null").select("video")
-    named = named.join(out_of_reach.join(tables.ledger(), "video", "left_semi"), "video", "left_anti")
-    is_todo = F.col("status").isNull() | F.col("status").isin(*again)
-    return with_ledger(named, tables.ledger()).where(is_todo).orderBy("video").collect()
+    return unread(run, listing.with_unique_names(listed, taken)).orderBy("video").collect()
 
 
 def _images_root(tables: Tables) -> str:
@@ -123,7 +159,7 @@ def _sampling(run: Run) -> frames.Sampling:
     )
 
 
-def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
+def _extract_batch(run: Run, videos: list[Row], batch: int) -> Counter[str]:
     config, tables, sampling = run.config, run.tables, _sampling(run)
     parts = frames.plan_parts(run.spark, videos, sampling=sampling, chunk_s=config.extract.chunk_s)
     extracted = frames.extract_frames(
@@ -134,28 +170,53 @@ def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
     )
     with task_progress(run.spark, f"extract, batch {batch}", "parts of videos"):
         staged = tables.stage(extracted, "extract")
-    attempts = {video["video"]: (video["attempts"] or 0) + 1 for video in videos}
-    rows = [{**row, "attempts": attempts[row["video"]]} for row in frames.ledger_of(staged, videos)]
-    num_frames = sum(row["num_frames"] for row in rows)
-    tables.write_batch(frames.frames_of(staged, num_frames=num_frames), "frames", batch)
+    rows, kept = _with_kept(tables, frames.ledger_of(staged, videos), videos)
+    new = frames.frames_of(staged.where(~F.col("video").isin(kept)), num_frames=_num_frames(rows))
+    if kept:
+        old = tables.current("frames").where(F.col("video").isin(kept))
+        new = new.unionByName(old.select(*new.columns))
+    tables.write_batch(new, "frames", batch)
     tables.write_ledger(rows, batch)
     with logs.stage("extract"):
         for row in rows:
             log = _log.info if row["status"] == "ok" else _log.warning
             why = f": {row['error']}" if row["error"] else ""
-            told = {"video": row["video"]}
-            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra=told)
+            fields = {"video": row["video"]}
+            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra=fields)
     counts = Counter(row["status"] for row in rows)
-    return {"videos": len(videos), "frames": num_frames, **counts}
+    return counts + Counter(videos=len(videos), frames=_num_frames(rows), kept=len(kept))
 
 
-def _require_few_failures(tables: Tables, counts: dict[str, int], max_share: float) -> None:
-    if counts["failed"] <= max_share * counts["videos"]:
+def _num_frames(rows: list[dict[str, Any]]) -> int:
+    return sum(row["num_frames"] for row in rows)
+
+
+def _with_kept(
+    tables: Tables, rows: list[dict[str, Any]], videos: list[Row]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The ledger's new rows, with the older row of a file that gave more frames before; and those files."""
+    before = {video["video"]: video for video in videos}
+    rows = [{**row, "attempts": (before[row["video"]]["attempts"] or 0) + 1} for row in rows]
+    kept = [row["video"] for row in rows if row["num_frames"] < (before[row["video"]]["num_frames"] or 0)]
+    if not kept:
+        return rows, []
+    ledger = tables.ledger().where(F.col("video").isin(kept))
+    old = {
+        row["video"]: row.asDict() for row in ledger.drop("attempts", "size_bytes", "modified_ms").collect()
+    }
+    return [{**row, **old.get(row["video"], {})} for row in rows], kept
+
+
+def _require_few_failures(run: Run, listed: DataFrame, outcome: Counter[str]) -> None:
+    num_bad, max_share = outcome["failed"] + outcome["unreadable"], run.config.extract.max_failed_share
+    if num_bad <= max_share * outcome["videos"]:
         return
-    row = tables.ledger().where("status = 'failed'").orderBy(F.desc("batch"), "video").first()
+    bad = run.tables.ledger().where("status in ('failed', 'unreadable')")
+    row = bad.join(listed, "video", "left_semi").orderBy(F.desc("batch"), "video").first()
     example = f", such as {row['video']} ({row['error']})" if row else ""
+    how = "failed or are unreadable" if outcome["unreadable"] else "failed"
     raise InputError(
-        f"{counts['failed']} of {counts['videos']} videos failed{example}: {tables.path('videos')} has each "
-        "reason, and what was read is kept; to go on without the failed ones, set extract.max_failed_share "
+        f"{num_bad} of {outcome['videos']} videos {how}{example}: {run.tables.path('videos')} has each "
+        "reason, and what was read is kept; to go on without them, set extract.max_failed_share "
         f"above {max_share}"
     )

@@ -1,9 +1,13 @@
 """What the decoding process does with a request: the plan of a video, or the samples of a part of it."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import av
+
+from framewatch.errors import UnreadableError, VideoError
 from framewatch.images import encode_jpeg
 from framewatch.video.decoder import Decoding
 from framewatch.video.groups import IrregularError, groups
@@ -11,22 +15,43 @@ from framewatch.video.keyframes import KeyframeDecoding
 from framewatch.video.probe import OpenVideo
 
 _GROUPS_LOOKED_AT = 2
+# Packages whose errors are of the video.
+_OF_DECODING = ("av", "builtins", "cv2", "framewatch", "numpy")
 
 Answer = tuple[dict[str, Any], bytes]
 
 
 def answer(request: dict[str, Any]) -> Iterator[Answer]:
     """Answers one request; the last answer has `outcome`. A failure is an outcome too, never an exception."""
+    source = request["source"]
     task = _plan if request.pop("task") == "plan" else _extract
     try:
         yield from task(**request)
     except Exception as error:
         # Whatever a decoder makes of a damaged file, it must cost that file only.
-        yield {"outcome": {"failure": _reason(error)}}, b""
+        yield {"outcome": _failure(error, source)}, b""
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _failure(error: Exception, source: str) -> dict[str, Any]:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return {"failure": reason, "unreadable": _is_of_storage(error, source)}
+
+
+def _is_of_storage(error: Exception, source: str) -> bool:
+    """Whether the storage, the network or credentials have failed, rather than the video."""
+    if isinstance(error, UnreadableError):
+        return True
+    if isinstance(error, VideoError):
+        return False
+    if isinstance(error, av.error.FFmpegError):
+        return _is_away(source)
+    # Libraries behind fsspec have errors of their own, such as botocore's.
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _OF_DECODING
+
+
+def _is_away(source: str) -> bool:
+    """Whether a local file is out of reach by now, as on a share that is gone."""
+    return "://" not in source and not os.access(source, os.R_OK)
 
 
 def _plan(source: str, chunk_s: float) -> Iterator[Answer]:
@@ -58,7 +83,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
     if tolerance_s:
         part["tolerance_s"] = tolerance_s
     decoding = (KeyframeDecoding if tolerance_s else Decoding)(source, **part)
-    failure = None
+    failure: dict[str, Any] = {"failure": None}
     try:
         for frame in decoding.samples():
             height, width = frame.image.shape[:2]
@@ -70,10 +95,12 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
             }
             yield header, encode_jpeg(frame.image, quality=jpeg_quality)
     except Exception as error:
-        failure = _reason(error)
+        failure = _failure(error, source)
+    if decoding.num_damaged and _is_away(source):
+        failure["unreadable"] = True
     info = decoding.info
     outcome = {
-        "failure": failure,
+        **failure,
         "num_damaged": decoding.num_damaged,
         "duration_s": decoding.duration_s,
         "expected_s": info.expected_s,

@@ -17,21 +17,24 @@ def combined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         parts: the outcome of each part, in any order.
 
     Returns:
-        `status` is `ok`, `partial` (frames came out, and something is missing or damaged) or `failed`.
+        `status` is `ok`, `partial` (frames came out, and something is missing or damaged), `failed`, or
+        `unreadable` (the storage did not give the file, or not all of it).
     """
     num_frames = sum(part["num_frames"] or 0 for part in parts)
     failures = sorted({part["failure"] for part in parts if part["failure"]})
     complaint = min((part["complaint"] for part in parts if part["complaint"]), default=None)
     told = f"FFmpeg: {complaint}" if complaint else None
+    is_unreadable = any(part.get("unreadable") for part in parts)
     if num_frames == 0:
         reasons = failures or ["no frame could be decoded"]
-        return {"status": "failed", "error": _joined([*reasons, told]), "num_frames": 0}
+        status = "unreadable" if is_unreadable else "failed"
+        return {"status": status, "error": _joined([*reasons, told]), "num_frames": 0}
     duration_s = max(part["duration_s"] or 0.0 for part in parts)
     known = next(part for part in parts if part["width"]) if any(part["width"] for part in parts) else {}
     problems = [*_problems(parts, duration_s), *failures]
     came_out = f"{duration_s:.1f} s came out"
     return {
-        "status": "partial" if problems else "ok",
+        "status": "unreadable" if is_unreadable else "partial" if problems else "ok",
         "error": f"{came_out}: {_joined([*problems, told])}" if problems else None,
         "duration_s": duration_s,
         **{name: known.get(name) for name in _OF_THE_FILE},

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
-import fsspec
 
-from framewatch.errors import VideoError
+from framewatch import storage
+from framewatch.errors import UnreadableError, VideoError
 
 # Formats with an index of their frames. Of others only reading them through tells times and keyframes.
 _WITH_INDEX = {"mov", "matroska", "avi", "asf", "mxf"}
@@ -79,7 +79,7 @@ class OpenVideo:
     def _open(self, source: str) -> Any:
         try:
             if "://" in source:
-                filesystem, path = fsspec.core.url_to_fs(source)
+                filesystem, path = storage.filesystem(source)
                 self._file = filesystem.open(path, "rb", block_size=_BLOCK_BYTES)
                 if not self._file.size:
                     raise VideoError("the file is empty")
@@ -87,10 +87,10 @@ class OpenVideo:
             _require_readable_file(source)
             return self._attempt(lambda: av.open(f"file:{source}", metadata_errors="ignore"))
         except ImportError as error:
-            raise VideoError(f"a package is missing on the worker: {error}") from error
+            raise UnreadableError(f"a package is missing on the worker: {error}") from error
         except OSError as error:
             self.close()
-            raise VideoError(f"the file cannot be read: {error.strerror or error}") from error
+            raise UnreadableError(f"the file cannot be read: {error.strerror or error}") from error
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
         try:

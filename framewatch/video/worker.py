@@ -123,7 +123,8 @@ def _extract_part(
     except VideoError as error:
         outcome = {"failure": str(error)}
     except OSError as error:
-        outcome = {"failure": f"a picture cannot be written: {error.strerror or error} ({error.filename})"}
+        reason = f"a picture cannot be written: {error.strerror or error} ({error.filename})"
+        outcome = {"failure": reason, "unreadable": True}
     told = {"complaint": _decoder().last_complaint(), **outcome, "num_frames": num_frames}
     yield {"video": part["video"], "outcome": told, "content": None}
 
