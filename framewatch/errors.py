@@ -25,6 +25,10 @@ class WeightsError(FramewatchError):
     """Model weights that are missing, damaged, or of another model."""
 
 
+class LockLostError(FramewatchError):
+    """Another run has taken over the output of this one, which must not write any more."""
+
+
 class SetupError(FramewatchError):
     """The machine lacks something, such as Java or an optional package."""
 

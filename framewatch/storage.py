@@ -3,9 +3,12 @@
 Tables are Spark's business; this is for manifests, metrics, and pictures beside them.
 """
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,15 +84,75 @@ def basename(uri: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """fsspec's file system of `uri`, and its path there."""
-    return fsspec.core.url_to_fs(readable(uri))
+    """fsspec's file system of `uri`, and its path there.
+
+    It keeps no listings: another writer may have added or removed files since.
+    """
+    return fsspec.core.url_to_fs(readable(uri), use_listings_cache=False)
+
+
+@dataclass(frozen=True)
+class Fence:
+    """What a run that holds a lease on a directory asks before it writes or removes anything there.
+
+    Attributes:
+        directory: the output.
+        number: of the lease; a later one has a higher number.
+        check: raises LockLostError where another run has taken over.
+    """
+
+    directory: str
+    number: int
+    check: Callable[[], None]
+
+    @property
+    def staging(self) -> str:
+        """Where this run, and no other, writes what is not whole yet."""
+        return join(self.directory, "_staging", str(self.number))
+
+
+_fences: list[Fence] = []
+
+
+@contextlib.contextmanager
+def fenced(fence: Fence) -> Iterator[None]:
+    """Has all writes and removals below a directory, in this process, checked by a fence."""
+    _fences.append(fence)
+    try:
+        yield
+    finally:
+        _fences.remove(fence)
+
+
+def fence_of(uri: str) -> Fence | None:
+    """The fence of the directory that `uri` lies in, if a lease is held on one."""
+    return next((fence for fence in _fences if _directory(uri).startswith(_directory(fence.directory))), None)
+
+
+def _directory(uri: str) -> str:
+    return readable(absolute(uri)).rstrip("/") + "/"
+
+
+def check_fence(uri: str) -> None:
+    """Checks that this run may still write there.
+
+    Raises:
+        LockLostError: another run has taken over.
+    """
+    fence = fence_of(uri)
+    if fence is not None:
+        fence.check()
 
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Writes one whole file, making its directories.
 
     Local files appear at once or not at all: other processes may be reading the old one.
+
+    Raises:
+        LockLostError: another run has taken over the output that it lies in.
     """
+    check_fence(uri)
     files, path = filesystem(uri)
     files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     local = local_path(uri)
@@ -190,10 +253,33 @@ def escape_spark_glob(path: str) -> str:
 
 
 def delete(uri: str) -> None:
-    """Removes a file or a whole directory, if it is there."""
+    """Removes a file or a whole directory, if it is there.
+
+    Raises:
+        LockLostError: another run has taken over the output that it lies in.
+    """
+    check_fence(uri)
     files, path = filesystem(uri)
     if files.exists(path):
         files.rm(path, recursive=True)
+
+
+def replace_directory(source: str, target: str) -> None:
+    """Moves a directory into the place of another, or of none.
+
+    Raises:
+        LockLostError: another run has taken over the output that it lies in.
+    """
+    delete(target)
+    files, path = filesystem(target)
+    files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    if local_path(target) is not None:
+        os.rename(readable(source), readable(target))
+        return
+    top = filesystem(source)[1]
+    names = [name.removeprefix(top) for name in files.find(top)]
+    files.copy([top + name for name in names], [path + name for name in names])
+    files.rm(top, recursive=True)
 
 
 def require_writable(directory: str) -> None:

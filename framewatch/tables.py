@@ -152,14 +152,19 @@ class Tables:
 
     def stage(self, df: DataFrame, name: str) -> DataFrame:
         """Writes rows that several tables are made of, and reads them back: their work runs once."""
-        path = storage.join(self.output, "_staging", name)
+        path = storage.join(self._staging, name)
         write_table(df, path)
         return self.spark.read.schema(df.schema).parquet(path)
 
     def delete_staged(self, *names: str) -> None:
         """Removes what `stage` wrote, when it has served."""
         for name in names:
-            storage.delete(storage.join(self.output, "_staging", name))
+            storage.delete(storage.join(self._staging, name))
+
+    @property
+    def _staging(self) -> str:
+        fence = storage.fence_of(self.output)
+        return fence.staging if fence else storage.join(self.output, "_staging")
 
     def delete(self, *tables: str) -> None:
         """Removes whole tables."""
@@ -221,6 +226,7 @@ class Tables:
         if self.format == "parquet":
             storage.delete(storage.join(self.path(table), f"batch={batch}"))
         elif self.exists(table):
+            storage.check_fence(self.output)
             self.spark.sql(f"DELETE FROM delta.`{self.path(table)}` WHERE batch = {batch}")
 
 
@@ -274,7 +280,11 @@ def write_table(
         table_format: `parquet`, or `delta` where the session has it.
         batch: the number of the partition to write; None for the whole table.
         piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
+
+    Raises:
+        LockLostError: another run has taken over the output that it lies in.
     """
+    storage.check_fence(path)
     if table_format == "delta":
         writer = _delta_writer(df, path, batch)
     else:
@@ -282,7 +292,15 @@ def write_table(
         path = path if batch is None else storage.join(path, f"batch={batch}")
     group_bytes = (8 if piecewise else 128) << 20
     writer = writer.option("compression", "zstd").option("parquet.block.size", group_bytes)
-    writer.format(table_format).mode("overwrite").save(path)
+    writer = writer.format(table_format).mode("overwrite")
+    fence = storage.fence_of(path)
+    if fence is None or table_format == "delta" or path.startswith(fence.staging + "/"):
+        writer.save(path)
+        return
+    # Tasks of a run that has lost its lease may go on for a while: they write where no other run does.
+    staged = storage.join(fence.staging, "_written")
+    writer.save(staged)
+    storage.replace_directory(staged, path)
 
 
 def _delta_writer(df: DataFrame, path: str, batch: int | None) -> DataFrameWriter:

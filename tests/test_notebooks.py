@@ -27,7 +27,7 @@ from framewatch import notebook, show
 from framewatch.errors import InputError, SchemaError, SetupError, VideoError
 from framewatch.images import decode_image, encode_jpeg
 from framewatch.notebook import notebook_config, open_run
-from framewatch.pipeline.lock import alone
+from framewatch.pipeline.lock import exclusive_lock
 from framewatch.show import show_frames, show_video
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -138,7 +138,7 @@ def executed(settings: str, tmp_path_factory: pytest.TempPathFactory) -> dict[st
             resources = {"metadata": {"path": str(directory)}}
             NotebookClient(book, km=kernel, timeout=300, resources=resources).execute()
         # The kernel is still there, and the output is free for others.
-        with alone(str(directory / "out" / "notebooks"), "another run"):
+        with exclusive_lock(str(directory / "out" / "notebooks"), "another run"):
             pass
     finally:
         kernel.shutdown_kernel()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from conftest import FAST_OVERRIDES, ROOT
 from moto.server import ThreadedMotoServer
 
 from framewatch.cli import main
+from framewatch.config import LockConfig
 from framewatch.errors import InputError
 from framewatch.labels import read_labels
-from framewatch.pipeline import lock
+from framewatch.pipeline.lock import Lease, exclusive_lock
 from framewatch.tables import Tables
 from framewatch.video.decoder import Decoding
 from framewatch.video.probe import OpenVideo
@@ -118,17 +120,16 @@ def test_a_part_reads_its_part_of_the_file(bucket, make_video, tmp_path: Path) -
         assert video._file.cache.total_requested_bytes < path.stat().st_size / 2
 
 
-def test_two_runs_at_once_on_remote_storage(bucket, monkeypatch) -> None:
-    monkeypatch.setattr(lock, "LEASE_S", 4)
-    with lock.alone("s3://clips/out", "extract"):
+def test_two_runs_at_once_on_remote_storage(bucket) -> None:
+    settings = LockConfig(lease_s=4)
+    with exclusive_lock("s3://clips/out", "extract", settings):
         for wait_s in (0, 5):  # it is renewed
-            lock.time.sleep(wait_s)
+            time.sleep(wait_s)
             with pytest.raises(InputError, match=r"is in use by another run \(extract, process"):
-                lock.alone("s3://clips/out", "featurize").__enter__()
-    assert not bucket.exists("clips/out/.lease")
-    lock._write("s3://clips/out/.lease", {"id": "dead", "holder": "a run that was killed"})
-    lock.time.sleep(4.1)
-    with lock.alone("s3://clips/out", "extract"):
+                exclusive_lock("s3://clips/out", "featurize", settings).__enter__()
+    Lease("s3://clips/out", "a run that was killed", 4).acquire()
+    time.sleep(4.1)
+    with exclusive_lock("s3://clips/out", "extract", settings):
         pass
 
 

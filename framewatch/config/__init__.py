@@ -3,12 +3,13 @@
 from framewatch.config.inputs import FeaturizerConfig
 from framewatch.config.load import all_keys, load_config
 from framewatch.config.results import ClassifierConfig, RankingConfig
-from framewatch.config.sections import Config
+from framewatch.config.sections import Config, LockConfig
 
 __all__ = [
     "ClassifierConfig",
     "Config",
     "FeaturizerConfig",
+    "LockConfig",
     "RankingConfig",
     "all_keys",
     "load_config",

@@ -52,6 +52,18 @@ class TablesConfig:
 
 
 @dataclass(frozen=True)
+class LockConfig:
+    """How an output is kept to one run at a time: by a lock, or by a lease where there are no locks."""
+
+    kind: str = "auto"
+    lease_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        require_choice("lock.kind", self.kind, ("auto", "file", "lease"))
+        require(self.lease_s > 0, "lock.lease_s", self.lease_s, "give seconds above 0")
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """`run --watch`: where new videos come from, how often they are looked for, and when one is complete."""
 
@@ -130,6 +142,7 @@ class Config:
     review: ReviewConfig = field(default_factory=ReviewConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     tables: TablesConfig = field(default_factory=TablesConfig)
+    lock: LockConfig = field(default_factory=LockConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

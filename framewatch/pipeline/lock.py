@@ -1,4 +1,4 @@
-"""One run at a time on one output: a lock on local files, a lease elsewhere."""
+"""One run at a time on one output: a lock on local files, a numbered lease elsewhere."""
 
 import contextlib
 import fcntl
@@ -12,24 +12,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 from framewatch import storage
-from framewatch.errors import InputError
+from framewatch.config import LockConfig
+from framewatch.errors import InputError, LockLostError
 
-# A run that has not renewed its lease for so long is dead.
-LEASE_S = 120.0
 # Databricks' object storage: a lock there would hold on one machine, if at all.
 _MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
 
 
-def alone(output: str, stage: str) -> contextlib.AbstractContextManager[None]:
+def exclusive_lock(
+    output: str, stage: str, settings: LockConfig | None = None
+) -> contextlib.AbstractContextManager[None]:
     """Keeps other runs out of an output until this one ends, even by a kill.
 
     Raises:
         InputError: another run is writing there; when the context is entered.
+        LockLostError: another run has taken over meanwhile; when anything is written or removed there.
     """
+    settings = settings or LockConfig()
     local = storage.local_path(output)
     holder = f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%H:%M} UTC"
-    if local is None or not _has_locks(local):
-        return _leased(output, holder)
+    if settings.kind == "lease" or local is None or (settings.kind == "auto" and not _has_locks(local)):
+        return _leased(output, holder, settings.lease_s)
     return _locked(local, output, holder)
 
 
@@ -69,55 +72,98 @@ def _locked(directory: str, output: str, holder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leased(output: str, holder: str) -> Iterator[None]:
-    """Object storage has no locks: a file there says who writes, and is written anew while he does."""
-    path = storage.join(output, ".lease")
-    lease = {"id": uuid.uuid4().hex, "holder": holder}
-    other = _read(path)
-    if other and time.time() - other["renewed_at"] < LEASE_S:
-        raise _in_use(output, other["holder"])
-    _write(path, lease)
-    time.sleep(1)  # of two that found none at the same time, the last to write stays
-    _require_own(path, lease, output)
+def _leased(output: str, holder: str, lease_s: float) -> Iterator[None]:
+    lease = Lease(output, holder, lease_s)
+    lease.acquire()
     ended = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(path, lease, ended), daemon=True)
+    renewal = threading.Thread(target=lease.renew_until, args=(ended,), daemon=True)
     renewal.start()
     try:
-        yield
-        _require_own(path, lease, output)
+        with storage.fenced(storage.Fence(output, lease.number, lease.check)):
+            yield
+            lease.check()
     finally:
         ended.set()
         renewal.join()
-        if _is_own(path, lease):
-            storage.delete(path)
+        with contextlib.suppress(Exception):  # lost, or the storage is away: it expires
+            lease.write(released=True)
 
 
-def _is_own(path: str, lease: dict[str, Any]) -> bool:
-    other = _read(path)
-    return other is None or other["id"] == lease["id"]
+class Lease:
+    """A claim on an output where there are no locks: a file with a number, written anew while its run lives.
 
+    Each run's file has the next number, `.leases/00000007.json`, and the highest number holds. Nobody writes
+    another's file. So a run that was suspended, and slept through its lease, finds a higher number.
 
-def _require_own(path: str, lease: dict[str, Any], output: str) -> None:
-    other = _read(path)
-    if other and other["id"] != lease["id"]:
-        raise _in_use(output, other["holder"])
+    Attributes:
+        number: of the file; the fencing number.
+    """
 
+    def __init__(self, output: str, holder: str, lease_s: float) -> None:
+        """Describes the lease; `acquire` takes it.
 
-def _renew(path: str, lease: dict[str, Any], ended: threading.Event) -> None:
-    """Until the end, or until another has taken the lease of a run that slept, say on a suspended machine."""
-    while not ended.wait(LEASE_S / 4):
-        with contextlib.suppress(Exception):  # storage may be away for a moment; the next time counts
-            if not _is_own(path, lease):
+        Args:
+            output: the directory.
+            holder: of the lease, for people.
+            lease_s: seconds without a renewal after which a lease has expired.
+        """
+        self.number = 0
+        self._output, self._holder, self._lease_s = output, holder, lease_s
+        self._id = uuid.uuid4().hex
+        self._directory = storage.join(output, ".leases")
+
+    def acquire(self) -> None:
+        """Takes the lease.
+
+        Raises:
+            InputError: another run has it.
+        """
+        number, latest = self._latest()
+        if latest and not latest["released"] and time.time() - latest["renewed_at"] < self._lease_s:
+            raise _in_use(self._output, latest["holder"])
+        self.number = number + 1
+        self.write()
+        time.sleep(1)  # of two that take the same number at the same time, the last to write stays
+        _, latest = self._latest()
+        if latest and latest["id"] != self._id:
+            raise _in_use(self._output, latest["holder"])
+        for name in storage.children(self._directory)[:-1]:
+            storage.delete(storage.join(self._directory, name))
+
+    def check(self) -> None:
+        """Checks that no other run has taken over.
+
+        Raises:
+            LockLostError: one has.
+        """
+        _, latest = self._latest()
+        if latest is None or latest["id"] != self._id:
+            by = latest["holder"] if latest else "somebody removed .leases"
+            raise LockLostError(
+                f"output={self._output} was taken over by another run ({by}), as this one did not answer for "
+                f"{self._lease_s:g} s: it writes nothing more; run the same command again to go on"
+            )
+
+    def renew_until(self, ended: threading.Event) -> None:
+        """Renews the lease until the end, or until another run has taken over."""
+        while not ended.wait(self._lease_s / 4):
+            try:
+                self.check()
+                self.write()
+            except LockLostError:
                 return
-            _write(path, lease)
+            except Exception:  # storage may be away for a moment; the next time counts
+                continue
 
+    def write(self, *, released: bool = False) -> None:
+        """Writes the lease's own file."""
+        about = {"id": self._id, "holder": self._holder, "renewed_at": time.time(), "released": released}
+        storage.write_json(storage.join(self._directory, f"{self.number:08d}.json"), about)
 
-def _write(path: str, lease: dict[str, Any]) -> None:
-    storage.write_json(path, {**lease, "renewed_at": time.time()})
-
-
-def _read(path: str) -> dict[str, Any] | None:
-    try:
-        return storage.read_json(path)
-    except FileNotFoundError:
-        return None
+    def _latest(self) -> tuple[int, dict[str, Any] | None]:
+        """The highest number, and what its file holds; 0 and None where there is none."""
+        for name in reversed(storage.children(self._directory)):
+            if name.endswith(".json"):
+                with contextlib.suppress(FileNotFoundError):  # removed by now, as there is a higher one
+                    return int(name[:-5]), storage.read_json(storage.join(self._directory, name))
+        return 0, None

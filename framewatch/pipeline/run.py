@@ -13,7 +13,7 @@ import framewatch
 from framewatch import catalog, logs, storage
 from framewatch.config import Config
 from framewatch.io.redact import redact
-from framewatch.pipeline.lock import alone
+from framewatch.pipeline.lock import exclusive_lock
 from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.progress import tell, tell_aside
 from framewatch.session import get_spark
@@ -82,7 +82,8 @@ class Run:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    with explained(), alone(config.output, stage), tracked(config, stage) as log:
+    lock = exclusive_lock(config.output, stage, config.lock)
+    with explained(), lock, tracked(config, stage) as log:
         yield from _run(config, stage, debug, log)
 
 
@@ -96,7 +97,7 @@ def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     try:
         yield run
     except BaseException:
-        run.write_manifest(stage, started, "failed")
+        run.write_manifest(stage, started, "failed")  # a lost lock comes out here, whatever failed by it
         raise
     log(run, run.write_manifest(stage, started, "ok"))
 
