@@ -1,12 +1,12 @@
-"""New videos as they come: a stream notes each file once, and what it has noted is what there is to do.
+"""Which videos have come to the places that a watch looks into.
 
-Structured Streaming keeps, in its checkpoint, which files it has seen; the ledger keeps which were read. A
-kill between the two loses nothing and repeats nothing: whatever was noted and is not in the ledger is next.
+The ledger says which were read. Where a place is listed, nothing else need be kept. Auto Loader, which lists
+no more than what is new, keeps in a checkpoint which files it has seen; here they are noted in a table.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,68 +19,57 @@ from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 # A file, and when it was last written to as it was noted.
 ARRIVALS = StructType(fields(VIDEOS, "video", "modified_at"))
-
-_FOUND = "path string, modificationTime timestamp, length long, content binary"
-# Without it, a file that is a week older than the newest one would be passed over.
-_FILES = {"recursiveFileLookup": "true", "maxFileAge": "3650d"}
 # A file that is written again under its name is another video.
 _CLOUD_FILES = {"cloudFiles.format": "binaryFile", "cloudFiles.allowOverwrites": "true"}
+# Of a glob: what Java's regular expressions have for it.
+_GLOB = {"*": "[^/]*", "?": "[^/]", "{": "(", "}": ")", ",": "|", "[": "[", "]": "]"}
 
 
-@dataclass(frozen=True)
-class Source:
-    """How files are found.
-
-    Attributes:
-        patterns: directories or globs.
-        kind: `files` for Spark's own source, `cloudFiles` for Auto Loader on Databricks.
-        options: of that source, over framewatch's.
-    """
-
-    patterns: Sequence[str]
-    kind: str = "files"
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    def read(self, spark: SparkSession, pattern: str) -> DataFrame:
-        """The stream of files of one pattern, as Spark's `binaryFile` has them."""
-        if self.kind == "cloudFiles":
-            reader, defaults = spark.readStream.format("cloudFiles"), _CLOUD_FILES
-        else:
-            reader, defaults = spark.readStream.format("binaryFile").schema(_FOUND), _FILES
-        return reader.options(**{**defaults, **self.options}).load(pattern)
-
-
-def note_arrivals(spark: SparkSession, source: Source, *, place: str, table_format: str) -> None:
-    """Appends the files that have come since the last call to the table in `place`, each exactly once.
+def auto_loader(spark: SparkSession, pattern: str, options: Mapping[str, str]) -> DataFrame:
+    """The stream of files of one pattern, on Databricks.
 
     Args:
         spark: the session.
-        source: where they come.
+        pattern: a directory or a glob.
+        options: of Auto Loader, over framewatch's.
+    """
+    return spark.readStream.format("cloudFiles").options(**{**_CLOUD_FILES, **options}).load(pattern)
+
+
+def note_arrivals(found: DataFrame, pattern: str, *, place: str, table_format: str) -> None:
+    """Appends the files that have come since the last call to the table in `place`, each exactly once.
+
+    Args:
+        found: a stream of files, as Spark's `binaryFile` has them.
+        pattern: what they were found by. Each has a checkpoint of its own.
         place: directory of the table, and of the streams' checkpoints.
         table_format: of the table.
 
     Raises:
-        InputError: a pattern's directory does not exist, or the session has no such source.
+        InputError: the session has no such source.
     """
-    # A stream of its own for each: a changed list of patterns leaves the others' checkpoints alone.
-    for pattern in source.patterns:
-        try:
-            found = source.read(spark, pattern)
-            suffix = F.lower(F.substring_index("path", ".", -1))
-            rows = found.where(suffix.isin(*VIDEO_SUFFIXES)).select(
-                F.col("path").alias("video"), F.col("modificationTime").alias("modified_at")
-            )
-            writer = rows.coalesce(1).writeStream.format(table_format).trigger(availableNow=True)
-            writer = writer.option("checkpointLocation", storage.join(place, "_checkpoints", _key(pattern)))
-            writer.start(storage.join(place, _key(pattern))).awaitTermination()
-        except Exception as error:  # of Spark's own, or of its JVM
-            raise _told(error, source, pattern) from error
+    suffix = F.lower(F.substring_index("path", ".", -1))
+    rows = found.where(suffix.isin(*VIDEO_SUFFIXES)).select(
+        F.col("path").alias("video"), F.col("modificationTime").alias("modified_at")
+    )
+    writer = rows.coalesce(1).writeStream.format(table_format).trigger(availableNow=True)
+    writer = writer.option("checkpointLocation", storage.join(place, "_checkpoints", _key(pattern)))
+    try:
+        writer.start(storage.join(place, _key(pattern))).awaitTermination()
+    except Exception as error:  # of Spark's own, or of its JVM
+        if "cloudFiles" not in str(error):
+            raise
+        raise InputError(
+            "watch.source=cloudFiles is Databricks' Auto Loader, which this session lacks: set files"
+        ) from error
 
 
-def read_arrivals(spark: SparkSession, source: Source, *, place: str, table_format: str) -> DataFrame:
+def read_arrivals(
+    spark: SparkSession, patterns: Sequence[str], *, place: str, table_format: str
+) -> DataFrame:
     """The files noted so far: the columns of `ARRIVALS`, a file that came again with its latest time."""
     found = spark.createDataFrame([], ARRIVALS)
-    for pattern in source.patterns:
+    for pattern in patterns:
         table = storage.join(place, _key(pattern))
         if storage.children(table):
             found = found.unionByName(spark.read.format(table_format).load(table).select(*ARRIVALS.names))
@@ -88,29 +77,44 @@ def read_arrivals(spark: SparkSession, source: Source, *, place: str, table_form
 
 
 def without_done(arrived: DataFrame, ledger: DataFrame) -> DataFrame:
-    """The arrivals that the ledger does not have, in the state in which they came or a later one.
+    """The arrivals that were not read, in the state in which they came or a later one.
 
     Args:
         arrived: rows of `read_arrivals`.
         ledger: the latest row of each video in the `videos` table.
     """
-    require_columns(ledger, fields(VIDEOS, "video", "modified_at"), table="videos")
-    same = (F.col("a.video") == F.col("d.video")) & (
-        # What was out of reach when it was to be read has no time; retrying it is not our affair.
-        F.col("d.modified_at").isNull() | (F.col("d.modified_at") >= F.col("a.modified_at"))
-    )
-    return arrived.alias("a").join(ledger.alias("d"), same, "left_anti").select(*ARRIVALS.names)
+    require_columns(ledger, fields(VIDEOS, "video", "status", "modified_ms"), table="videos")
+    done = ledger.where("status <> 'unreadable'").alias("d")
+    is_later = F.col("d.modified_ms") >= F.unix_millis("a.modified_at")
+    same = (F.col("a.video") == F.col("d.video")) & (F.col("d.modified_ms").isNull() | is_later)
+    return arrived.alias("a").join(done, same, "left_anti").select(*ARRIVALS.names)
+
+
+def read_before(ledger: DataFrame, patterns: Sequence[str]) -> DataFrame:
+    """The videos in the ledger that patterns match, also those that have been removed since.
+
+    Args:
+        ledger: the latest row of each video in the `videos` table.
+        patterns: files, directories or globs, absolute.
+
+    Returns:
+        A column `video`.
+    """
+    matches = [f"^{_bare(expression)}(/.*)?$" for pattern in patterns for expression in _expressions(pattern)]
+    path = F.regexp_replace("video", "^file:/*", "/")
+    return ledger.where(path.rlike("|".join(matches))).select("video")
+
+
+def _expressions(pattern: str) -> tuple[str, str]:
+    """Regular expressions of a path as it stands, and as a glob."""
+    path = pattern.rstrip("/")
+    parts = re.split(r"([*?{},\[\]])", path)
+    return re.escape(path), "".join(_GLOB.get(part, re.escape(part)) for part in parts)
+
+
+def _bare(expression: str) -> str:
+    return re.sub("^file:/*", "/", expression)
 
 
 def _key(pattern: str) -> str:
     return hashlib.sha1(pattern.encode()).hexdigest()[:12]
-
-
-def _told(error: Exception, source: Source, pattern: str) -> Exception:
-    if "PATH_NOT_FOUND" in str(error):
-        return InputError(f"there is no directory '{pattern}' to watch: make it first, or check videos.test")
-    if source.kind == "cloudFiles" and "cloudFiles" in str(error):
-        return InputError(
-            "watch.source=cloudFiles is Databricks' Auto Loader, which this session lacks: set files"
-        )
-    return error

@@ -17,6 +17,14 @@ class InputError(FramewatchError):
     """Videos, labels, or tables that are missing or do not fit together."""
 
 
+class NoVideosError(InputError):
+    """A pattern matches no video, or nothing at all."""
+
+
+class WatchError(FramewatchError):
+    """A watch that has failed several times in a row."""
+
+
 class SchemaError(FramewatchError):
     """A DataFrame lacks a column, or has one of another type."""
 

@@ -3,12 +3,9 @@
 Tables are Spark's business; this is for manifests, metrics, and pictures beside them.
 """
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 import fsspec
 
 from framewatch.errors import InputError, SetupError
+from framewatch.io import fences
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
 # Before a percent-encoded path. No other URI of a local file has a host.
@@ -91,46 +89,9 @@ def filesystem(uri: str) -> tuple[Any, str]:
     return fsspec.core.url_to_fs(readable(uri), use_listings_cache=False)
 
 
-@dataclass(frozen=True)
-class Fence:
-    """What a run that holds a lease on a directory asks before it writes or removes anything there.
-
-    Attributes:
-        directory: the output.
-        number: of the lease; a later one has a higher number.
-        check: raises LockLostError where another run has taken over.
-    """
-
-    directory: str
-    number: int
-    check: Callable[[], None]
-
-    @property
-    def staging(self) -> str:
-        """Where this run, and no other, writes what is not whole yet."""
-        return join(self.directory, "_staging", str(self.number))
-
-
-_fences: list[Fence] = []
-
-
-@contextlib.contextmanager
-def fenced(fence: Fence) -> Iterator[None]:
-    """Has all writes and removals below a directory, in this process, checked by a fence."""
-    _fences.append(fence)
-    try:
-        yield
-    finally:
-        _fences.remove(fence)
-
-
-def fence_of(uri: str) -> Fence | None:
-    """The fence of the directory that `uri` lies in, if a lease is held on one."""
-    return next((fence for fence in _fences if _directory(uri).startswith(_directory(fence.directory))), None)
-
-
-def _directory(uri: str) -> str:
-    return readable(absolute(uri)).rstrip("/") + "/"
+def fence_of(uri: str) -> fences.Fence | None:
+    """The fence of the output that `uri` lies in, if this run holds a lease there."""
+    return next(iter(fences.fences_of(readable(absolute(uri)))), None)
 
 
 def check_fence(uri: str) -> None:
@@ -139,8 +100,7 @@ def check_fence(uri: str) -> None:
     Raises:
         LockLostError: another run has taken over.
     """
-    fence = fence_of(uri)
-    if fence is not None:
+    for fence in fences.fences_of(readable(absolute(uri))):
         fence.check()
 
 
@@ -189,6 +149,12 @@ def matches(directory: str, pattern: str) -> bool:
     """Whether any path below `directory` matches the glob `pattern`."""
     files, path = filesystem(directory)
     return bool(files.glob(f"{escape_glob(path)}/{pattern}"))
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a directory."""
+    files, path = filesystem(uri)
+    return bool(files.exists(path))
 
 
 def is_delta(directory: str) -> bool:

@@ -170,9 +170,9 @@ def test_files_of_two_trainings_are_refused(command, output: Path, capsys) -> No
 
 def test_a_shared_classifier_has_one_writer(command, output: Path, tmp_path: Path, capsys) -> None:
     shared = f"classifier.path={tmp_path}/shared"
-    with lock.alone(str(tmp_path), "not this one"):
+    with lock.exclusive_lock(str(tmp_path), "not this one"):
         assert main([*command("train"), shared]) == 0
-    with lock.alone(f"{tmp_path}/shared", "train"):
+    with lock.exclusive_lock(f"{tmp_path}/shared", "train"):
         assert main([arg for arg in [*command("train"), shared] if arg != "--debug"]) == 2
     assert "is in use by another run" in capsys.readouterr().err
 

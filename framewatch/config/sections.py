@@ -70,12 +70,16 @@ class WatchConfig:
     source: str = "files"
     period_s: float = 60.0
     settle_s: float = 10.0
+    max_failures: int = 5
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_choice("watch.source", self.source, ("files", "cloudFiles"))
         require(self.period_s >= 0, "watch.period_s", self.period_s, "give seconds, or 0 to look once")
         require(self.settle_s >= 0, "watch.settle_s", self.settle_s, "give seconds, 0 or more")
+        require(self.max_failures >= 1, "watch.max_failures", self.max_failures, "give 1 or more")
+        rule = "they are for watch.source=cloudFiles"
+        require(self.source == "cloudFiles" or not self.options, "watch.options", self.options, rule)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StringType, StructField, StructType
 
 from framewatch import logs, storage
-from framewatch.errors import InputError
+from framewatch.errors import InputError, NoVideosError
 from framewatch.ingest import walk
 from framewatch.schema import LISTING, fields
 from framewatch.spark.errors import explained
@@ -153,7 +153,7 @@ def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
         files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
     if not files:
         why = f" (passed over: {left_out})" if left_out.counts else ""
-        raise InputError(
+        raise NoVideosError(
             f"no video matches '{pattern}'{why}: check the path, and quote wildcards so that the shell "
             "leaves them alone"
         )

@@ -9,10 +9,11 @@ from pyspark.sql import functions as F
 
 from framewatch import frames, listing, logs, storage
 from framewatch.errors import InputError
+from framewatch.ledger import with_ledger
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
 from framewatch.schema import METADATA_KEY
-from framewatch.tables import Tables, with_ledger
+from framewatch.tables import Tables
 
 _log = logs.get("extract")
 
@@ -82,7 +83,7 @@ def unread(run: Run, listed: DataFrame) -> DataFrame:
     now keeps the rows that it has.
 
     Returns:
-        `listed` with `status`, `attempts` and `num_frames`, as `tables.with_ledger` gives them.
+        `listed` with `status`, `attempts` and `num_frames`, as `ledger.with_ledger` gives them.
     """
     ledger = run.tables.ledger()
     again = (F.col("status") == "unreadable") & (F.col("attempts") < run.config.extract.max_attempts)

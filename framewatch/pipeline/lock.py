@@ -14,6 +14,7 @@ from typing import Any
 from framewatch import storage
 from framewatch.config import LockConfig
 from framewatch.errors import InputError, LockLostError
+from framewatch.io import fences
 
 # Databricks' object storage: a lock there would hold on one machine, if at all.
 _MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
@@ -79,7 +80,8 @@ def _leased(output: str, holder: str, lease_s: float) -> Iterator[None]:
     renewal = threading.Thread(target=lease.renew_until, args=(ended,), daemon=True)
     renewal.start()
     try:
-        with storage.fenced(storage.Fence(output, lease.number, lease.check)):
+        directory = storage.readable(storage.absolute(output))
+        with fences.fenced(fences.Fence(directory, lease.number, lease.check)):
             yield
             lease.check()
     finally:

@@ -28,7 +28,7 @@ from framewatch.errors import InputError
 from framewatch.io.command import command, python_command
 from framewatch.io.redact import redact
 from framewatch.pipeline.featurize import features_identity, require_same_features
-from framewatch.pipeline.lock import alone
+from framewatch.pipeline.lock import exclusive_lock
 from framewatch.pipeline.run import Run, metastore_directory
 from framewatch.pipeline.threshold import Threshold, choose_threshold
 from framewatch.pipeline.train import measures
@@ -210,7 +210,7 @@ def _saved_model(run: Run) -> SavedModel:
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:
     """Adds them to the classifier's card, unless it has been trained anew meanwhile."""
-    with alone(run.model_path, "rank"):
+    with exclusive_lock(run.model_path, "rank", run.config.lock):
         now = saved_model.read(run.model_path)
         if now and now.version == saved.version:
             saved_model.publish(run.model_path, replace(saved, notes={**saved.notes, "test": metrics}))

@@ -16,7 +16,7 @@ from framewatch.config import ClassifierConfig
 from framewatch.errors import InputError
 from framewatch.io.command import command
 from framewatch.pipeline.featurize import features_identity
-from framewatch.pipeline.lock import alone
+from framewatch.pipeline.lock import exclusive_lock
 from framewatch.pipeline.run import Run
 from framewatch.progress import task_progress
 from framewatch.tables import write_table
@@ -37,7 +37,7 @@ def train(run: Run) -> None:
     """
     storage.require_writable(run.model_path)
     # Another output may train the same classifier, by classifier.path.
-    with alone(run.model_path, "train"):
+    with exclusive_lock(run.model_path, "train", run.config.lock):
         _train(run)
 
 

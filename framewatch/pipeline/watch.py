@@ -1,30 +1,36 @@
-"""`run --watch`: new videos through extract, featurize and rank, as they come, each exactly once."""
+"""`run --watch`: new videos through extract, featurize and rank, as they come, each exactly once.
+
+Each round compares the files that are there with the ledger. Nothing else is remembered from one start to the
+next, so a kill loses nothing and repeats nothing, and a file that was written again is read again.
+"""
 
 import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, Row
 
-from framewatch import arrivals, classifier, listing, saved_model, storage
-from framewatch.arrivals import Source
-from framewatch.errors import FramewatchError, InputError
-from framewatch.pipeline.extract import extract
+from framewatch import arrivals, classifier, listing, logs, saved_model, storage
+from framewatch.errors import InputError, LockLostError, NoVideosError, WatchError
+from framewatch.ingest.patterns import fixed_part
+from framewatch.pipeline.extract import extract, unread
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run
 from framewatch.progress import tell
-from framewatch.tables import with_ledger
+from framewatch.schema import LISTING
 
-# A share that is away for a moment should not end a watch of weeks; what lasts should.
-_MOST_FAILURES = 3
+_log = logs.get("watch")
+# The longest wait after failures, where the period is not longer.
+_LONGEST_WAIT_S = 600.0
+# How long a look at a file is remembered after it was read.
+_LOOK_S = 3600.0
 
 
 def watch(run: Run) -> None:
@@ -34,42 +40,69 @@ def watch(run: Run) -> None:
     After a kill, started again, it goes on where it was.
 
     Raises:
-        InputError: nothing to watch, or no saved classifier; or three rounds in a row have failed.
+        InputError: nothing to watch, or no saved classifier.
+        WatchError: `watch.max_failures` rounds in a row have failed.
     """
-    source = _source(run)
+    _require_ready(run)
     period_s = run.config.watch.period_s
-    # A bad file is told of in the ledger; it must not keep others from being ranked.
-    config = replace(run.config, extract=replace(run.config.extract, max_failed_share=1.0))
-    run = replace(run, config=config)
+    if run.config.extract.mode == "overwrite":
+        run.tables.delete("videos", "frames", "features")
+    # A bad file has its row in the ledger; it must not keep others from being ranked.
+    run = _with_extract(
+        run, max_failed_share=1.0, mode="retry" if run.config.extract.mode == "retry" else "resume"
+    )
     if period_s:
-        places = ", ".join(source.patterns)
+        places = ", ".join(run.config.videos.test)
         tell(f"watch: new videos in {places}, looked for every {period_s:g} s; Ctrl-C ends it")
     with noted_interrupts() as interrupts:
-        _watch(run, source, interrupts)
+        _watch(run, interrupts)
 
 
-def _watch(run: Run, source: Source, interrupts: list[int]) -> None:
+def _with_extract(run: Run, **settings: Any) -> Run:
+    return replace(run, config=replace(run.config, extract=replace(run.config.extract, **settings)))
+
+
+def _watch(run: Run, interrupts: list[int]) -> None:
     period_s = run.config.watch.period_s
+    looks = Looks(run.config.watch.settle_s)
     failures, is_new_model = 0, _is_new_model(run)
     while True:
-        started = datetime.now(UTC)
+        started, wait_s = datetime.now(UTC), period_s
         try:
-            again = _round(run, source, rank_anyway=is_new_model)
+            again = _round(run, looks, rank_anyway=is_new_model)
             failures, is_new_model = 0, False
+            run = _with_extract(run, mode="resume")  # once is enough
             if again:
+                wait_s = 0.0
                 run.write_manifest("watch", started, "ok")
-        except (FramewatchError, OSError) as error:
+        except LockLostError:
+            raise
+        except Exception as error:  # of Spark's, of the storage, of a disk that is full for a while
             failures += 1
-            if not period_s or failures == _MOST_FAILURES:
+            if not period_s or interrupts:
                 raise
-            tell(f"watch: this round failed, the next comes in {period_s:g} s: {error}")
-            again = False
+            wait_s = _wait_after(error, failures, run)
         if not period_s:
             return
-        if not again and not interrupts:
-            time.sleep(period_s)
+        if wait_s and not interrupts:
+            time.sleep(wait_s)
         if interrupts:
             raise KeyboardInterrupt
+
+
+def _wait_after(error: Exception, failures: int, run: Run) -> float:
+    """Reports a round that failed; gives the seconds to wait, twice as many after each."""
+    period_s, most = run.config.watch.period_s, run.config.watch.max_failures
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    _log.warning("round failed, %d of %d in a row", failures, most, exc_info=error)
+    if failures >= most:
+        raise WatchError(
+            f"watch: {failures} rounds in a row failed (watch.max_failures), the last by: {reason}; what was "
+            "read is kept, and the same command goes on from there"
+        ) from error
+    wait_s = min(period_s * 2 ** (failures - 1), max(period_s, _LONGEST_WAIT_S))
+    tell(f"watch: this round failed, {failures} of {most} in a row; the next comes in {wait_s:g} s: {reason}")
+    return wait_s
 
 
 @contextlib.contextmanager
@@ -106,50 +139,115 @@ def noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _source(run: Run) -> Source:
-    config = run.config
-    if not config.videos.test:
+def _require_ready(run: Run) -> None:
+    if not run.config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
     if saved_model.read(run.model_path) is None:
         raise InputError(
             f"there is no classifier in {run.model_path} to rank new videos by: run `framewatch train`, or "
             "set classifier.path"
         )
-    return Source(config.videos.test, config.watch.source, config.watch.options)
 
 
-def _round(run: Run, source: Source, *, rank_anyway: bool) -> bool:
-    """Notes what has come, and does what is to be done; tells whether there was anything."""
-    place = storage.join(run.config.output, "arrivals")
-    where = {"place": place, "table_format": run.tables.format}
-    arrivals.note_arrivals(run.spark, source, **where)
-    arrived = arrivals.read_arrivals(run.spark, source, **where)
-    todo, num_unsettled = _settled(run, arrivals.without_done(arrived, run.tables.ledger()), source)
-    if num_unsettled:
-        wait_s = run.config.watch.settle_s
-        tell(
-            f"watch: {num_unsettled} videos were written to in the last {wait_s:g} s: left for the next round"
+class Looks:
+    """What a watch saw of files that it has not read: one that still grows waits.
+
+    A file is whole if it was last written to some time ago, by its own time. That may be kept from the
+    original by a sender, or come from a camera's clock. So a file that was seen to change waits until it has
+    stayed the same for as long, and a file that has stayed the same for as long is whole, whatever its time.
+    """
+
+    @dataclass(frozen=True)
+    class _Look:
+        state: tuple[int, int]
+        since_s: float
+        has_changed: bool
+
+    def __init__(self, settle_s: float) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            settle_s: seconds without a change.
+        """
+        self._settle_s = settle_s
+        self._looks: dict[str, Looks._Look] = {}
+        self._reported = ""
+
+    def settled(self, files: Sequence[Row]) -> list[Row]:
+        """Looks at files, rows of `listing.list_videos`, and gives those that are whole; counts the others."""
+        now_s = time.monotonic()
+        there = [file for file in files if file["modified_ms"] is not None]
+        whole = [file for file in there if self._is_settled(file, now_s)]
+        self._report(len(there) - len(whole), len(files) - len(there))
+        names = {file["video"] for file in files}
+        self._looks = {
+            video: look
+            for video, look in self._looks.items()
+            if video in names or now_s - look.since_s < max(_LOOK_S, 2 * self._settle_s)
+        }
+        return whole
+
+    def _report(self, num_young: int, num_missing: int) -> None:
+        young = f"{num_young} videos were written to in the last {self._settle_s:g} s" if num_young else ""
+        missing = f"{num_missing} videos are empty, or not there" if num_missing else ""
+        text = "; ".join(filter(None, (young, missing)))
+        if text and text != self._reported:
+            tell(f"watch: {text}: left for the next round")
+        self._reported = text
+
+    def _is_settled(self, file: Row, now_s: float) -> bool:
+        state, before = (file["size_bytes"], file["modified_ms"]), self._looks.get(file["video"])
+        if before is None or before.state != state:
+            before = Looks._Look(state, now_s, has_changed=before is not None)
+            self._looks[file["video"]] = before
+        age_s = time.time() - file["modified_ms"] / 1000
+        return now_s - before.since_s >= self._settle_s or (
+            not before.has_changed and age_s >= self._settle_s
         )
-    if todo is not None:
-        extract(run, todo)
+
+
+def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
+    """Reads the videos that are new and ranks the frames of all; returns whether there was anything to do."""
+    listed, come = _find(run)
+    todo = looks.settled(unread(run, listed).select(*LISTING.names).collect())
+    if todo:
+        extract(run, run.spark.createDataFrame(todo, LISTING))
     if not run.tables.exists("frames") or run.tables.read("frames").isEmpty():
-        return todo is not None
+        return bool(todo)
     if _ranking(run).get("next_batch") == run.tables.next_batch() and not rank_anyway:
-        return todo is not None
+        return bool(todo)
     featurize(run)
-    rank(run, arrived)
+    rank(run, come)
     return True
 
 
-def _settled(run: Run, todo: DataFrame, source: Source) -> tuple[DataFrame | None, int]:
-    """The videos to take now, None where there are none; and how many are perhaps still being written."""
-    listed = listing.list_named(todo, source.patterns, root=run.config.videos.root)
-    # A copy that keeps times may end with an older one than it was noted with.
-    listed = with_ledger(listed, run.tables.ledger()).where("status is null").select(*listed.columns)
-    young = F.col("modified_ms") > (time.time() - run.config.watch.settle_s) * 1000
-    is_young = F.coalesce(young, F.lit(False))
-    counts = listed.agg(F.count_if(is_young), F.count_if(~is_young)).collect()[0]
-    return (listed.where(~is_young) if counts[1] else None), counts[0]
+def _find(run: Run) -> tuple[DataFrame, DataFrame]:
+    """The files to compare with the ledger, as they are now; and all that have ever come, to be ranked."""
+    config, ledger = run.config, run.tables.ledger()
+    patterns = config.videos.test
+    if config.watch.source == "cloudFiles":
+        where = {"place": storage.join(config.output, "arrivals"), "table_format": run.tables.format}
+        for pattern in patterns:
+            found = arrivals.auto_loader(run.spark, pattern, config.watch.options)
+            arrivals.note_arrivals(found, pattern, **where)
+        come = arrivals.read_arrivals(run.spark, patterns, **where)
+        new = arrivals.without_done(come, ledger)
+        return listing.list_named(new, patterns, root=config.videos.root), come.select("video")
+    listed = run.spark.createDataFrame([], LISTING)
+    for pattern in patterns:
+        with contextlib.suppress(NoVideosError):  # none yet
+            listed = listed.union(listing.list_videos(run.spark, [pattern], root=config.videos.root))
+        _require_place(pattern)
+    listed = listed.dropDuplicates(["video"])
+    before = arrivals.read_before(run.tables.ledger(), [storage.absolute(pattern) for pattern in patterns])
+    return listed, listed.select("video").union(before).distinct()
+
+
+def _require_place(pattern: str) -> None:
+    """Checks that a directory is there, where this machine sees it."""
+    place = storage.local_path(fixed_part(pattern))
+    if place is not None and not storage.exists(place):
+        raise InputError(f"there is no directory '{pattern}' to watch: make it first, or check videos.test")
 
 
 def _is_new_model(run: Run) -> bool:

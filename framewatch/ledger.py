@@ -1,0 +1,44 @@
+"""The ledger `videos`: which of its rows is of which file, and what older versions wrote."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from framewatch.schema import VIDEOS
+
+# Versions without `attempts` wrote local times, which are ambiguous in the hour that the end of summer time
+# repeats: theirs may be off by the shift, which is an hour, or half of one on Lord Howe Island.
+_OLD_SHIFTS_MS = (1_800_000, 3_600_000)
+
+
+def with_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
+    """Adds what the ledger has of the same files: of the same URI, size and time.
+
+    Args:
+        listed: rows of `listing.list_videos`.
+        ledger: rows of `Tables.ledger`.
+
+    Returns:
+        `listed` with `status`, `attempts` and `num_frames`, which are null for files that the ledger lacks.
+    """
+    known = ledger.select(
+        *(F.col(name).alias(f"_{name}") for name in ("video", "size_bytes", "modified_ms", "attempts")),
+        "status",
+        F.coalesce("attempts", F.lit(1)).alias("attempts"),
+        "num_frames",
+    )
+    shift_ms = F.abs(F.col("modified_ms") - F.col("_modified_ms"))
+    is_same_time = F.col("modified_ms").eqNullSafe(F.col("_modified_ms"))
+    is_same_time |= F.col("_attempts").isNull() & shift_ms.isin(*_OLD_SHIFTS_MS)
+    same = [F.col(name) == F.col(f"_{name}") for name in ("video", "size_bytes")]
+    return listed.join(known, [*same, is_same_time], "left").select(
+        *(listed[name] for name in listed.columns), "status", "attempts", "num_frames"
+    )
+
+
+def upgraded(videos: DataFrame) -> DataFrame:
+    """`videos` as this version writes it: older ones lack columns."""
+    for field in VIDEOS.fields:
+        if field.name not in videos.columns:
+            videos = videos.withColumn(field.name, F.lit(None).cast(field.dataType))
+    modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
+    return videos.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))
