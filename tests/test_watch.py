@@ -1,5 +1,6 @@
 """`run --watch`: new videos through extract, featurize and rank, each exactly once, whatever is killed."""
 
+import importlib
 import json
 import os
 import re
@@ -14,9 +15,13 @@ from pathlib import Path
 import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 
+from framewatch import arrivals
 from framewatch.cli import main
 from framewatch.pipeline.watch import noted_interrupts
 from framewatch.tables import Tables
+
+# The package has a function of this name.
+watch = importlib.import_module("framewatch.pipeline.watch")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +140,175 @@ def test_once_it_takes_what_is_there_and_ends(spark, common, make_video, tmp_pat
     assert written == {path: path.stat().st_mtime_ns for path in (output / "predictions").iterdir()}
 
 
+class Clock:
+    """Stands for `time` in a watch: what happens while it sleeps is a list of steps; the last interrupts it."""
+
+    def __init__(self, steps: list[Callable[[], object]]) -> None:
+        self._steps, self._passed_s = list(steps), 0.0
+        self.waits: list[float] = []
+
+    def time(self) -> float:
+        return time.time() + self._passed_s
+
+    def monotonic(self) -> float:
+        return self.time()
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self._passed_s += seconds
+        if not self._steps:
+            raise KeyboardInterrupt
+        self._steps.pop(0)()
+
+
+def write(video: Path, target: Path, *, share: float = 1.0, time_s: float | None = None) -> None:
+    """Writes the first part of a video under its final name, as an upload does."""
+    target.write_bytes(video.read_bytes()[: int(video.stat().st_size * share)])
+    if time_s is not None:
+        os.utime(target, (time_s, time_s))
+
+
+def test_files_that_are_written_again_or_slowly_are_read_when_they_are_whole(
+    spark, common, make_video, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    incoming, output = tmp_path / "incoming", tmp_path / "out"
+    incoming.mkdir()
+    sent = {
+        seconds: make_video(tmp_path / "sent" / f"{seconds}.mpg", seconds=seconds, shade=50 + 10 * seconds)
+        for seconds in (2, 3, 4, 6)
+    }
+    write(sent[2], incoming / "again.mpg", time_s=1e9)
+    slow, kept = incoming / "slow.mpg", incoming / "kept.mpg"
+    found: list[dict[str, tuple]] = []
+
+    def read() -> dict[str, tuple]:
+        ledger = Tables(spark, str(output)).ledger().collect()
+        return {row["video"].rsplit("/", 1)[-1]: (row["num_frames"], row["status"]) for row in ledger}
+
+    steps: list[Callable[[], object]] = [
+        lambda: (
+            write(sent[3], incoming / "again.mpg"),
+            write(sent[4], slow, share=0.3, time_s=clock.time()),
+            write(sent[6], kept, share=0.3, time_s=1e9),  # a sender that keeps the time of the original
+        ),
+        lambda: (
+            found.append(read()),
+            write(sent[4], slow, share=0.6, time_s=clock.time()),
+            write(sent[6], kept, share=0.6, time_s=1e9),
+        ),
+        lambda: (
+            found.append(read()),
+            write(sent[4], slow, time_s=clock.time()),
+            write(sent[6], kept, time_s=1e9),
+        ),
+        lambda: found.append(read()),
+        lambda: found.append(read()),
+        # As a share that keeps one removed and one that a camera's clock dates to the future.
+        lambda: (incoming.joinpath("again.mpg").unlink(), os.utime(slow, (4e9, 4e9))),
+        lambda: None,
+    ]
+    clock = Clock(steps)
+    monkeypatch.setattr(watch, "time", clock)
+    command = ["run", "--watch", *common, f"videos.test={incoming}", f"output={output}"]
+    assert main([*command, "watch.period_s=20", "watch.settle_s=30"]) == 0
+    print(capsys.readouterr().out, found)
+    assert found[0]["again.mpg"] == (2, "ok") and "slow.mpg" not in found[0], found
+    assert found[0]["kept.mpg"][1] == "partial" or found[0]["kept.mpg"][0] < 6
+    assert found[0]["kept.mpg"] == found[1]["kept.mpg"] == found[2]["kept.mpg"], "it still grows"
+    assert "slow.mpg" not in found[1]
+    assert read() == {"again.mpg": (3, "ok"), "slow.mpg": (4, "ok"), "kept.mpg": (6, "ok")}
+    assert num_ranked(output) == 13  # of the removed one, too
+    assert Tables(spark, str(output)).read("frames").count() == 13
+
+
+def test_a_failed_round_is_repeated_and_at_last_ends_the_watch(
+    spark, common, make_video, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Spark's own errors: a ledger that cannot be read for a while, and then for good."""
+    incoming, output = tmp_path / "incoming", tmp_path / "out"
+    make_video(incoming / "a.mpg", seconds=2)
+    os.utime(incoming / "a.mpg", (1e9, 1e9))
+    good: dict[Path, bytes] = {}
+
+    def damage() -> None:
+        for path in (output / "videos").rglob("*.parquet"):
+            good[path] = path.read_bytes()
+            path.write_bytes(b"damaged")
+
+    def mend() -> None:
+        for path, data in good.items():
+            path.write_bytes(data)
+        shutil.copy(incoming / "a.mpg", incoming / "b.mpg")
+        os.utime(incoming / "b.mpg", (1e9, 1e9))
+
+    clock = Clock([damage, lambda: None, mend, damage, *[lambda: None] * 9])
+    monkeypatch.setattr(watch, "time", clock)
+    command = ["run", "--watch", *common, f"videos.test={incoming}", f"output={output}"]
+    assert main([*command, "watch.period_s=20", "watch.max_failures=3"]) == 2
+    captured = capsys.readouterr()
+    assert clock.waits == [20, 20, 40, 20, 20, 40]
+    assert captured.out.count("watch: this round failed, 2 of 3 in a row; the next comes in 40 s: ") == 2
+    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 2 frames" in captured.out.split("this round")[-3]
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("error: watch: 3 rounds in a row failed (watch.max_failures), the last by: ")
+    assert "Traceback" not in captured.err
+    mend()
+    assert main([*command, "watch.period_s=0"]) == 0
+    assert num_ranked(output) == 4
+
+
+def test_auto_loader_s_files_are_noted_once(spark, tmp_path: Path) -> None:
+    """With Spark's own source in its place, which is to be had here."""
+    incoming, place = tmp_path / "incoming", str(tmp_path / "arrivals")
+    incoming.mkdir()
+    schema = "path string, modificationTime timestamp, length long, content binary"
+    where = {"place": place, "table_format": "parquet"}
+
+    def noted() -> list[str]:
+        stream = spark.readStream.format("binaryFile").schema(schema).load(str(incoming))
+        arrivals.note_arrivals(stream, str(incoming), **where)
+        rows = arrivals.read_arrivals(spark, [str(incoming)], **where).collect()
+        return sorted(row["video"].rsplit("/", 1)[-1] for row in rows)
+
+    for name in ("a.mp4", "notes.txt"):
+        (incoming / name).write_bytes(b"x")
+    assert noted() == ["a.mp4"]
+    (incoming / "b.mp4").write_bytes(b"x")
+    assert noted() == noted() == ["a.mp4", "b.mp4"]
+    come = arrivals.read_arrivals(spark, [str(incoming)], **where)
+    now_ms = {path.name: path.stat().st_mtime_ns // 1_000_000 for path in incoming.iterdir()}
+    tables = Tables(spark, str(tmp_path / "out"))
+    for status, modified_ms, left in (
+        ("ok", now_ms["a.mp4"], ["b.mp4"]),
+        ("failed", now_ms["a.mp4"] + 1, ["b.mp4"]),
+        ("ok", now_ms["a.mp4"] - 1, ["a.mp4", "b.mp4"]),
+        ("unreadable", now_ms["a.mp4"], ["a.mp4", "b.mp4"]),
+    ):
+        row = {"video": f"file:{incoming}/a.mp4", "status": status, "modified_ms": modified_ms}
+        tables.write_ledger([row], 0)
+        rows = arrivals.without_done(come, tables.ledger()).collect()
+        assert sorted(row["video"].rsplit("/", 1)[-1] for row in rows) == left
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("/cams/test", ["file:/cams/test/a.mp4", "file:/cams/test/x/b.mp4"]),
+        ("/cams/test/", ["file:/cams/test/a.mp4", "file:/cams/test/x/b.mp4"]),
+        ("/cams/*/a.mp4", ["file:/cams/test/a.mp4", "file:/cams/train/a.mp4"]),
+        ("/cams/t{est,urn}/?.mp4", ["file:/cams/test/a.mp4"]),
+        ("/cams/north [1]", ["file:/cams/north [1]/c+d.mp4"]),
+        ("/cams/north [[]1]/*", ["file:/cams/north [1]/c+d.mp4"]),
+        ("s3://bucket/live", ["s3://bucket/live/a.mp4"]),
+    ],
+)
+def test_what_has_come_before_is_what_a_pattern_matches(spark, pattern: str, found: list[str]) -> None:
+    videos = ["file:/cams/test/a.mp4", "file:/cams/test/x/b.mp4", "file:/cams/train/a.mp4",
+              "file:/cams/north [1]/c+d.mp4", "s3://bucket/live/a.mp4", "s3://bucket/lives/a.mp4"]  # fmt: skip
+    ledger = spark.createDataFrame([(video,) for video in videos], "video string")
+    assert [row["video"] for row in arrivals.read_before(ledger, [pattern]).collect()] == found
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_while_an_object_is_freed_is_not_lost() -> None:
     class Freed:
@@ -154,6 +328,8 @@ BAD = [
     (["videos.test=nowhere"], "there is no directory 'nowhere' to watch: make it first"),
     (["classifier.path=nowhere"], "there is no classifier in nowhere to rank new videos by"),
     (["watch.source=cloudFiles"], "watch.source=cloudFiles is Databricks' Auto Loader"),
+    (["watch.options.a=b"], "they are for watch.source=cloudFiles"),
+    (["watch.max_failures=0"], "watch.max_failures=0 is not valid: give 1 or more"),
     (["watch.period_s=-1"], "watch.period_s=-1.0 is not valid: give seconds, or 0 to look once"),
 ]
 

@@ -1,7 +1,7 @@
 """Fences: what keeps a run that has lost its lease from writing.
 
-A run that was suspended may sleep through its lease and wake up after another took over. So each write and each
-removal in an output is preceded by a look at who holds the lease.
+A run that was suspended may sleep through its lease and wake up after another took over. So it checks
+who holds the lease before each write and each removal in its output.
 """
 
 import contextlib
@@ -14,11 +14,13 @@ class Fence:
     """What a run that holds a lease checks before it writes or removes anything.
 
     Attributes:
-        directory: the output: an absolute path, or a URI.
+        output: as configured, which Spark understands.
+        directory: the same as `storage.filesystem` takes it: an absolute path, or a URI.
         number: of the lease; a later one has a higher number.
         check: raises LockLostError if another run has taken over.
     """
 
+    output: str
     directory: str
     number: int
     check: Callable[[], None]
@@ -26,7 +28,7 @@ class Fence:
     @property
     def staging(self) -> str:
         """Where this run, and no other, writes what is not whole yet."""
-        return f"{self.directory.rstrip('/')}/_staging/{self.number}"
+        return f"{self.output.rstrip('/')}/_staging/{self.number}"
 
 
 _fences: list[Fence] = []

@@ -81,7 +81,7 @@ def _leased(output: str, holder: str, lease_s: float) -> Iterator[None]:
     renewal.start()
     try:
         directory = storage.readable(storage.absolute(output))
-        with fences.fenced(fences.Fence(directory, lease.number, lease.check)):
+        with fences.fenced(fences.Fence(output, directory, lease.number, lease.check)):
             yield
             lease.check()
     finally:

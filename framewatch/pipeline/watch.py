@@ -174,7 +174,7 @@ class Looks:
         self._reported = ""
 
     def settled(self, files: Sequence[Row]) -> list[Row]:
-        """Looks at files, rows of `listing.list_videos`, and gives those that are whole; counts the others."""
+        """Looks at files, rows of `listing.list_videos`, and gives those that are whole. Reports the rest."""
         now_s = time.monotonic()
         there = [file for file in files if file["modified_ms"] is not None]
         whole = [file for file in there if self._is_settled(file, now_s)]
