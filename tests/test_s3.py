@@ -1,50 +1,33 @@
 """Videos on a real S3 API on loopback, with credentials from the environment alone."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
+import pyarrow.parquet as pq
 import pytest
-import s3fs
-from conftest import FAST_OVERRIDES, ROOT
-from moto.server import ThreadedMotoServer
+from conftest import FAST_OVERRIDES, ROOT, S3_CREDENTIALS
+from outputs import make_output
+from page_client import Client
 
+from framewatch import storage
 from framewatch.cli import main
 from framewatch.config import LockConfig
 from framewatch.errors import InputError
 from framewatch.labels import read_labels
 from framewatch.pipeline.lock import Lease, exclusive_lock
+from framewatch.review.loop import LoopSettings
+from framewatch.review.serve import ServeSettings, open_server
 from framewatch.tables import Tables
 from framewatch.video.decoder import Decoding
 from framewatch.video.probe import OpenVideo
-
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """Variables that lead to the server and open it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    server.stop()
-
-
-@pytest.fixture
-def bucket(environment, monkeypatch) -> Iterator[s3fs.S3FileSystem]:
-    """An empty bucket `clips`, for this process too."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    filesystem = s3fs.S3FileSystem()
-    filesystem.mkdir("clips")
-    yield filesystem
-    filesystem.rm("clips", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
@@ -95,7 +78,7 @@ def test_videos_on_s3_equal_local_ones(
 
 def test_without_credentials_each_video_says_so(bucket, environment, tmp_path: Path) -> None:
     """In a process of its own, as the library behind fsspec keeps the credentials it has found."""
-    bare = {name: value for name, value in environment.items() if name not in CREDENTIALS}
+    bare = {name: value for name, value in environment.items() if name not in S3_CREDENTIALS}
     bare |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     script = "from framewatch.video.extraction import answer\n"
@@ -118,6 +101,79 @@ def test_a_part_reads_its_part_of_the_file(bucket, make_video, tmp_path: Path) -
         video.container.seek(200_000_000)
         next(video.container.decode(video.stream))
         assert video._file.cache.total_requested_bytes < path.stat().st_size / 2
+
+
+@pytest.fixture
+def second_writer(environment) -> Any:
+    """A client of its own: nothing that it does reaches a cache of s3fs."""
+    names = {"endpoint_url": "AWS_ENDPOINT_URL", "region_name": "AWS_DEFAULT_REGION"}
+    names |= {name.lower(): name for name in S3_CREDENTIALS}
+    return boto3.client("s3", **{key: environment[name] for key, name in names.items()})
+
+
+def keys(client: Any, prefix: str = "") -> list[str]:
+    return [item["Key"] for item in client.list_objects_v2(Bucket="clips", Prefix=prefix).get("Contents", [])]
+
+
+def test_files_of_another_writer_are_seen_and_removed(bucket, second_writer) -> None:
+    put = functools.partial(second_writer.put_object, Bucket="clips")
+    storage.write_bytes("s3://clips/out/a/1.json", b"1")
+    assert storage.children("s3://clips/out/a") == ["1.json"]
+    assert not storage.matches("s3://clips/out", "b/*.json") and not storage.exists("s3://clips/out/b")
+    assert storage.status("s3a://clips/out/b/2.json") == (0, None)
+    put(Key="out/a/2.json", Body=b"2")
+    put(Key="out/b/2.json", Body=b"22")
+    assert storage.children("s3://clips/out/a") == ["1.json", "2.json"]
+    assert storage.matches("s3://clips/out", "b/*.json") and storage.exists("s3://clips/out/b")
+    assert storage.status("s3a://clips/out/b/2.json")[0] == 2
+    put(Key="out/b/2.json", Body=b"[1, 2]")
+    assert storage.status("s3a://clips/out/b/2.json")[0] == 6
+    assert storage.read_json("s3://clips/out/b/2.json") == [1, 2]
+    put(Key="out/a/deep/3.json", Body=b"3")
+    storage.delete("s3://clips/out/a")
+    assert keys(second_writer) == ["out/b/2.json"]
+    storage.write_bytes("s3://clips/out/a/new/1.json", b"1")
+    storage.replace_directory("s3://clips/out/a", "s3://clips/out/b")
+    assert keys(second_writer) == ["out/b/new/1.json"]
+    second_writer.delete_object(Bucket="clips", Key="out/b/new/1.json")
+    assert storage.children("s3://clips/out/b") == [] and not storage.matches("s3://clips/out", "*/*/*")
+    with pytest.raises(FileNotFoundError):
+        storage.read_json("s3://clips/out/b/new/1.json")
+
+
+def test_a_page_that_is_open_sees_what_another_writer_writes(
+    bucket, second_writer, clocks, tmp_path: Path, monkeypatch
+) -> None:
+    """A verdict of another page's; then a new ranking, in files of other names."""
+    monkeypatch.setenv("FRAMEWATCH_HOME", str(tmp_path / "home"))
+    output = make_output(tmp_path / "out", clocks)
+    bucket.put(str(output), "clips/out", recursive=True)
+    settings = ServeSettings(port=0, reviewer="ann")
+    opened = open_server("s3://clips/out", settings=settings, loop=LoopSettings())
+    thread = threading.Thread(target=opened.run, daemon=True)
+    thread.start()
+    try:
+        client = Client(opened.address)
+        client.judge(0, "suspicious")
+        [mine] = keys(second_writer, "out/verdicts/")
+        verdict = json.loads(second_writer.get_object(Bucket="clips", Key=mine)["Body"].read())
+        for number in (1, 2):
+            body = {**verdict, "id": f"{number}" * 32, "reviewer": f"bob{number}", "answer": "not"}
+            key = f"out/verdicts/bob{number}.jsonl"
+            second_writer.put_object(Bucket="clips", Key=key, Body=json.dumps(body).encode() + b"\n")
+            assert client.get("api/status")["verdicts"] == 1 + number
+        incidents = pq.read_table(output / "incidents" / "part-0.parquet").slice(0, 1)
+        pq.write_table(incidents, tmp_path / "part-1.parquet")
+        second_writer.delete_object(Bucket="clips", Key="out/incidents/part-0.parquet")
+        second_writer.upload_file(str(tmp_path / "part-1.parquet"), "clips", "out/incidents/part-1.parquet")
+        about = json.dumps({**json.loads((output / "ranking.json").read_text()), "model": "def456def456"})
+        second_writer.put_object(Bucket="clips", Key="out/ranking.json", Body=about.encode())
+        status = client.get("api/status")
+        assert status["ranking"] != client.ranking
+        print(status)
+    finally:
+        opened.stop()
+        thread.join(5)
 
 
 def test_two_runs_at_once_on_remote_storage(bucket) -> None:

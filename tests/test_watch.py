@@ -42,11 +42,16 @@ def arrive(video: Path, directory: Path) -> None:
     os.rename(directory / "part", directory / video.name)
 
 
-def start(arguments: list[str], log: Path) -> subprocess.Popen:
+def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "-u", "-m", "framewatch.cli", "run", "--watch", *arguments, *FAST_OVERRIDES]
     with log.open("a") as out:
         return subprocess.Popen(
-            [*command, "spark.master=local[2]"], cwd=ROOT, start_new_session=True, stdout=out, stderr=out
+            [*command, "spark.master=local[2]"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            stdout=out,
+            stderr=out,
         )
 
 
@@ -55,6 +60,29 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen, log: 
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
         time.sleep(0.02)
+
+
+def test_a_watch_of_object_storage_sees_what_another_writer_changes(
+    bucket, environment, common, make_video, tmp_path: Path
+) -> None:
+    """One process all the while. Its list names a video that is not there yet."""
+    short, long = (make_video(tmp_path / f"{n}.mpg", seconds=n) for n in (2, 3))
+    (tmp_path / "list.csv").write_text("video\ns3://clips/a.mpg\ns3://clips/later.mpg\n")
+    output, log = tmp_path / "out", tmp_path / "log"
+    arguments = [*common, f"videos.test={tmp_path}/list.csv", f"output={output}"]
+    arguments += ["watch.period_s=0.2", "watch.settle_s=0"]
+    bucket.put(str(short), "clips/a.mpg")
+    process = start(arguments, log, **environment)
+    try:
+        wait_until(lambda: num_ranked(output) == 2, process, log)
+        bucket.put(str(long), "clips/a.mpg")
+        wait_until(lambda: num_ranked(output) == 3, process, log)
+        bucket.put(str(short), "clips/later.mpg")
+        wait_until(lambda: num_ranked(output) == 5, process, log)
+    finally:
+        process.kill()
+        process.wait()
+    assert "watch: 1 videos are empty, or not there" in log.read_text()
 
 
 def num_ranked(output: Path) -> int:
@@ -141,7 +169,7 @@ def test_once_it_takes_what_is_there_and_ends(spark, common, make_video, tmp_pat
 
 
 class Clock:
-    """Stands for `time` in a watch: what happens while it sleeps is a list of steps; the last interrupts it."""
+    """Stands for `time` in a watch. A list has what happens while it sleeps; then it is interrupted."""
 
     def __init__(self, steps: list[Callable[[], object]]) -> None:
         self._steps, self._passed_s = list(steps), 0.0
@@ -303,8 +331,9 @@ def test_auto_loader_s_files_are_noted_once(spark, tmp_path: Path) -> None:
     ],
 )
 def test_what_has_come_before_is_what_a_pattern_matches(spark, pattern: str, found: list[str]) -> None:
-    videos = ["file:/cams/test/a.mp4", "file:/cams/test/x/b.mp4", "file:/cams/train/a.mp4",
-              "file:/cams/north [1]/c+d.mp4", "s3://bucket/live/a.mp4", "s3://bucket/lives/a.mp4"]  # fmt: skip
+    videos = ["test/a", "test/x/b", "train/a", "north [1]/c+d"]
+    videos = [f"file:/cams/{name}.mp4" for name in videos]
+    videos += ["s3://bucket/live/a.mp4", "s3://bucket/lives/a.mp4"]
     ledger = spark.createDataFrame([(video,) for video in videos], "video string")
     assert [row["video"] for row in arrivals.read_before(ledger, [pattern]).collect()] == found
 

@@ -25,6 +25,7 @@ from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run
 from framewatch.progress import tell
 from framewatch.schema import LISTING
+from framewatch.spark.errors import explain, last_cause
 
 _log = logs.get("watch")
 # The longest wait after failures, where the period is not longer.
@@ -93,7 +94,7 @@ def _watch(run: Run, interrupts: list[int]) -> None:
 def _wait_after(error: Exception, failures: int, run: Run) -> float:
     """Reports a round that failed; gives the seconds to wait, twice as many after each."""
     period_s, most = run.config.watch.period_s, run.config.watch.max_failures
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = str(explain(error) or last_cause(error))
     _log.warning("round failed, %d of %d in a row", failures, most, exc_info=error)
     if failures >= most:
         raise WatchError(
@@ -150,7 +151,7 @@ def _require_ready(run: Run) -> None:
 
 
 class Looks:
-    """What a watch saw of files that it has not read: one that still grows waits.
+    """What a watch saw in earlier rounds of files that it has not read: one that still grows waits.
 
     A file is whole if it was last written to some time ago, by its own time. That may be kept from the
     original by a sender, or come from a camera's clock. So a file that was seen to change waits until it has
@@ -171,14 +172,17 @@ class Looks:
         """
         self._settle_s = settle_s
         self._looks: dict[str, Looks._Look] = {}
-        self._reported = ""
+        self._reported: dict[str, str] = {}
 
     def settled(self, files: Sequence[Row]) -> list[Row]:
         """Looks at files, rows of `listing.list_videos`, and gives those that are whole. Reports the rest."""
         now_s = time.monotonic()
         there = [file for file in files if file["modified_ms"] is not None]
         whole = [file for file in there if self._is_settled(file, now_s)]
-        self._report(len(there) - len(whole), len(files) - len(there))
+        num_young, num_missing = len(there) - len(whole), len(files) - len(there)
+        age = f"{num_young} videos were written to in the last {self._settle_s:g} s"
+        self.report("young", f"{age}: left for the next round" if num_young else "")
+        self.report("missing", f"{num_missing} videos are empty, or not there" if num_missing else "")
         names = {file["video"] for file in files}
         self._looks = {
             video: look
@@ -187,13 +191,11 @@ class Looks:
         }
         return whole
 
-    def _report(self, num_young: int, num_missing: int) -> None:
-        young = f"{num_young} videos were written to in the last {self._settle_s:g} s" if num_young else ""
-        missing = f"{num_missing} videos are empty, or not there" if num_missing else ""
-        text = "; ".join(filter(None, (young, missing)))
-        if text and text != self._reported:
-            tell(f"watch: {text}: left for the next round")
-        self._reported = text
+    def report(self, kind: str, text: str) -> None:
+        """Prints what a round has found, if it is not what the round before has found."""
+        if text and text != self._reported.get(kind):
+            tell(f"watch: {text}")
+        self._reported[kind] = text
 
     def _is_settled(self, file: Row, now_s: float) -> bool:
         state, before = (file["size_bytes"], file["modified_ms"]), self._looks.get(file["video"])
@@ -208,7 +210,7 @@ class Looks:
 
 def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
     """Reads the videos that are new and ranks the frames of all; returns whether there was anything to do."""
-    listed, come = _find(run)
+    listed, come = _find(run, looks)
     todo = looks.settled(unread(run, listed).select(*LISTING.names).collect())
     if todo:
         extract(run, run.spark.createDataFrame(todo, LISTING))
@@ -221,7 +223,7 @@ def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
     return True
 
 
-def _find(run: Run) -> tuple[DataFrame, DataFrame]:
+def _find(run: Run, looks: Looks) -> tuple[DataFrame, DataFrame]:
     """The files to compare with the ledger, as they are now; and all that have ever come, to be ranked."""
     config, ledger = run.config, run.tables.ledger()
     patterns = config.videos.test
@@ -233,13 +235,15 @@ def _find(run: Run) -> tuple[DataFrame, DataFrame]:
         come = arrivals.read_arrivals(run.spark, patterns, **where)
         new = arrivals.without_done(come, ledger)
         return listing.list_named(new, patterns, root=config.videos.root), come.select("video")
-    listed = run.spark.createDataFrame([], LISTING)
+    listed, passed_over = run.spark.createDataFrame([], LISTING), listing.PassedOver()
     for pattern in patterns:
         with contextlib.suppress(NoVideosError):  # none yet
-            listed = listed.union(listing.list_videos(run.spark, [pattern], root=config.videos.root))
+            some = listing.list_videos(run.spark, [pattern], root=config.videos.root, passed_over=passed_over)
+            listed = listed.union(some)
         _require_place(pattern)
+    looks.report("passed over", f"passed over {passed_over}" if passed_over.counts else "")
     listed = listed.dropDuplicates(["video"])
-    before = arrivals.read_before(run.tables.ledger(), [storage.absolute(pattern) for pattern in patterns])
+    before = arrivals.read_before(ledger, [*patterns, *map(storage.absolute, patterns)])
     return listed, listed.select("video").union(before).distinct()
 
 
