@@ -109,9 +109,7 @@ class VerdictLog:
     def refresh(self) -> bool:
         """Reads what others have written since; returns whether there was anything."""
         found = False
-        files, path = storage.filesystem(self._directory)
         with self._lock:
-            files.invalidate_cache(path)  # s3fs would list for ever what it listed first
             for name in storage.children(self._directory):
                 # On object storage a file never changes.
                 if name.endswith(".jsonl") and (self._is_local or name not in self._read_bytes):
