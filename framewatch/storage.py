@@ -254,6 +254,11 @@ def require_writable(directory: str) -> None:
     Raises:
         InputError: names the directory and the reason.
     """
+    if escape_spark_glob(directory) != directory:
+        raise InputError(
+            f"output={directory} has one of * ? [ ] {{ }} \\ in it, which Spark takes for wildcards: choose "
+            "another directory"
+        )
     probe = join(directory, ".framewatch-write-test")
     try:
         write_bytes(probe, b"")
