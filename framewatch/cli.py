@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "with all that it shows. `framewatch rank` writes it too.",
     )
     add_output(report)
+    add_config(report, "such as files.access=group")
     add_debug(report)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
@@ -279,6 +280,7 @@ def _report(args: argparse.Namespace) -> None:
     from framewatch.progress import tell
     from framewatch.report import write_report
 
+    config_of(args)
     tell(f"report: {write_report(args.output)}")
 
 

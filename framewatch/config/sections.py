@@ -28,6 +28,7 @@ from framewatch.config.results import (
     RankingConfig,
     ReviewConfig,
 )
+from framewatch.io.access import UMASKS
 from framewatch.io.redact import redact, redact_options
 from framewatch.logs import LEVELS
 
@@ -49,6 +50,16 @@ class TablesConfig:
 
     def __post_init__(self) -> None:
         require_choice("tables.format", self.format, ("parquet", "delta"))
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """Which users of the machine may read what is written."""
+
+    access: str = "private"
+
+    def __post_init__(self) -> None:
+        require_choice("files.access", self.access, tuple(UMASKS))
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,7 @@ class Config:
     review: ReviewConfig = field(default_factory=ReviewConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     tables: TablesConfig = field(default_factory=TablesConfig)
+    files: FilesConfig = field(default_factory=FilesConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

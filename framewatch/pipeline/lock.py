@@ -13,6 +13,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.io import access
 
 # A run that has not renewed its lease for so long is dead.
 LEASE_S = 120.0
@@ -38,7 +39,7 @@ def _has_locks(directory: str) -> bool:
     if directory.startswith(_MOUNTED_STORAGE):
         return False
     try:
-        with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8") as lock:
+        with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8", opener=access.opener) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -55,7 +56,7 @@ def _in_use(output: str, holder: str) -> InputError:
 
 @contextlib.contextmanager
 def _locked(directory: str, output: str, holder: str) -> Iterator[None]:
-    with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8") as lock:
+    with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8", opener=access.opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
