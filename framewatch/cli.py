@@ -1,19 +1,15 @@
 """`framewatch VERB`: the same verbs as the jobs."""
 
 import argparse
-import dataclasses
-import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import framewatch
-from framewatch import cli_prompts, cli_search, logs
+from framewatch import cli_prompts, cli_review, cli_search, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of, in_utf8, print_any_name
-from framewatch.errors import InputError, SetupError
 from framewatch.io.redact import redact
 from framewatch.io.text import printable
 from framewatch.spark.errors import explain, last_cause
@@ -33,7 +29,6 @@ _STAGES = {
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
 }
-_TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 _OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/configuration.md lists the keys"
 
 
@@ -74,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     adders += (cli_search.add_explore,)
     for parser_of in adders:
         add_debug(parser_of(verbs))
-    _add_review(verbs)
+    add_debug(cli_review.add_review(verbs))
     report = verbs.add_parser(
         "report",
         help="Writes OUTPUT/report/index.html anew, with the verdicts given since.",
@@ -112,28 +107,6 @@ def _add_stage(verbs: Any, verb: str, text: str) -> None:
     add_debug(stage)
 
 
-def _add_review(verbs: Any) -> None:
-    review = verbs.add_parser(
-        "review",
-        help="Serves a page to look at the moments of a run and to answer for each.",
-        description="Reads the tables of a run, without Spark. Serves a page that plays its incidents, takes "
-        "verdicts, and ranks the rest anew after every few. Writes OUTPUT/verdicts.",
-    )
-    add_output(review)
-    review.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
-    review.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help=f"the page's token, at least 16 characters (default: {_TOKEN_VARIABLE}, else one is made)",
-    )
-    # On a command line all users of the machine see it.
-    review.add_argument("--token", help=argparse.SUPPRESS)
-    review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
-    add_config(review, "such as review.refit_every=8")
-    add_debug(review)
-
-
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; overrides may stand anywhere, where argparse takes positional ones in one place only."""
     parser = _parser()
@@ -151,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_name()
     args = _parsed(in_utf8(sys.argv[1:] if arguments is None else arguments))
     others = {"samples": _samples, "timeline": _timeline, "weights": _weights}
-    others |= {"review": _review, "report": _report}
+    others |= {"review": cli_review.review, "report": _report}
     others |= {"classify": cli_prompts.classify, "ask": cli_prompts.ask}
     others |= {"index": cli_search.index, "search": cli_search.search, "explore": cli_search.explore}
     verb: Callable[[argparse.Namespace], None] = others.get(args.verb, _stage)
@@ -219,61 +192,6 @@ def _timeline(args: argparse.Namespace) -> None:
         times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
         rows.append((*times, f"{it.peak_prob2:.3f}", str(it.rank)))
     show_table(("from", "to", "seconds", "peak", "probability", "rank"), rows, title=basename(found.video))
-
-
-def _review(args: argparse.Namespace) -> None:
-    from framewatch.pipeline.search import place_of
-    from framewatch.progress import tell
-
-    try:
-        from framewatch.review.loop import LoopSettings
-        from framewatch.review.serve import ServeSettings, serve
-    except ImportError as error:
-        raise SetupError(
-            f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
-        ) from error
-    config = config_of(args)
-    its = config.review
-    loop = LoopSettings(
-        refit_every=its.refit_every,
-        uncertain_share=its.uncertain_share,
-        random_share=its.random_share,
-        verdict_weight=config.classifier.verdict_weight,
-        reg_param=config.classifier.reg_param,
-    )
-    settings = ServeSettings(
-        host=args.host,
-        port=args.port,
-        token=_review_token(args),
-        public_url=its.public_url,
-        reviewer=args.reviewer,
-        lead_s=its.lead_s,
-        cache_mb=its.cache_mb,
-        model=config.featurizer.model,
-        weights=config.featurizer.weights,
-        gap_s=config.classes.gap_s,
-        index=lambda: place_of(dataclasses.replace(config, output=args.output)),
-        index_gap_s=config.index.gap_s,
-    )
-    serve(args.output, settings=settings, loop=loop, say=functools.partial(tell, whole=True))
-
-
-def _review_token(args: argparse.Namespace) -> str | None:
-    if args.token is not None:
-        raise InputError(
-            f"--token would show the token to all who list processes: set {_TOKEN_VARIABLE}, or give "
-            "--token-file FILE"
-        )
-    if args.token_file is None:
-        return os.environ.get(_TOKEN_VARIABLE)
-    try:
-        return Path(args.token_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise InputError(
-            f"--token-file {args.token_file} cannot be read ({reason}): give a file that holds "
-            "the token alone"
-        ) from error
 
 
 def _report(args: argparse.Namespace) -> None:
