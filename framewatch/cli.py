@@ -1,19 +1,15 @@
 """`framewatch VERB`: the same verbs as the jobs."""
 
 import argparse
-import dataclasses
-import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import framewatch
-from framewatch import cli_prompts, cli_search, cli_spark, logs
+from framewatch import cli_prompts, cli_review, cli_search, cli_spark, logs
 from framewatch.cli_common import add_config, add_debug, add_output, config_of, in_utf8, print_any_name
-from framewatch.errors import InputError, SetupError
 from framewatch.io.redact import redact
 from framewatch.io.text import printable
 from framewatch.spark.errors import explain, last_cause
@@ -40,10 +36,10 @@ _VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argp
     "index": (cli_search.add_index, cli_search.index),
     "search": (cli_search.add_search, cli_search.search),
     "explore": (cli_search.add_explore, cli_search.explore),
+    "review": (cli_review.add_review, cli_review.review),
     "sql": (cli_spark.add_sql, cli_spark.launch),
     "submit": (cli_spark.add_submit, cli_spark.launch),
 }
-_TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 _OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/configuration.md lists the keys"
 
 
@@ -77,7 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     add_debug(timeline)
     for add, _ in _VERBS.values():
         add_debug(add(verbs))
-    _add_review(verbs)
     report = verbs.add_parser(
         "report",
         help="Writes OUTPUT/report/index.html anew, with the verdicts given since.",
@@ -85,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "with all that it shows. `framewatch rank` writes it too.",
     )
     add_output(report)
+    add_config(report, "such as files.access=group")
     add_debug(report)
     weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
     weights.add_argument(
@@ -114,28 +110,6 @@ def _add_stage(verbs: Any, verb: str, text: str) -> None:
     add_debug(stage)
 
 
-def _add_review(verbs: Any) -> None:
-    review = verbs.add_parser(
-        "review",
-        help="Serves a page to look at the moments of a run and to answer for each.",
-        description="Reads the tables of a run, without Spark. Serves a page that plays its incidents, takes "
-        "verdicts, and ranks the rest anew after every few. Writes OUTPUT/verdicts.",
-    )
-    add_output(review)
-    review.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    review.add_argument("--port", type=int, default=8765, help="0 for any free one (default: %(default)s)")
-    review.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help=f"the page's token, at least 16 characters (default: {_TOKEN_VARIABLE}, else one is made)",
-    )
-    # On a command line all users of the machine see it.
-    review.add_argument("--token", help=argparse.SUPPRESS)
-    review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
-    add_config(review, "such as review.refit_every=8")
-    add_debug(review)
-
-
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments; overrides may stand anywhere, where argparse takes positional ones in one place only."""
     parser = _parser()
@@ -153,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_name()
     args = _parsed(in_utf8(sys.argv[1:] if arguments is None else arguments))
     own = {"samples": _samples, "timeline": _timeline, "weights": _weights}
-    own |= {"review": _review, "report": _report}
+    own |= {"report": _report}
     verb = _VERBS[args.verb][1] if args.verb in _VERBS else own.get(args.verb, _stage)
     try:
         logs.set_up(args.log_level)
@@ -221,65 +195,11 @@ def _timeline(args: argparse.Namespace) -> None:
     show_table(("from", "to", "seconds", "peak", "probability", "rank"), rows, title=basename(found.video))
 
 
-def _review(args: argparse.Namespace) -> None:
-    from framewatch.pipeline.search import place_of
-    from framewatch.progress import tell
-
-    try:
-        from framewatch.review.loop import LoopSettings
-        from framewatch.review.serve import ServeSettings, serve
-    except ImportError as error:
-        raise SetupError(
-            f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
-        ) from error
-    config = config_of(args)
-    its = config.review
-    loop = LoopSettings(
-        refit_every=its.refit_every,
-        uncertain_share=its.uncertain_share,
-        random_share=its.random_share,
-        verdict_weight=config.classifier.verdict_weight,
-        reg_param=config.classifier.reg_param,
-    )
-    settings = ServeSettings(
-        host=args.host,
-        port=args.port,
-        token=_review_token(args),
-        public_url=its.public_url,
-        reviewer=args.reviewer,
-        lead_s=its.lead_s,
-        cache_mb=its.cache_mb,
-        model=config.featurizer.model,
-        weights=config.featurizer.weights,
-        gap_s=config.classes.gap_s,
-        index=lambda: place_of(dataclasses.replace(config, output=args.output)),
-        index_gap_s=config.index.gap_s,
-    )
-    serve(args.output, settings=settings, loop=loop, say=functools.partial(tell, whole=True))
-
-
-def _review_token(args: argparse.Namespace) -> str | None:
-    if args.token is not None:
-        raise InputError(
-            f"--token would show the token to all who list processes: set {_TOKEN_VARIABLE}, or give "
-            "--token-file FILE"
-        )
-    if args.token_file is None:
-        return os.environ.get(_TOKEN_VARIABLE)
-    try:
-        return Path(args.token_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise InputError(
-            f"--token-file {args.token_file} cannot be read ({reason}): give a file that holds "
-            "the token alone"
-        ) from error
-
-
 def _report(args: argparse.Namespace) -> None:
     from framewatch.progress import tell
     from framewatch.report import write_report
 
+    config_of(args)
     tell(f"report: {write_report(args.output)}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from framewatch import logs
+from framewatch.io import access
 
 
 def print_any_name() -> None:
@@ -60,6 +61,7 @@ def config_of(args: argparse.Namespace, *more: str) -> Any:
     from framewatch.config import load_config
 
     config = load_config(args.config, [*args.overrides, *more])
+    access.set_access(config.files.access)
     its = config.logging
     logs.set_up(
         args.log_level,

@@ -18,6 +18,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from framewatch.io import access
 from framewatch.schema import (
     FRAMES,
     JPEG_METADATA,
@@ -126,6 +127,7 @@ def extract_frames(
         sampling=sampling,
         images_root=images_root,
         write_images=write_images,
+        file_access=access.current(),
     )
     extracted = parts.mapInArrow(work, EXTRACTED)
     return extracted.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})

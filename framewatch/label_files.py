@@ -224,7 +224,7 @@ def _header(text: str, file: str) -> _Header:
 
 def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
     by_time = "video" in cells
-    name = cells["video" if by_time else "ImageName"]
+    name = csv_text.plain(cells["video" if by_time else "ImageName"])
     if not name.strip():
         raise ValueError(f"no name; name the {'video' if by_time else 'frame'}")
     word = cells["label"].strip().lower()

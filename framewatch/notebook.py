@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from framewatch import pipeline, progress, views
 from framewatch.config import Config, load_config
 from framewatch.errors import InputError
+from framewatch.io import access
 from framewatch.prompts.request import parse_request
 from framewatch.samples import draw_samples
 from framewatch.search import answers
@@ -228,6 +229,7 @@ def open_run(*, output: str = "", catalog: str = "", settings: str = "") -> Note
     """
     asked = {"output": output, "catalog": catalog, "settings": settings}
     config = notebook_config(**(asked | {key: value for key, value in _widgets().items() if key in asked}))
+    access.set_access(config.files.access)
     spark = get_spark(
         master=config.spark.master,
         remote=config.spark.remote,

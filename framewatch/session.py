@@ -16,11 +16,14 @@ from pyspark.sql import SparkSession
 
 from framewatch.errors import SetupError
 from framewatch.featurizer.weights import cache_directory, home_directory
+from framewatch.io import access
 from framewatch.spark import user
 from framewatch.spark.errors import explained
 
 _OLDEST_JAVA = 17
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+# Hadoop gives local files the modes that its own umask leaves.
+_UMASK = "spark.hadoop.fs.permissions.umask-mode"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
@@ -72,7 +75,7 @@ def _classic(
 ) -> SparkSession:
     """A session with a Java of this machine's, or with spark-submit's."""
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
-    settings = dict(_DEFAULTS)
+    settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}"}
     if not submitted:
         prepare_java()
         settings |= _LOCAL_DEFAULTS
@@ -88,12 +91,13 @@ def _classic(
     builder = SparkSession.builder.appName(app_name)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with access.umasked():  # of the JVM: frames are in what it writes to spark.local.dir
+        return builder.getOrCreate()
 
 
 def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> SparkSession:
     """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
-    settings = {**_DEFAULTS, **conf}
+    settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}", **conf}
     if remote.startswith("local"):
         prepare_java()
         settings = {**_LOCAL_DEFAULTS, **settings}
@@ -107,7 +111,8 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
         builder = SparkSession.builder.remote(remote).appName(app_name)
         for key, value in settings.items():
             builder = builder.config(key, value)
-        return builder.getOrCreate()
+        with access.umasked():
+            return builder.getOrCreate()
     except ImportError as error:
         raise SetupError(
             f"spark.remote={remote} needs Spark Connect ({error.name or error}): "

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 import fsspec
 
 from framewatch.errors import InputError, SetupError
-from framewatch.io import fences
+from framewatch.io import access, fences
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
 # Before a percent-encoded path. No other URI of a local file has a host.
@@ -107,23 +107,26 @@ def check_fence(uri: str) -> None:
 def write_bytes(uri: str, data: bytes) -> None:
     """Writes one whole file, making its directories.
 
-    Local files appear at once or not at all: other processes may be reading the old one.
+    Local files appear at once or not at all: other processes may be reading the old one. Who may read them
+    is set by `files.access`.
 
     Raises:
         LockLostError: another run has taken over the output that it lies in.
     """
     check_fence(uri)
-    files, path = filesystem(uri)
-    files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     local = local_path(uri)
     if local is None:
+        files, path = filesystem(uri)
+        files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         with files.transaction, files.open(path, "wb") as file:
             file.write(data)
         return
     # Beside it, as only within one file system a name is given in one step.
+    access.make_directory(os.path.dirname(local) or ".")
     part = f"{local}.{os.getpid()}.part"
     try:
-        Path(part).write_bytes(data)
+        with open(part, "wb", opener=access.opener) as file:
+            file.write(data)
         os.replace(part, local)
     finally:
         Path(part).unlink(missing_ok=True)

@@ -138,3 +138,6 @@ def test_images_are_written_at_their_origins(spark, tmp_path: Path, make_video) 
         "Walk1frame0000.jpg",
         "Walk1frame0001.jpg",
     ]
+    assert {
+        path.stat().st_mode & 0o077 for path in [tmp_path / "images", *(tmp_path / "images").iterdir()]
+    } == {0}

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
+from framewatch.io import csv_text
 from framewatch.label_files import parse_labels
+from framewatch.review.export import labels_csv
+from framewatch.verdicts import Verdict
 
 BY_TIME = ("video", "start_s", "end_s", "label")
 HEADER = ",".join(BY_TIME) + "\n"
@@ -50,7 +53,7 @@ def test_what_csv_writes_is_read(names, delimiter, encoding, ending, blank) -> N
             writer.writerow([""] * 5)
     found = parse_labels(file.getvalue().encode(encoding), "labels.csv")
     assert [row[1:] for row in found.rows] == [
-        (name, n, n + 0.5, label) for n, (name, label) in enumerate(names)
+        (csv_text.plain(name), n, n + 0.5, label) for n, (name, label) in enumerate(names)
     ]
     assert found.blank_rows == blank * len(names)
 
@@ -157,3 +160,23 @@ def test_files_that_are_no_label_files(data: str | bytes, problem: str) -> None:
 def test_both_readings_of_an_old_encoding_are_shown() -> None:
     message = error(HEADER.encode() + "Über,0,1,1\n".encode("cp1252"))
     assert "'Über,0,1,1' (Windows-1252) or '\u042cber,0,1,1' (Windows-1251); save it as CSV UTF-8" in message
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "''=1", "a;=1", 'a",=1']
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, "'quoted'", "file:/a.mpg", "'"])
+def test_names_come_back_from_an_export(name: str) -> None:
+    """A spreadsheet of any country runs nothing in it, and numbers are still numbers."""
+    text = csv_text.write([("video", "start_s", "end_s", "label"), (name, -1.5, 2, 1)])
+    for delimiter in ",;\t":
+        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[1]
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r\n")) and cell != "-1.5"]
+    cells = list(csv.reader(io.StringIO(text, newline=""), quoting=csv.QUOTE_NONNUMERIC))[1]
+    assert cells == [f"'{name}" if name in FORMULAS[:9] else name, -1.5, 2, 1]
+    assert rows(text.encode()) == [(name, -1.5, 2.0, 1)]
+
+
+def test_verdicts_come_back_from_an_export() -> None:
+    verdicts = [Verdict(name, 0, 1.5, "suspicious", "ann") for name in FORMULAS]
+    assert rows(labels_csv(verdicts).encode()) == [(name, 0.0, 1.5, 1) for name in sorted(FORMULAS)]

@@ -71,6 +71,10 @@ def test_tables_model_and_manifest(spark, finished: Path) -> None:
     assert not (finished / "_staging").exists()
 
 
+def test_the_output_is_for_the_user_alone(finished: Path) -> None:
+    assert [path for path in [finished, *finished.rglob("*")] if path.stat().st_mode & 0o077] == []
+
+
 def test_nothing_new_means_no_extraction_and_no_featurization(spark, finished, arguments, capsys) -> None:
     before = contents(spark, finished)
     files = {

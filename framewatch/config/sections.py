@@ -28,6 +28,7 @@ from framewatch.config.results import (
     RankingConfig,
     ReviewConfig,
 )
+from framewatch.io.access import UMASKS
 from framewatch.io.redact import redact, redact_options
 from framewatch.logs import LEVELS
 
@@ -61,6 +62,16 @@ class LockConfig:
     def __post_init__(self) -> None:
         require_choice("lock.kind", self.kind, ("auto", "file", "lease"))
         require(self.lease_s > 0, "lock.lease_s", self.lease_s, "give seconds above 0")
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """Which users of the machine may read what is written."""
+
+    access: str = "private"
+
+    def __post_init__(self) -> None:
+        require_choice("files.access", self.access, tuple(UMASKS))
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,7 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     tables: TablesConfig = field(default_factory=TablesConfig)
     lock: LockConfig = field(default_factory=LockConfig)
+    files: FilesConfig = field(default_factory=FilesConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -1,10 +1,10 @@
-"""CSV files as people's programs write them: encodings, delimiters, and records with their line numbers."""
+"""CSV files as people's programs write and open them: encodings, delimiters, records, and no formulas."""
 
 import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from framewatch.errors import InputError
 
@@ -20,6 +20,29 @@ _ENCODINGS = (
 _CODE_PAGES = {"cp1252": "Windows-1252", "cp1251": "Windows-1251", "cp1250": "Windows-1250"}
 # Excel reads and writes the delimiter in a line of its own.
 _DELIMITER_LINE = re.compile(r"sep=(.)[ \t]*(?:\r\n?|\n)")
+# A spreadsheet takes a cell that begins so for a formula, in quotes too.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def write(rows: Iterable[Sequence[str | int | float]]) -> str:
+    """Rows as CSV that a spreadsheet opens without running anything in it.
+
+    A text that begins like a formula gets a `'` before it, which `plain` takes away again. Texts are quoted:
+    no other delimiter splits them. Numbers stay numbers, negative ones too.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    lines.writerows([_neutral(it) if isinstance(it, str) else it for it in row] for row in rows)
+    return text.getvalue()
+
+
+def _neutral(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain(text: str) -> str:
+    """A text as it was before `write`."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def decode(data: bytes, what: str) -> str:

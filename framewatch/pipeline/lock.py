@@ -14,7 +14,7 @@ from typing import Any
 from framewatch import storage
 from framewatch.config import LockConfig
 from framewatch.errors import InputError, LockLostError
-from framewatch.io import fences
+from framewatch.io import access, fences
 
 # Databricks' object storage: a lock there would hold on one machine, if at all.
 _MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
@@ -42,7 +42,7 @@ def _has_locks(directory: str) -> bool:
     if directory.startswith(_MOUNTED_STORAGE):
         return False
     try:
-        with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8") as lock:
+        with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8", opener=access.opener) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -59,7 +59,7 @@ def _in_use(output: str, holder: str) -> InputError:
 
 @contextlib.contextmanager
 def _locked(directory: str, output: str, holder: str) -> Iterator[None]:
-    with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8") as lock:
+    with open(os.path.join(directory, ".lock"), "a+", encoding="utf-8", opener=access.opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

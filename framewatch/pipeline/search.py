@@ -13,6 +13,7 @@ from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.features.encode import Encoder
 from framewatch.features.files import FeatureFiles, sampling_period_s
+from framewatch.io import access
 from framewatch.pipeline.lock import exclusive_lock
 from framewatch.progress import counted_progress, tell
 from framewatch.search import find as finding
@@ -45,7 +46,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
     started = time.monotonic()
     place = place_of(config)
     storage.require_writable(config.output)
-    with exclusive_lock(config.output, "index", config.lock):
+    with exclusive_lock(config.output, "index", config.lock), access.umasked():
         features = FeatureFiles.of(config.output)
         if rebuild:
             drop_store(place, output=storage.absolute(config.output))

@@ -21,6 +21,7 @@ import framewatch
 from framewatch import classifier, saved_model, storage
 from framewatch.config import Config
 from framewatch.errors import SetupError
+from framewatch.io import access
 from framewatch.io.redact import redact
 from framewatch.progress import tell, tell_aside
 from framewatch.saved_model import SavedModel
@@ -187,7 +188,8 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
             _fetch(path, os.path.join(scratch, to))
         if trained:
             _write_model(mlflow, run_id, run, saved, os.path.join(scratch, _MODEL))
-        client.log_artifacts(run_id, scratch)
+        with access.umasked():  # the report has pictures, and a server may be a directory here
+            client.log_artifacts(run_id, scratch)
     if trained and name is not None:
         version = mlflow.register_model(f"runs:/{run_id}/{_MODEL}", name).version
         model = f", with version {version} of model {name}"

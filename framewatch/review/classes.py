@@ -1,8 +1,6 @@
 """Classes by prompts for the page: found on this machine, without Spark, and kept for the questions after."""
 
-import csv
 import functools
-import io
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,6 +12,7 @@ import numpy as np
 from framewatch.errors import InputError
 from framewatch.features.encode import Encoder
 from framewatch.features.files import FeatureFiles, camera
+from framewatch.io import csv_text
 from framewatch.prompts.answer import Given, VideoClasses, answer
 from framewatch.prompts.find import Find, Video, joined
 from framewatch.prompts.prepare import prepare
@@ -92,19 +91,17 @@ class Found:
 
     def as_csv(self) -> str:
         """A row a clip."""
-        text = io.StringIO()
-        rows = csv.writer(text)
-        rows.writerow(
-            ["video", "class", "class_score", "duration_ratio", "prompt", "start_s", "end_s", "score"]
-        )
+        rows: list[tuple[str | float, ...]] = [
+            ("video", "class", "class_score", "duration_ratio", "prompt", "start_s", "end_s", "score")
+        ]
         for it in self.results:
             for its in it.classes:
                 for found in its.clips:
                     clip = found.clip
                     of_class = (its.name, round(its.score, 2), round(its.duration_ratio, 4))
                     of_clip = (round(clip.start_s, 3), round(clip.end_s, 3), round(clip.score, 2))
-                    rows.writerow([it.video, *of_class, found.prompt, *of_clip])
-        return text.getvalue()
+                    rows.append((it.video, *of_class, found.prompt, *of_clip))
+        return csv_text.write(rows)
 
 
 def _short(its: Given) -> dict[str, Any]:

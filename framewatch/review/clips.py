@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framewatch import storage
 from framewatch.errors import FramewatchError
+from framewatch.io import access
 from framewatch.video.clip import cut_clip_apart
 
 # A browser holds a clip whole; what is longer is cut around its peak.
@@ -25,6 +26,8 @@ class ClipCache:
     def __init__(self, directory: Path, *, most_bytes: int) -> None:
         """Uses a directory, made when needed, of which older clips may be there."""
         self._directory, self._most_bytes = directory, most_bytes
+        with contextlib.suppress(OSError):  # older versions made it for everybody to read
+            directory.chmod(0o777 & ~access.umask())
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._cutting = threading.Semaphore(2)
         # The server's other threads are for answers, which must not wait for clips.
@@ -52,7 +55,7 @@ class ClipCache:
             if not self._places.acquire(blocking=False):
                 raise BusyError("too many clips are being cut: try again")
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                access.make_directory(path.parent)
                 with self._cutting:
                     cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
             finally:

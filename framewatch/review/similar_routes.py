@@ -19,10 +19,11 @@ from framewatch.verdicts import Verdict
 
 _THUMBNAIL_WIDTH = 240
 MOST_UPLOAD_BYTES = 8 << 20
-# What is looked for: a moment, a second of a video, a frame's name, or the name that an upload was given.
-_LIKE = {"moment": WHOLE, "video": WHOLE, "second": NUMBER, "origin": TEXT, "picture": TEXT}
+# What is looked for: a moment, a second of a video, or a frame's name; or the name that an upload was given.
+_LIKE = {"moment": WHOLE, "video": WHOLE, "second": NUMBER, "origin": TEXT}
 _FIELDS = {
     **_LIKE,
+    "picture": TEXT,
     "scope": choice(SCOPES),
     "min_probability": NUMBER,
     "by_video": FLAG,

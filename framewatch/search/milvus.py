@@ -10,6 +10,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError, SetupError
+from framewatch.io import access
 from framewatch.io.redact import redact
 
 _TOKEN = "FRAMEWATCH_MILVUS_TOKEN"
@@ -98,7 +99,7 @@ def _open_file(place: Place, wait_s: float) -> Any:
         from pymilvus import MilvusClient
     except ImportError as error:
         raise _missing(error) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
+    access.make_directory(path.parent)
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(DataDirLockedError),
         wait=tenacity.wait_exponential_jitter(initial=0.1, max=1.0, jitter=0.2),
@@ -107,7 +108,7 @@ def _open_file(place: Place, wait_s: float) -> Any:
     )
 
     def opened() -> Any:
-        with _reasons() as reasons:
+        with _reasons() as reasons, access.umasked():
             try:
                 return MilvusClient(place.uri)
             except Exception as error:

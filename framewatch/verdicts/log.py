@@ -17,6 +17,7 @@ from typing import Any
 
 from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.io import access
 from framewatch.results import FileId, video_files
 from framewatch.verdicts.verdict import Verdict
 
@@ -152,8 +153,8 @@ class VerdictLog:
             return
         path = Path(local) / f"{self._name}.jsonl"
         new, first = not path.exists(), not path.parent.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        access.make_directory(path.parent)
+        with open(path, "ab", opener=access.opener) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

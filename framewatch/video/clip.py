@@ -26,6 +26,7 @@ import numpy as np
 
 from framewatch import storage
 from framewatch.errors import InputError, VideoError
+from framewatch.io import access
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.probe import OpenVideo
 from framewatch.video.sampling import SampleClock
@@ -267,7 +268,9 @@ def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     data = json.dumps(request).encode()
     try:
-        child = subprocess.run(command, input=data, capture_output=True, timeout=timeout_s, env=env)
+        child = subprocess.run(
+            command, input=data, capture_output=True, timeout=timeout_s, env=env, umask=access.umask()
+        )
     except subprocess.TimeoutExpired:
         reason = f"cutting the clip took longer than {timeout_s:g} s"
         raise VideoError(f"{reason}: cut a shorter one, or set timeout_s higher") from None

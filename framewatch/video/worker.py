@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from framewatch import storage
 from framewatch.errors import VideoError
+from framewatch.io import access
 from framewatch.video.process import DecoderProcess
 
 # Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
@@ -79,8 +80,10 @@ def extract_batches(
     sampling: Sampling,
     images_root: str,
     write_images: bool,
+    file_access: str = "private",
 ) -> Iterator[pa.RecordBatch]:
     """Decodes parts of videos: a row a frame, and behind each part one row with its `outcome`."""
+    access.set_access(file_access)
     pending: list[dict[str, Any]] = []
     for batch in batches:
         for part in batch.to_pylist():

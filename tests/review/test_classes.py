@@ -99,5 +99,14 @@ def test_what_is_wrong_is_told_in_one_line(ask: Ask, body: Any, told: str) -> No
     assert told in said and "\n" not in said
 
 
+def test_an_export_runs_nothing_in_a_spreadsheet(ask: Ask) -> None:
+    request = request_of(ask)
+    request["classes"][0]["name"] = "=HYPERLINK(1)"
+    found = ask("run", {"request": request, "min_duration_ratio": 0})
+    rows = list(csv.DictReader(ask(f"{found['id']}/clips.csv").decode().splitlines()))
+    assert "'=HYPERLINK(1)" in {row["class"] for row in rows}
+    assert all(float(row["score"]) > 0 for row in rows)
+
+
 def test_an_answer_that_is_kept_no_more(ask: Ask) -> None:
     assert ask("nothere/videos") == "this answer is kept no more: run the request again"
