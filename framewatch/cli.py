@@ -253,6 +253,7 @@ def _review(args: argparse.Namespace) -> None:
         gap_s=config.classes.gap_s,
         index=lambda: place_of(dataclasses.replace(config, output=args.output)),
         index_gap_s=config.index.gap_s,
+        max_pixels=config.images.max_pixels,
     )
     serve(args.output, settings=settings, loop=loop, say=functools.partial(tell, whole=True))
 

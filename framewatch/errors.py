@@ -17,6 +17,25 @@ class InputError(FramewatchError):
     """Videos, labels, or tables that are missing or do not fit together."""
 
 
+class PictureError(InputError):
+    """A picture that cannot be used.
+
+    Attributes:
+        reason: why, in words that are the same for all such pictures, to be counted.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class PictureTooLargeError(PictureError):
+    """A picture of more pixels than `images.max_pixels`; it has not been decoded."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "too large")
+
+
 class SchemaError(FramewatchError):
     """A DataFrame lacks a column, or has one of another type."""
 

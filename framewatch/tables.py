@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch import storage
+from framewatch import storage, upgrade
 from framewatch.errors import InputError
 from framewatch.results import WRITTEN_BY
 from framewatch.schema import (
@@ -104,8 +104,14 @@ class Tables:
         if table == "videos":
             if self.format == "parquet":  # which has a schema in each file, and takes that of one for all
                 reader = reader.schema(VIDEOS)
-            return _upgraded(reader.load(self.path(table)))
-        return reader.load(self.path(table)).select(*TABLES[table].names)
+            return upgrade.videos(reader.load(self.path(table)))
+        rows = reader.load(self.path(table))
+        if table == "features":
+            if "error" not in rows.columns and self.format == "parquet":  # other files may have it
+                reader = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]]))
+                rows = reader.load(self.path(table))
+            rows = upgrade.features(rows)
+        return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
         """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
@@ -247,15 +253,6 @@ def with_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
     return listed.join(known, [*same, is_same_time], "left").select(
         *(listed[name] for name in listed.columns), "status", "attempts", "num_frames"
     )
-
-
-def _upgraded(videos: DataFrame) -> DataFrame:
-    """`videos` as this version writes it: older ones lack columns."""
-    for field in VIDEOS.fields:
-        if field.name not in videos.columns:
-            videos = videos.withColumn(field.name, F.lit(None).cast(field.dataType))
-    modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
-    return videos.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))
 
 
 def write_table(
