@@ -196,7 +196,7 @@ OUTLIERS = StructType(
 
 def finite_vectors(name: str = "features") -> Column:
     """The vectors of a column, null where a number of one is NaN or infinite."""
-    numbers = vector_to_array(F.col(name))
+    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # which takes no null
     # In Spark's order, NaN is the greatest number of all.
     is_finite = (F.array_max(numbers) < math.inf) & (F.array_min(numbers) > -math.inf)
     return F.when(is_finite, F.col(name))
