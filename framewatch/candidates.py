@@ -61,5 +61,6 @@ def choose_candidates(
     ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
     rows = ranked.join(F.broadcast(chosen), "origin")
     # Few rows, sent to each worker: the features are not shuffled.
-    vectors = features.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
+    usable = features.where(F.col("features").isNotNull())
+    vectors = usable.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
     return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField
 
 from framewatch.errors import InputError
-from framewatch.schema import FEATURES, fields, require_columns
+from framewatch.schema import FEATURES, fields, finite_vectors, require_columns
 
 _WEIGHT = "_weight"
 _ROWS_PER_TASK = 2000
@@ -41,7 +41,7 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
 
     Args:
         labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
-            rows count alike. Null features are left out.
+            rows count alike. Features that are null or not finite are left out.
         settings: how to fit.
 
     Raises:
@@ -51,7 +51,7 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
     )
     weight = F.col("weight") if "weight" in labelled.columns else F.lit(1.0)
-    rows = labelled.where(F.col("features").isNotNull()).select("features", "label", weight.alias(_WEIGHT))
+    rows = labelled.where(finite_vectors().isNotNull()).select("features", "label", weight.alias(_WEIGHT))
     of_ones = F.sum(F.when(F.col("label") == 1.0, F.col(_WEIGHT)))
     totals = rows.agg(
         F.count("*").alias("all"),

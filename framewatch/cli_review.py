@@ -70,6 +70,7 @@ def review(args: argparse.Namespace) -> None:
         gap_s=config.classes.gap_s,
         index=lambda: place_of(dataclasses.replace(config, output=args.output)),
         index_gap_s=config.index.gap_s,
+        max_pixels=config.images.max_pixels,
     )
     serve(args.output, settings=settings, loop=loop, say=functools.partial(tell, whole=True))
 

@@ -25,6 +25,25 @@ class WatchError(FramewatchError):
     """A watch that has failed several times in a row."""
 
 
+class PictureError(InputError):
+    """A picture that cannot be used.
+
+    Attributes:
+        reason: why, in words that are the same for all such pictures, to be counted.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class PictureTooLargeError(PictureError):
+    """A picture of more pixels than `images.max_pixels`; it has not been decoded."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "too large")
+
+
 class SchemaError(FramewatchError):
     """A DataFrame lacks a column, or has one of another type."""
 

@@ -10,6 +10,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from framewatch.errors import InputError
 from framewatch.features.files import FeatureFiles, camera, unit
 from framewatch.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS
 from framewatch.search.moments import still_frames
@@ -56,9 +57,12 @@ class _Read:
         for batch in batches:
             for number in batch["id"].to_pylist():
                 its = read_frames(self.features, self.videos[number], Known({}, {}, {}))
-                if len(its.origins):
-                    still = still_frames(its.vectors, self.still_cosine)
-                    yield self.videos[number], its.origins, its.times_s, still, its.vectors
+                usable = its.vectors.any(axis=1)  # zeros point nowhere: a cosine with them is undefined
+                if usable.any():
+                    vectors = its.vectors[usable]
+                    origins = [its.origins[row] for row in np.flatnonzero(usable)]
+                    still = still_frames(vectors, self.still_cosine)
+                    yield self.videos[number], origins, its.times_s[usable], still, vectors
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,19 @@ def compare(
         settings: how.
 
     Returns:
-        `origin`, `video`, `camera`, `timestamp_s`, `still`, and `cosines` with the centres.
+        `origin`, `video`, `camera`, `timestamp_s`, `still`, and `cosines` with the centres. Frames without
+        features, or with nothing but zeros, are left out.
+
+    Raises:
+        InputError: no frame is left.
     """
     ids = spark.range(0, len(videos), 1, max(1, min(len(videos), 64)))
     read = _Vectors(features, videos, settings.still_cosine)
     vectors = ids.mapInArrow(read, "values array<float>").cache()
-    share = min(1.0, settings.sample / max(vectors.count(), 1))
+    num_vectors = vectors.count()
+    if not num_vectors:
+        raise InputError(f"no frame in {features.directory} has features to compare: extract more videos")
+    share = min(1.0, settings.sample / num_vectors)
     rows = vectors.sample(fraction=share, seed=settings.seed) if share < 1 else vectors
     k_means = KMeans(k=settings.clusters, seed=settings.seed, maxIter=20, distanceMeasure="cosine")
     model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))

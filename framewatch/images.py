@@ -6,9 +6,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from framewatch.errors import FramewatchError, SetupError
+from framewatch.errors import FramewatchError, PictureError, PictureTooLargeError, SetupError
+from framewatch.io.picture_header import read_header
 
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# 50 megapixels: what cameras and phones take. Decoded, at most 400 MB.
+MAX_PIXELS = 50_000_000
+_BAND_PIXELS = 1 << 20
+# Sides in this proportion and beyond are cut before a picture is resized for a square crop.
+_WIDEST_CROPPED = 16
 # Spark's image struct names its pixels by OpenCV's type: depth in three bits, then channels less one.
 _DEPTHS = {0: np.uint8, 2: np.uint16}
 
@@ -21,55 +26,104 @@ def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
     return data.tobytes()
 
 
-def decode_image(data: bytes | None) -> np.ndarray | None:
-    """A (height, width, 3) uint8 BGR image from the bytes of a JPEG, PNG or other file that OpenCV reads.
+def decode_image(data: bytes | None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A (height, width, 3) uint8 BGR image from the bytes of a JPEG, PNG, GIF, TIFF, WebP or BMP file.
 
-    Gray is spread to three channels, alpha is composited on black, 16 bits become 8. None for null, for
-    what is no picture, and for a truncated one: half a picture would pass for a whole one.
+    The header is read first: nothing is allocated for a picture that is too large. Gray is spread to three
+    channels, alpha is composited on black, 16 bits become 8; of an animation, the first picture is taken.
+
+    Raises:
+        PictureTooLargeError: it has more than `max_pixels`.
+        PictureError: null, no picture of these formats, or a damaged or truncated one: half a picture would
+            pass for a whole one.
     """
     if not data:
-        return None
-    is_jpeg = data.startswith(_JPEG_START)
-    if is_jpeg and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        return None
+        raise PictureError("there is no picture: it is empty", "null")
+    header = read_header(data)
+    if header is None:
+        raise PictureError("it is no picture: give a JPEG, PNG, GIF, TIFF, WebP or BMP file", "no picture")
+    check_size(header.width, header.height, header.num_pixels, max_pixels)
+    if not header.is_whole:
+        raise PictureError(f"the {header.kind} file is cut off: copy it again")
     # Only this flag keeps alpha; only the other turns a photograph upright.
-    flag = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
+    flag = cv2.IMREAD_COLOR if header.kind == "JPEG" else cv2.IMREAD_UNCHANGED
     try:
         image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
-        return None
-    return None if image is None else _to_bgr(image)
+        image = None
+    if image is None:
+        raise PictureError(f"the {header.kind} file is damaged: OpenCV cannot decode it")
+    return _to_bgr(image)
 
 
-def struct_to_array(image: Mapping[str, Any] | None) -> np.ndarray | None:
+def struct_to_array(image: Mapping[str, Any] | None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A (height, width, 3) uint8 BGR image from the fields of Spark's image struct.
 
-    Gray is spread to three channels, alpha is composited on black, 16 bits become 8. None for null, for
-    a `mode` that is not 1, 3 or 4 channels of 8 or 16 bits, for an empty picture, and where the number of
-    bytes does not fit.
+    Gray is spread to three channels, alpha is composited on black, 16 bits become 8.
+
+    Raises:
+        PictureTooLargeError: it has more than `max_pixels`.
+        PictureError: null or an empty picture, a `mode` that is not 1, 3 or 4 channels of 8 or 16 bits, or a
+            number of bytes that does not fit.
     """
     if image is None or any(image[field] is None for field in ("height", "width", "mode", "data")):
-        return None
+        raise PictureError("there is no picture: it is null", "null")
     height, width, mode = image["height"], image["width"], image["mode"]
     depth, channels = _DEPTHS.get(mode & 7), (mode >> 3) + 1
     if depth is None or channels not in (1, 3, 4) or height < 1 or width < 1:
-        return None
+        raise PictureError(
+            f"a struct of {width} x {height} pixels and mode {mode} is no picture", "no picture"
+        )
     data = np.frombuffer(image["data"], np.uint8)
     if data.size != height * width * channels * np.dtype(depth).itemsize:
-        return None
+        raise PictureError(f"{data.size} bytes are not a picture of {width} x {height} pixels")
+    check_size(width, height, width * height, max_pixels)
     return _to_bgr(data.view(depth).reshape(height, width, channels))
 
 
-def _to_bgr(image: np.ndarray) -> np.ndarray | None:
-    if image.dtype == np.uint16:
-        image = (image / 257.0).round().astype(np.uint8)
-    if image.dtype != np.uint8:
-        return None
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if image.shape[2] == 4:
-        return (image[..., :3] * (image[..., 3:] / 255.0)).round().astype(np.uint8)
-    return image if image.shape[2] == 3 else None
+def check_size(width: int, height: int, num_pixels: int, max_pixels: int) -> None:
+    """Checks a picture's size before it is decoded.
+
+    Raises:
+        PictureTooLargeError: `num_pixels` is more than `max_pixels`.
+    """
+    if num_pixels > max_pixels:
+        raise PictureTooLargeError(
+            f"a picture of {width} x {height} pixels is larger than images.max_pixels={max_pixels}: "
+            "scale it down, or raise that setting"
+        )
+
+
+def _to_bgr(image: np.ndarray) -> np.ndarray:
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if image.dtype not in (np.uint8, np.uint16) or channels not in (1, 3, 4):
+        raise PictureError(
+            f"a picture of {channels} channels of {image.dtype} is not supported", "no picture"
+        )
+    if image.dtype == np.uint8 and channels == 3:
+        return image
+    height, width = image.shape[:2]
+    result = np.empty((height, width, 3), np.uint8)
+    # Band by band: what lies between two depths takes no second picture's memory.
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image[top : top + rows].reshape(-1, width, channels)
+        result[top : top + rows] = _without_alpha(_to_8_bits(band))
+    return result
+
+
+def _to_8_bits(band: np.ndarray) -> np.ndarray:
+    return band if band.dtype == np.uint8 else cv2.convertScaleAbs(band, alpha=1 / 257)
+
+
+def _without_alpha(band: np.ndarray) -> np.ndarray:
+    if band.ndim == 2:  # OpenCV drops a last axis of one
+        return band[..., None]
+    return (
+        cv2.multiply(band[..., :3], cv2.merge([band[..., 3]] * 3), scale=1 / 255)
+        if band.shape[2] == 4
+        else band
+    )
 
 
 def shrink(image: np.ndarray, width: int) -> np.ndarray:
@@ -112,11 +166,19 @@ def _cropped(image: np.ndarray, size: int) -> np.ndarray:
         from PIL import Image
     except ImportError as error:
         raise SetupError("CLIP's pictures need Pillow: pip install 'framewatch[clip]'") from error
+    # What is cut off at last is not made larger first: of a picture one pixel high, terabytes.
+    most = _WIDEST_CROPPED * min(image.shape[:2])
+    image = _middle(image, most, most)
     height, width = image.shape[:2]
     scale = size / min(height, width)
     wide = size if width <= height else int(width * scale)
     high = size if height <= width else int(height * scale)
     # OpenCV's bicubic takes 16 pixels however far it shrinks; CLIP was trained on Pillow's, which takes all.
     resized = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
-    top, left = (high - size) // 2, (wide - size) // 2
-    return resized[top : top + size, left : left + size]
+    return _middle(resized, size, size)
+
+
+def _middle(image: np.ndarray, most_high: int, most_wide: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    top, left = max(0, height - most_high) // 2, max(0, width - most_wide) // 2
+    return image[top : top + most_high, left : left + most_wide]

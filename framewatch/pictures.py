@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from framewatch import images, storage
+from framewatch.errors import PictureError
 from framewatch.results import Results
 
 # Row groups whose pictures stay in memory: neighbours in the queue often lie in one.
@@ -85,8 +86,11 @@ class Pictures:
 
 def smaller(content: bytes, width: int) -> bytes | None:
     """A JPEG scaled down to this width; None where `content` cannot be decoded."""
-    picture = images.decode_image(content)
-    return None if picture is None else images.encode_jpeg(images.shrink(picture, width), quality=_QUALITY)
+    try:
+        picture = images.decode_image(content)
+    except PictureError:
+        return None
+    return images.encode_jpeg(images.shrink(picture, width), quality=_QUALITY)
 
 
 def _batch(path: str) -> int:

@@ -5,16 +5,16 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from framewatch.schema import FEATURES, PREDICTIONS, fields, require_columns
+from framewatch.schema import FEATURES, PREDICTIONS, fields, finite_vectors, require_columns
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
     """Adds `probability` (vector), `prob2` (P(suspicious)) and `prediction` (1.0 above `threshold`).
 
-    Frames without features, whose picture could not be decoded, are left out.
+    Frames without features are left out, and so are those whose features are not finite.
     """
     require_columns(features, fields(FEATURES, "features"), table="features")
-    scored = classifier.transform(features.where(F.col("features").isNotNull()))
+    scored = classifier.transform(features.where(finite_vectors().isNotNull()))
     prob2 = vector_to_array(F.col("probability"))[1]
     prediction = F.when(prob2 > threshold, 1.0).otherwise(0.0)
     return scored.withColumn("prob2", prob2).withColumn("prediction", prediction)

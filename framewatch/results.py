@@ -120,6 +120,9 @@ class Results:
     def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
         """Columns of a table, of some videos or of all."""
         only = None if videos is None else pc.field("video").isin(videos)
+        if table == "predictions":  # of an older run, NaN may be ranked first
+            is_number = pc.is_finite(pc.field("prob2"))
+            only = is_number if only is None else only & is_number
         return self.dataset(table).to_table(columns=columns, filter=only)
 
     def ranked_videos(self) -> list[str]:

@@ -1,9 +1,12 @@
 """The tables: column names and types. Stages meet only here."""
 
+import math
 from collections.abc import Sequence
 
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
@@ -76,8 +79,19 @@ FRAMES = StructType(
 )
 
 FEATURES = StructType(
-    [_ORIGIN, _VIDEO, _FRAME_INDEX, _TIMESTAMP_S, StructField("features", VectorUDT()), _BATCH]
+    [
+        _ORIGIN,
+        _VIDEO,
+        _FRAME_INDEX,
+        _TIMESTAMP_S,
+        StructField("features", VectorUDT()),
+        # Why a frame has no features.
+        StructField("error", StringType()),
+        _BATCH,
+    ]
 )
+# The reason for vectors of which a number is NaN or infinite: they would rank first, or spoil a fit.
+NOT_FINITE = "not finite"
 
 PREDICTIONS = StructType(
     [
@@ -178,6 +192,14 @@ CLUSTER_TIMES = StructType(
 OUTLIERS = StructType(
     [_ORIGIN, _VIDEO, _TIMESTAMP_S, StructField("distance", DoubleType()), StructField("rank", IntegerType())]
 )
+
+
+def finite_vectors(name: str = "features") -> Column:
+    """The vectors of a column, null where a number of one is NaN or infinite."""
+    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # which takes no null
+    # In Spark's order, NaN is the greatest number of all.
+    is_finite = (F.array_max(numbers) < math.inf) & (F.array_min(numbers) > -math.inf)
+    return F.when(is_finite, F.col(name))
 
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:

@@ -31,6 +31,7 @@ from framewatch.schema import (
     PREDICTIONS,
     VIDEOS,
 )
+from framewatch.vectors import upgrade_features
 
 Format = Literal["parquet", "delta"]
 
@@ -103,7 +104,13 @@ class Tables:
             if self.format == "parquet":  # which has a schema in each file, and takes that of one for all
                 reader = reader.schema(VIDEOS)
             return upgraded(reader.load(self.path(table)))
-        return reader.load(self.path(table)).select(*TABLES[table].names)
+        rows = reader.load(self.path(table))
+        if table == "features":
+            if "error" not in rows.columns and self.format == "parquet":  # other files may have it
+                reader = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]]))
+                rows = reader.load(self.path(table))
+            rows = upgrade_features(rows)
+        return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
         """The `videos` table with each video's latest row only: a changed file has one in a later batch."""

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from conftest import contents
 from outputs import set_file
@@ -391,18 +393,25 @@ def test_a_picture_that_cannot_be_decoded_is_kept_counted_and_left_out(
     assert main(["extract", *common]) == 0
     tables = Tables(spark, str(output))
     frames = tables.read("frames").where("batch = 0")
-    rows = [
-        {**row.asDict(), "content": bytearray(b"damaged")} if row["frame_index"] == 1 else row.asDict()
-        for row in frames.collect()
-    ]
+    huge = cv2.imencode(".png", np.zeros((200, 200, 3), np.uint8))[1].tobytes()
+    wrong = {"Box1": b"damaged", "Box2": huge, "Box3": None}
+
+    def spoilt(row: dict) -> dict:
+        name = Path(row["video"]).stem
+        return {**row, "content": wrong[name]} if row["frame_index"] == 1 else row
+
+    rows = [spoilt(row.asDict()) for row in frames.collect()]
     tables.write_batch(spark.createDataFrame(rows, frames.schema), "frames", 0)
     capsys.readouterr()
-    assert main(["featurize", *common]) == 0
-    assert "3 pictures could not be decoded" in capsys.readouterr().out
+    assert main(["featurize", *common, "images.max_pixels=10000"]) == 0
+    assert "; 3 frames have no features (1 no picture, 1 null, 1 too large)" in capsys.readouterr().out
+    reasons = {"no picture": 1, "null": 1, "too large": 1}
+    assert manifests(output)[-1]["report"]["featurize"]["reasons"] == reasons
     features = tables.read("features")
     assert (features.count(), features.where("features is null").count()) == (12, 3)
+    assert features.where("features is null").where("error is null").isEmpty()
     assert main(["train", *common, f"labels.train={clips}/labels_train.csv"]) == 0
-    assert "3 of them left out: their pictures could not be decoded" in capsys.readouterr().out
+    assert "3 of them left out, as they have no features" in capsys.readouterr().out
     assert manifests(output)[-1]["report"]["train"]["labels"]["without_features"] == 3
 
 

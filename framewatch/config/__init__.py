@@ -1,6 +1,6 @@
 """Typed configuration: defaults in code, a YAML file from conf/, then `key=value` overrides."""
 
-from framewatch.config.inputs import FeaturizerConfig
+from framewatch.config.inputs import FeaturizerConfig, ImagesConfig
 from framewatch.config.load import all_keys, load_config
 from framewatch.config.results import ClassifierConfig, RankingConfig
 from framewatch.config.sections import Config, LockConfig
@@ -9,6 +9,7 @@ __all__ = [
     "ClassifierConfig",
     "Config",
     "FeaturizerConfig",
+    "ImagesConfig",
     "LockConfig",
     "RankingConfig",
     "all_keys",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from framewatch.config.checks import require, require_choice
 from framewatch.featurizer.models import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
 from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
+from framewatch.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class FramesConfig:
         require(1 <= self.jpeg_quality <= 100, "frames.jpeg_quality", self.jpeg_quality, "give 1 to 100")
         rule = "give 16 or more pixels, or 0 for any size"
         require(self.max_side == 0 or self.max_side >= 16, "frames.max_side", self.max_side, rule)
+
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """Which pictures are decoded: frames, pictures to search for, and those that a user uploads."""
+
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        require(self.max_pixels >= 1, "images.max_pixels", self.max_pixels, "give a number of pixels above 0")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from framewatch.config.inputs import (
     ExtractConfig,
     FeaturizerConfig,
     FramesConfig,
+    ImagesConfig,
     LabelsConfig,
     SamplingConfig,
     VideosConfig,
@@ -145,6 +146,7 @@ class Config:
     output: str = "out/framewatch"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     featurizer: FeaturizerConfig = field(default_factory=FeaturizerConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)

@@ -7,31 +7,36 @@ from pathlib import Path
 import numpy as np
 
 from framewatch import storage
-from framewatch.errors import InputError, WeightsError
+from framewatch.errors import InputError, PictureError, WeightsError
 from framewatch.featurizer import conversion
 from framewatch.featurizer.engines import make_predict_fn
 from framewatch.featurizer.models import MODELS, is_model_file
 from framewatch.featurizer.spec import FeatureSpec
 from framewatch.featurizer.texts import TextEncoder, load_text_encoder
-from framewatch.images import decode_image, resize
+from framewatch.images import MAX_PIXELS, decode_image, resize
 
 # What `weights` may be called without being a file.
 _NAMES = ("imagenet", "nsfwjs", "openai")
+# A file is read up to what four channels of 16 bits take uncompressed: a device has no end.
+_MOST_PIXEL_BYTES, _MOST_HEADER_BYTES = 8, 1 << 20
 
 
 class Encoder:
     """Turns pictures and texts into features as those of a run. Loads nothing before it is asked."""
 
-    def __init__(self, identity: Mapping[str, str], *, model: str, weights: str) -> None:
+    def __init__(
+        self, identity: Mapping[str, str], *, model: str, weights: str, max_pixels: int = MAX_PIXELS
+    ) -> None:
         """Keeps what is needed to find the network.
 
         Args:
             identity: what the features' column metadata says of them.
             model: where the network's file is, if they are of a whole Keras model.
             weights: where the network's file or directory is, if the metadata's name does not tell.
+            max_pixels: pictures of more pixels are refused.
         """
         self._identity = dict(identity)
-        self._model, self._weights = model, weights
+        self._model, self._weights, self._max_pixels = model, weights, max_pixels
 
     @property
     def knows_texts(self) -> bool:
@@ -43,10 +48,11 @@ class Encoder:
         """Features of pictures in files, JPEG, PNG or others that OpenCV reads: (files, length) float32.
 
         Raises:
-            InputError: a file is not there or no picture.
+            InputError: a file is not there.
+            PictureError: it is no picture, damaged, or too large.
             WeightsError: the network is not here.
         """
-        return self.images([_read_picture(file) for file in files])
+        return self.images([_read_picture(file, self._max_pixels) for file in files])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Features of pictures, (height, width, 3) uint8 BGR each: (images, length) float32.
@@ -134,14 +140,16 @@ class Encoder:
         return self._model
 
 
-def _read_picture(file: str) -> np.ndarray:
-    files, path = storage.filesystem(file)
+def _read_picture(file: str, max_pixels: int) -> np.ndarray:
+    most_bytes = max_pixels * _MOST_PIXEL_BYTES + _MOST_HEADER_BYTES
     try:
+        files, path = storage.filesystem(file)
         with files.open(path, "rb") as opened:
-            image = decode_image(opened.read())
-    except OSError as error:
+            data = opened.read(most_bytes)
+    except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"image '{file}' cannot be read ({reason}): give the path of a picture") from error
-    if image is None:
-        raise InputError(f"image '{file}' is no picture that OpenCV reads: give a JPEG or PNG file")
-    return image
+    try:
+        return decode_image(data, max_pixels=max_pixels)
+    except PictureError as error:
+        raise type(error)(f"image '{file}' cannot be used: {error}") from error

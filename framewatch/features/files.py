@@ -126,14 +126,21 @@ def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
     """A column of MLlib vectors, or of lists, as numbers.
 
     Returns:
-        (valid rows, length) float32, and (rows,) whether each is valid: frames may have no features.
+        (valid rows, length) float32, and (rows,) whether each is valid: frames may have no features, and
+        those of older runs some that are not finite.
     """
     values = features.field("values") if pa.types.is_struct(features.type) else features
     valid = pc.and_(features.is_valid(), values.is_valid()).to_numpy(zero_copy_only=False)
     if not valid.all():
         values = values.filter(pa.array(valid))
     numbers = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return numbers.reshape((len(values), -1) if len(values) else (0, 0)), valid
+    rows = numbers.reshape((len(values), -1) if len(values) else (0, 0))
+    finite = np.isfinite(rows).all(axis=1)
+    if finite.all():
+        return rows, valid
+    usable = valid.copy()
+    usable[valid] = finite
+    return rows[finite], usable
 
 
 def camera(video: str) -> str:

@@ -9,7 +9,7 @@ from pyspark.errors import PySparkException
 from pyspark.ml import Transformer
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, FloatType, StructField, StructType
+from pyspark.sql.types import ArrayType, BinaryType, FloatType, StringType, StructField, StructType
 
 from framewatch.errors import ConfigError, SchemaError, WeightsError
 from framewatch.featurizer import conversion, engines
@@ -102,10 +102,11 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
             with contextlib.suppress(PySparkException):  # fixed by the platform, as on Databricks' serverless
                 spark.conf.set(_ARROW_ROWS, rows)
         _ship(spark, spec)
-        name = self.getOutputCol()
-        numbers = StructField(name, ArrayType(FloatType()))
-        work = Work(index, name, spec, self.getBatchSize())
-        df = dataset.mapInArrow(work, StructType([*dataset.schema.fields, numbers]))
+        name, error = self.getOutputCol(), self.getErrorCol()
+        added = [StructField(name, ArrayType(FloatType()))]
+        added += [StructField(error, StringType())] if error else []
+        work = Work(index, name, error, spec, self.getBatchSize(), self.getMaxPixels())
+        df = dataset.mapInArrow(work, StructType([*dataset.schema.fields, *added]))
         value = F.when(column(name).isNotNull(), self.output(column(name)))
         return df.withColumn(name, value).withMetadata(name, {METADATA_KEY: spec.identity()})
 
@@ -149,8 +150,11 @@ def check_columns(dataset: DataFrame, params: NetworkParams) -> int:
         raise SchemaError(
             f"inputCol '{input_col}' is not a column: choose one of {', '.join(dataset.columns)}"
         )
-    if fold(output_col) in names:
-        raise SchemaError(f"outputCol '{output_col}' exists already: drop that column or choose another name")
+    added = {"outputCol": output_col, "errorCol": params.getErrorCol()}
+    for param, name in added.items():
+        if name is not None and fold(name) in names:
+            raise SchemaError(f"{param} '{name}' exists already: drop that column or choose another name")
+        names += [fold(name)] if name is not None else []
     column = names.index(fold(input_col))
     input_type = dataset.schema.fields[column].dataType
     is_image = isinstance(input_type, StructType) and set(input_type.names) >= _IMAGE_FIELDS

@@ -1,7 +1,8 @@
 """Keras' own files of ImageNet weights, and the names of the 1,000 classes.
 
 Each file's name and digest (MD5, or SHA-256 where it is longer) are those that `keras.applications`
-checks its downloads against; it has none for MobileNetV2.
+checks its downloads against; it has none for MobileNetV2. For InceptionV3 Keras has an MD5 only; the SHA-256
+of its two files are stated by independent projects that download the same files, and pinned here.
 """
 
 import functools
@@ -15,10 +16,17 @@ NUM_CLASSES = 1000
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file to fetch: its address, and the digest that Keras publishes for it, if any."""
+    """One file to fetch.
+
+    Attributes:
+        url: its address.
+        digest: what Keras publishes for it, an MD5 or a SHA-256, if anything.
+        sha256: what it must have wherever it was found; None where the digest of its first use is kept.
+    """
 
     url: str
     digest: str | None
+    sha256: str | None = None
 
 
 _NO_TOP = {
@@ -78,10 +86,18 @@ _TOP = {
 }
 
 
+# Both are in gomlx/gomlx, examples/inceptionv3; the first also in NewKnowledge's D3M primitive "gator", the
+# second in USC ISI's "dsbox-featurizer-image".
+_SHA256 = {
+    f"inception_v3_{_KERNELS}_notop.h5": "9617109a16463f250180008f9818336b767bdf5164315e8cd5761a8c34caa62a",
+    f"inception_v3_{_KERNELS}.h5": "00c9ea4e4762f716ac4d300d6d9c2935639cc5e4d139b5790d765dcbeea539d0",
+}
+
+
 def weights_file(model_name: str, *, classes: bool) -> WeightsFile:
     """Keras' file for a model of the registry, with its classifying top or without."""
     path, digest = (_TOP if classes else _NO_TOP)[model_name]
-    return WeightsFile(f"{_KERAS_FILES}/{path}", digest)
+    return WeightsFile(f"{_KERAS_FILES}/{path}", digest, _SHA256.get(path.rpartition("/")[2]))
 
 
 @functools.lru_cache(maxsize=1)

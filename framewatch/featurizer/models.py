@@ -41,6 +41,14 @@ PREPROCESSINGS = {
 }
 
 
+# OpenAI's checkpoints, each at one commit: a branch may be given other files. That of B/32 is the hub's
+# conversion to safetensors, which its main branch lacks.
+_B_32 = "openai/clip-vit-base-patch32@c237dc49a33fc61debc9276459120b7eac67e7ef"
+_B_16 = "openai/clip-vit-base-patch16@57c216476eefef5ab752ec549e440a49ae4ae5f3"
+_L_14 = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
+_L_14_336 = "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808ccabcd1"
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One architecture: of `keras.applications`, or the image encoder of a CLIP.
@@ -51,7 +59,8 @@ class ModelSpec:
         preprocessing: key of `PREPROCESSINGS`.
         grid_size: side of the last feature map, cells.
         num_channels: channels of the last feature map; of a CLIP, numbers in its common space.
-        hub_name: of a CLIP, its checkpoint on the Hugging Face hub; None for Keras' models.
+        hub_name: of a CLIP, its checkpoint on the Hugging Face hub, with the commit after an @; None for
+            Keras' models.
     """
 
     name: str
@@ -87,10 +96,10 @@ MODELS = {
         ModelSpec("EfficientNetV2S", 384, "raw", 12, 1280),
         ModelSpec("ConvNeXtTiny", 224, "raw", 7, 768),
         ModelSpec("ConvNeXtBase", 224, "raw", 7, 1024),
-        ModelSpec("CLIP-ViT-B-32", 224, "clip", 1, 512, "openai/clip-vit-base-patch32"),
-        ModelSpec("CLIP-ViT-B-16", 224, "clip", 1, 512, "openai/clip-vit-base-patch16"),
-        ModelSpec("CLIP-ViT-L-14", 224, "clip", 1, 768, "openai/clip-vit-large-patch14"),
-        ModelSpec("CLIP-ViT-L-14-336", 336, "clip", 1, 768, "openai/clip-vit-large-patch14-336"),
+        ModelSpec("CLIP-ViT-B-32", 224, "clip", 1, 512, _B_32),
+        ModelSpec("CLIP-ViT-B-16", 224, "clip", 1, 512, _B_16),
+        ModelSpec("CLIP-ViT-L-14", 224, "clip", 1, 768, _L_14),
+        ModelSpec("CLIP-ViT-L-14-336", 336, "clip", 1, 768, _L_14_336),
     ]
 }
 

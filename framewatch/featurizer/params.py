@@ -8,6 +8,7 @@ from pyspark.ml.param.shared import HasInputCol, HasOutputCol
 
 from framewatch.featurizer.models import MODELS, PREPROCESSINGS, is_model_file, unknown_model
 from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
+from framewatch.images import MAX_PIXELS
 
 
 def param(name: str, doc: str, converter: Callable[[Any], Any]) -> Param[Any]:
@@ -70,9 +71,13 @@ class NetworkParams(HasInputCol, HasOutputCol):
         "arrowBatchRows", "most rows in an Arrow batch; 0 leaves the session's setting", at_least(0)
     )
 
+    maxPixels = param("maxPixels", "pictures of more pixels are not decoded", at_least(1))
+    errorCol = param("errorCol", "the column to add for why a picture has no output", TypeConverters.toString)
+
     def __init__(self) -> None:
         super().__init__()
         self._setDefault(
+            maxPixels=MAX_PIXELS,
             modelName="InceptionV3",
             scaleHint="SCALE_AREA_AVERAGING",
             weights="imagenet",
@@ -175,3 +180,19 @@ class NetworkParams(HasInputCol, HasOutputCol):
     def getArrowBatchRows(self) -> int:
         """Most rows in an Arrow batch; 0 leaves the session's setting."""
         return self.getOrDefault(self.arrowBatchRows)
+
+    def setMaxPixels(self, value: int) -> Self:
+        """Sets the number of pixels above which a picture is not decoded."""
+        return self._set(maxPixels=value)
+
+    def getMaxPixels(self) -> int:
+        """The number of pixels above which a picture is not decoded."""
+        return self.getOrDefault(self.maxPixels)
+
+    def setErrorCol(self, value: str) -> Self:
+        """Sets the column to add for why a picture has no output."""
+        return self._set(errorCol=value)
+
+    def getErrorCol(self) -> str | None:
+        """The column to add for why a picture has no output; None where none is added."""
+        return self.getOrDefault(self.errorCol) if self.isDefined(self.errorCol) else None

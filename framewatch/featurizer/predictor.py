@@ -14,6 +14,7 @@ from framewatch.featurizer.base import DeepImageTransformer, Say, log
 from framewatch.featurizer.models import get_model, is_model_file
 from framewatch.featurizer.params import at_least, param
 from framewatch.featurizer.spec import Network
+from framewatch.images import MAX_PIXELS
 
 
 class DeepImagePredictor(DeepImageTransformer):
@@ -21,7 +22,7 @@ class DeepImagePredictor(DeepImageTransformer):
 
     Without `decodePredictions` the output column holds an MLlib vector of 1,000 probabilities; with it,
     the `topK` likeliest classes as an array of structs `class` (WordNet id), `description`, `probability`,
-    likeliest first. A null or undecodable picture gives null.
+    likeliest first. A picture that is null, damaged or too large gives null.
 
     Args:
         inputCol: the column of pictures, as for `DeepImageFeaturizer`.
@@ -30,6 +31,8 @@ class DeepImagePredictor(DeepImageTransformer):
         decodePredictions: whether to name the likeliest classes.
         topK: how many of them.
         weights: `imagenet`, or the path of a weights file with the classifying top.
+        maxPixels: pictures of more pixels are not decoded.
+        errorCol: the column to add for why a picture has no output, as for `DeepImageFeaturizer`.
 
     Raises:
         TypeError: a value that is not among the known ones, which it lists.
@@ -54,6 +57,8 @@ class DeepImagePredictor(DeepImageTransformer):
         engine: str = "auto",
         precision: str = "auto",
         batchSize: int = 32,
+        maxPixels: int = MAX_PIXELS,
+        errorCol: str | None = None,
     ) -> None:
         super().__init__()
         self._setDefault(decodePredictions=False, topK=5)

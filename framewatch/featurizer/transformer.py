@@ -12,6 +12,7 @@ from framewatch.featurizer.base import DeepImageTransformer, Say, log
 from framewatch.featurizer.models import POOLINGS, Pooling, get_model, is_model_file
 from framewatch.featurizer.params import choice, param
 from framewatch.featurizer.spec import Network
+from framewatch.images import MAX_PIXELS
 
 
 class DeepImageFeaturizer(DeepImageTransformer):
@@ -19,8 +20,9 @@ class DeepImageFeaturizer(DeepImageTransformer):
 
     The input column holds Spark's image structs, or the bytes of JPEG or PNG files, as `frames.content`
     does. The output column holds an MLlib vector: with the default `pooling="avg"`, 2048 numbers for
-    InceptionV3; `framewatch.sparkdl.DeepImageFeaturizer` has the old, unpooled lengths. A null or
-    undecodable picture gives a null vector; its row is kept, and the worker's log counts them. What made
+    InceptionV3; `framewatch.sparkdl.DeepImageFeaturizer` has the old, unpooled lengths. A picture that is
+    null, damaged or too large gives a null vector, and so do features that are not finite; the row is kept,
+    `errorCol` holds the reason, and the worker's log counts them. What made
     the features (model, weights and their SHA-256, pooling, resize, engine, precision) is in the output
     column's metadata under "framewatch".
 
@@ -46,6 +48,9 @@ class DeepImageFeaturizer(DeepImageTransformer):
         precision: `float32`, `bfloat16`, `int8` (after `framewatch quantize`), or `auto`: bfloat16 where the
             CPU has it, else float32.
         batchSize: pictures in one call of the network.
+        maxPixels: pictures of more pixels are not decoded.
+        errorCol: the column to add for why a picture has no features: `null`, `no picture`, `damaged`,
+            `too large`, or `not finite`; null where it has some. No column without it.
         numThreads: of a worker; 0 for the cores of a task slot, `spark.task.cpus`.
         arrowBatchRows: most rows in one Arrow batch; 0 leaves the session's setting.
         saveWeights: whether `save` puts the weights inside; else their name and SHA-256.
@@ -74,6 +79,8 @@ class DeepImageFeaturizer(DeepImageTransformer):
         engine: str = "auto",
         precision: str = "auto",
         batchSize: int = 32,
+        maxPixels: int = MAX_PIXELS,
+        errorCol: str | None = None,
         numThreads: int = 0,
         arrowBatchRows: int = 64,
         saveWeights: bool = False,

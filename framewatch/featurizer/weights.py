@@ -139,7 +139,7 @@ def _imagenet(model: ModelSpec, file: WeightsFile, say: Callable[[str], None]) -
     if not path.is_file():
         say(f"fetching ImageNet weights of {model.name} (once): {file.url}")
         _download(file, path)
-    return Weights("imagenet", str(path), _pinned_digest(path))
+    return Weights("imagenet", str(path), _pinned_digest(path, file.sha256))
 
 
 def _imagenet_path(file: WeightsFile) -> Path:
@@ -169,12 +169,19 @@ def _download(file: WeightsFile, path: Path) -> None:
         os.replace(part, path)
 
 
-def _pinned_digest(path: Path) -> str:
-    """The file's SHA-256, checked against the one noted when it was first used here.
+def _pinned_digest(path: Path, sha256: str | None = None) -> str:
+    """The file's SHA-256, checked against the published one, or else the one of its first use here.
 
     Keras publishes MD5s mostly, which downloads are checked against.
     """
     digest = file_digest(path)
+    if sha256 is not None:
+        if digest != sha256:
+            raise WeightsError(
+                f"{path} is not the file that Keras publishes: its SHA-256 is {digest}, not {sha256}; delete "
+                "it to fetch it again, or give it another name and set featurizer.weights to its path"
+            )
+        return digest
     pin = cache_directory() / "sha256" / path.name
     if not pin.is_file():
         pin.parent.mkdir(parents=True, exist_ok=True)

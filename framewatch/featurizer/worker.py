@@ -1,17 +1,21 @@
 """What runs in Spark's Python workers: Arrow batches of pictures in, the same rows with numbers out."""
 
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from pyspark import SparkFiles
 
+from framewatch.errors import PictureError
 from framewatch.featurizer.engines import PredictFn, make_predict_fn
 from framewatch.featurizer.spec import FeatureSpec
 from framewatch.images import decode_image, resize, struct_to_array
+from framewatch.schema import NOT_FINITE
 
 _STRUCT_FIELDS = ("height", "width", "mode", "data")
 
@@ -28,38 +32,56 @@ class Work:
     Attributes:
         column: index of the column of pictures.
         output_col: name of the list<float> column to add.
+        error_col: name of the column to add for why a picture has no numbers; None for no such column.
         spec: what runs on them.
         batch_size: pictures in one call of the network.
+        max_pixels: pictures of more pixels are not decoded.
     """
 
     column: int
     output_col: str
+    error_col: str | None
     spec: FeatureSpec
     batch_size: int
+    max_pixels: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        num_rows = num_without = 0
+        num_rows, errors = 0, Counter[str]()
         for batch in batches:
             for start in range(0, batch.num_rows, self.batch_size):
                 rows = batch.slice(start, self.batch_size)
-                features = self._features(rows.column(self.column))
-                num_rows, num_without = num_rows + rows.num_rows, num_without + features.null_count
-                columns = [*rows.columns, features]
-                yield pa.RecordBatch.from_arrays(columns, names=[*rows.schema.names, self.output_col])
-        if num_without:
+                numbers, found = self._numbers(rows.column(self.column))
+                num_rows += rows.num_rows
+                errors.update(filter(None, found))
+                names, columns = [*rows.schema.names, self.output_col], [*rows.columns, numbers]
+                if self.error_col is not None:
+                    names, columns = [*names, self.error_col], [*columns, pa.array(found, pa.string())]
+                yield pa.RecordBatch.from_arrays(columns, names=names)
+        if errors:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in errors.most_common())
             print(
-                f"framewatch: {num_without} of {num_rows} pictures are null or could not be decoded: their "
-                f"{self.output_col} is null",
+                f"framewatch: {self.output_col} is null for {errors.total()} of {num_rows} pictures: "
+                f"{reasons}",
                 file=sys.stderr,
             )
 
-    def _features(self, pictures: pa.Array) -> pa.Array:
-        """One list of float32 for each picture, null where there is none."""
-        resized = [None if image is None else self._resized(image) for image in _decoded(pictures)]
-        valid = [image for image in resized if image is not None]
-        if not valid:
-            return pa.nulls(len(resized), pa.list_(pa.float32()))
-        return _lists(self._predict_fn.run(np.stack(valid)), [image is None for image in resized])
+    def _numbers(self, pictures: pa.Array) -> tuple[pa.Array, list[str | None]]:
+        """One list of float32 for each picture, or null and the reason."""
+        resized: list[np.ndarray] = []
+        errors: list[str | None] = []
+        for decode in _decoders(pictures, self.max_pixels):
+            try:
+                resized.append(self._resized(decode()))
+                errors.append(None)
+            except PictureError as error:
+                errors.append(error.reason)
+        if not resized:
+            return pa.nulls(len(errors), pa.list_(pa.float32())), errors
+        values = self._predict_fn.run(np.stack(resized))
+        finite = np.isfinite(values).all(axis=1)
+        is_finite = iter(finite.tolist())
+        errors = [error if error or next(is_finite) else NOT_FINITE for error in errors]
+        return _lists(values[finite], [error is not None for error in errors]), errors
 
     @property
     def _predict_fn(self) -> PredictFn:
@@ -70,18 +92,18 @@ class Work:
         return resize(image, self._predict_fn.input_size, method=self.spec.resize)
 
 
-def _decoded(pictures: pa.Array) -> Iterator[np.ndarray | None]:
-    """Decodes one after the other: a batch of large pictures is never in memory at once."""
+def _decoders(pictures: pa.Array, max_pixels: int) -> Iterator[Callable[[], np.ndarray]]:
+    """A function that decodes, for each picture: a batch of large pictures is never in memory at once."""
     if not pa.types.is_struct(pictures.type):
         for value in pictures:
-            yield decode_image(value.as_py())
+            yield functools.partial(decode_image, value.as_py(), max_pixels=max_pixels)
         return
     fields = {name: pictures.field(name) for name in _STRUCT_FIELDS}
     for row, is_valid in enumerate(pictures.is_valid()):
         # A buffer of the batch, not a copy: a picture is megabytes.
         data = fields["data"][row].as_buffer() if is_valid.as_py() else None
         numbers = {name: fields[name][row].as_py() for name in _STRUCT_FIELDS[:3]}
-        yield None if data is None else struct_to_array({**numbers, "data": data})
+        yield functools.partial(struct_to_array, {**numbers, "data": data}, max_pixels=max_pixels)
 
 
 def _lists(values: np.ndarray, missing: list[bool]) -> pa.Array:

@@ -126,7 +126,9 @@ class _Search:
     def begin(run: Run, request: Request, *, video: str | None = None) -> "_Search":
         features = FeatureFiles.of(run.config.output)
         its = run.config.featurizer
-        encoder = Encoder(features.identity(), model=its.model, weights=its.weights)
+        encoder = Encoder(
+            features.identity(), model=its.model, weights=its.weights, max_pixels=run.config.images.max_pixels
+        )
         plan = prepare(request, features, encoder)
         runs = run.tables.stage(compare(run.spark, features, plan), "runs")
         backgrounds = summarize(runs, plan)

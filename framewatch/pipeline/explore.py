@@ -41,6 +41,7 @@ def explore(run: Run) -> None:
     counts = {
         "clusters": len(rows),
         "frames": sum(row["num_frames"] for row in rows),
+        "left_out": tables.current("features").count() - sum(row["num_frames"] for row in rows),
         "still": sum(row["num_still"] for row in rows),
         "outliers": tables.read("outliers").count(),
     }
@@ -51,6 +52,8 @@ def explore(run: Run) -> None:
         f"{counts['frames']} frames, {counts['still']} of them near-duplicates, in {counts['clusters']} "
         f"clusters; {counts['outliers']} outliers, in {seconds} s"
     )
+    if counts["left_out"]:
+        text += f"; {counts['left_out']} frames have no features, or only zeros"
     run.say("explore", text, **counts, registered=registered, seconds=seconds)
     if ranked is not None:
         run.say("explore", f"report: {write_report(run.config.output)}")

@@ -1,13 +1,13 @@
 """`frames` -> `features`, for the batches that have none yet."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch.config import FeaturizerConfig
+from framewatch.config import FeaturizerConfig, ImagesConfig
 from framewatch.errors import InputError
 from framewatch.featurizer.models import Pooling, is_model_file
 from framewatch.featurizer.transformer import DeepImageFeaturizer
@@ -31,7 +31,7 @@ def featurize(run: Run) -> None:
         raise InputError(
             f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
         )
-    featurizer = make_featurizer(settings)
+    featurizer = make_featurizer(settings, run.config.images)
     if settings.mode == "overwrite":
         tables.delete("features")
     spec = featurizer.feature_spec(spark=run.spark, say=tell)
@@ -49,13 +49,18 @@ def featurize(run: Run) -> None:
     for batch, num_frames in todo.items():
         _featurize_batch(run, featurizer, batch, num_frames)
     num_frames, seconds = sum(todo.values()), time.monotonic() - started
-    nulls = tables.current("features").where("features is null").count()
-    counts = {"frames": num_frames, "without_features": nulls, **spec.identity()}
+    reasons = _without_features(tables)
+    counts = {
+        "frames": num_frames,
+        "without_features": sum(reasons.values()),
+        "reasons": reasons,
+        **spec.identity(),
+    }
     weights = spec.network.weights
     made_by = (
         f"{settings.model}, weights {weights.name} (SHA-256 {weights.sha256}), {spec.engine} {spec.precision}"
     )
-    without = f"; {nulls} pictures could not be decoded" if nulls else ""
+    without = f"; {_told(reasons)}" if reasons else ""
     if todo:
         rate = f"{num_frames} frames in {seconds:.1f} s, {num_frames / seconds:.1f} frames/s"
         run.say("featurize", f"{rate}; {made_by}{without}", **counts, seconds=round(seconds, 1))
@@ -63,7 +68,19 @@ def featurize(run: Run) -> None:
         run.say("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
 
 
-def make_featurizer(settings: FeaturizerConfig) -> DeepImageFeaturizer:
+def _without_features(tables: Tables) -> dict[str, int]:
+    """Frames without features, by reason, the most frequent first."""
+    rows = tables.current("features").where("features is null").groupBy("error").count().collect()
+    counts = {row["error"] or "damaged": row["count"] for row in rows}
+    return dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
+
+
+def _told(reasons: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values())} frames have no features ({listed})"
+
+
+def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepImageFeaturizer:
     """The featurizer of the configuration, for `frames`."""
     featurizer = DeepImageFeaturizer(
         inputCol="content",
@@ -76,6 +93,8 @@ def make_featurizer(settings: FeaturizerConfig) -> DeepImageFeaturizer:
         batchSize=settings.batch_size,
         numThreads=settings.threads,
         arrowBatchRows=settings.arrow_batch_rows,
+        maxPixels=images.max_pixels,
+        errorCol="error",
     )
     if is_model_file(settings.model):
         return featurizer.setParams(layer=settings.layer, preprocessing=settings.preprocessing)

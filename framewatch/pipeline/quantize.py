@@ -1,5 +1,6 @@
 """`frames` -> the int8 version of the network, and a report of how well it agrees with float32."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 from pyspark.sql import functions as F
 
 from framewatch import classifier, saved_model, storage
-from framewatch.errors import InputError
+from framewatch.errors import InputError, PictureError
 from framewatch.featurizer import conversion
 from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
 from framewatch.images import decode_image, resize
@@ -34,7 +35,7 @@ def quantize(run: Run) -> None:
     started = time.monotonic()
     conversion.require_nncf()
     settings = run.config.featurizer
-    featurizer = make_featurizer(settings)
+    featurizer = make_featurizer(settings, run.config.images)
     network = featurizer.network(say=tell)
     source = conversion.convert(network, network.weights.path, say=tell)
     compared = min(settings.calibration_frames, _MOST_COMPARED)
@@ -62,9 +63,12 @@ def _pictures(run: Run, network: Network, source: str, limit: int) -> np.ndarray
     rows = frames.orderBy(F.xxhash64("origin"), "origin").limit(limit).collect()
     settings = run.config.featurizer
     size = conversion.input_size(source)
-    images = [decode_image(bytes(row["content"])) for row in rows]
     method = resize_for(network, settings.scale_hint)
-    resized = [resize(image, size, method=method) for image in images if image is not None]
+    resized = []
+    for row in rows:
+        with contextlib.suppress(PictureError):  # featurize counts them
+            image = decode_image(row["content"], max_pixels=run.config.images.max_pixels)
+            resized.append(resize(image, size, method=method))
     if len(resized) < _FEWEST:
         raise InputError(
             f"{run.config.output} has {len(resized)} frames: quantization needs {_FEWEST}, better "

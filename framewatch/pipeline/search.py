@@ -211,4 +211,6 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
 def _encoder(config: Config) -> tuple[FeatureFiles, Encoder]:
     features = FeatureFiles.of(config.output)
     its = config.featurizer
-    return features, Encoder(features.identity(), model=its.model, weights=its.weights)
+    return features, Encoder(
+        features.identity(), model=its.model, weights=its.weights, max_pixels=config.images.max_pixels
+    )

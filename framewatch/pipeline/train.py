@@ -74,7 +74,7 @@ def _train(run: Run) -> None:
     saved_model.delete_older(run.model_path)
     seconds = time.monotonic() - started
     without = notes["without_features"]
-    left_out = f"; {without} of them left out: their pictures could not be decoded" if without else ""
+    left_out = f"; {without} of them left out, as they have no features" if without else ""
     text = f"{notes['told']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
     if metrics and metrics["budgets"]:
         text += f"; there, {budgets.best_sentence(metrics['budgets'])}"

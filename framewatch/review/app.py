@@ -11,7 +11,7 @@ import numpy as np
 from flask import Flask, Response, abort, jsonify, render_template, send_file
 from werkzeug.exceptions import HTTPException
 
-from framewatch.errors import FramewatchError, InputError
+from framewatch.errors import FramewatchError, InputError, PictureTooLargeError
 from framewatch.io.redact import redact
 from framewatch.pictures import Pictures
 from framewatch.review.class_routes import class_routes
@@ -179,6 +179,10 @@ def create_app(page: Page, *, token: str, public_url: str | None = None, only_lo
     @app.errorhandler(BusyError)
     def busy(error: BusyError) -> tuple[Response, int]:
         return jsonify(error=str(error)), 503
+
+    @app.errorhandler(PictureTooLargeError)
+    def too_large(error: PictureTooLargeError) -> tuple[Response, int]:
+        return jsonify(error=redact(str(error))), 413
 
     @app.errorhandler(FramewatchError)
     def bad_request(error: FramewatchError) -> tuple[Response, int]:

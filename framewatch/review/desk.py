@@ -74,8 +74,10 @@ class Desk:
             drawn = np.random.default_rng(0).permutation(len(rows))[:MOST_LABELLED]
             rows = rows.take(pa.array(drawn))
             features = read_vectors(labelled, rows["origin"].to_pylist())
+            usable = np.isfinite(features).all(axis=1)
             if features.shape[1] == self._footage.features.shape[1]:
-                return Loop(self._footage, features, rows["label"].to_numpy(), self.settings)
+                labels = rows["label"].to_numpy()[usable]
+                return Loop(self._footage, features[usable], labels, self.settings)
         none = np.zeros((0, self._footage.features.shape[1]), np.float32)
         return Loop(self._footage, none, np.zeros(0), self.settings)
 

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from framewatch import logs
 from framewatch.results import Results, read_vectors
 from framewatch.review.loop import Footage
 
 _NONE = -1
+_log = logs.get("review")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     candidates, videos = _in_order(candidates, number_of)
     times = _numbers(candidates, "timestamp_s")
     vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
+    usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
+    if not usable.all():
+        _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
+        candidates, videos = candidates.filter(pa.array(usable)), videos[usable]
+        times, vectors = times[usable], vectors[usable]
     footage = Footage(vectors, videos, times)
     incident, rank = _numbers(candidates, "incident", _NONE), _numbers(candidates, "rank")
     single = np.flatnonzero(incident == _NONE)
@@ -85,7 +92,9 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
         starts_s=starts_s,
         ends_s=np.append(_numbers(incidents, "end_s"), _numbers(candidates, "end_s")[single]),
         peaks_s=np.append(_numbers(incidents, "peak_s"), times[single]),
-        prob2=np.append(_numbers(incidents, "peak_prob2"), _numbers(candidates, "prob2")[single]),
+        prob2=np.nan_to_num(
+            np.append(_numbers(incidents, "peak_prob2"), _numbers(candidates, "prob2")[single])
+        ),
         num_frames=np.append(_numbers(incidents, "num_frames"), np.ones(len(single))).astype(int),
         num_incidents=len(incidents),
         origins=pa.chunked_array(

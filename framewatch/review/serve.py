@@ -18,6 +18,7 @@ from waitress import wasyncore
 
 from framewatch.errors import InputError
 from framewatch.featurizer.weights import cache_directory
+from framewatch.images import MAX_PIXELS
 from framewatch.review.app import Page, create_app
 from framewatch.review.classes import ClassFinder
 from framewatch.review.clips import ClipCache
@@ -50,6 +51,7 @@ class ServeSettings:
         gap_s: seconds without a matching frame that a clip of a class may span.
         index: tells where the output's index is; below the output without it.
         index_gap_s: seconds between neighbouring moments that are one hit.
+        max_pixels: uploaded pictures of more pixels are refused.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +66,7 @@ class ServeSettings:
     gap_s: float = 2.0
     index: Callable[[], Place] | None = None
     index_gap_s: float = 2.0
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     clips = ClipCache(cache_directory() / "clips", most_bytes=settings.cache_mb << 20)
     finder = ClassFinder(desk.results, settings.model, settings.weights, settings.gap_s)
     place = settings.index or (lambda: default_place(output, None, "framewatch"))
-    similar = SimilarFinder(output, place, settings.model, settings.weights, settings.index_gap_s)
+    similar = SimilarFinder(
+        output, place, settings.model, settings.weights, settings.index_gap_s, settings.max_pixels
+    )
     page = Page(desk, clips, finder, similar, lead_s=settings.lead_s, reviewer=settings.reviewer or _user())
     logging.getLogger("waitress").setLevel(logging.ERROR)
     only_loopback = is_loopback(settings.host)

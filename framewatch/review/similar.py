@@ -16,7 +16,7 @@ from framewatch import storage
 from framewatch.errors import InputError
 from framewatch.features.encode import Encoder
 from framewatch.features.files import FeatureFiles
-from framewatch.images import decode_image
+from framewatch.images import MAX_PIXELS, decode_image
 from framewatch.search.find import Wanted, find, vectors_of
 from framewatch.search.hits import Hit
 from framewatch.search.milvus import Place
@@ -47,6 +47,7 @@ class SimilarFinder:
         model: the network's file, where a picture needs it and the features' metadata does not tell.
         weights: its weights, likewise.
         gap_s: as `index.gap_s`.
+        max_pixels: pictures of more pixels are refused.
     """
 
     output: str
@@ -54,6 +55,8 @@ class SimilarFinder:
     model: str = "InceptionV3"
     weights: str = "imagenet"
     gap_s: float = 2.0
+    max_pixels: int = MAX_PIXELS
+    _decoding: threading.Lock = field(default_factory=threading.Lock)
     _store: Store | None = None
     _timer: threading.Timer | None = None
     _users: int = 0
@@ -115,11 +118,11 @@ class SimilarFinder:
         """Turns a picture into a vector, and forgets the picture; returns the vector's name.
 
         Raises:
-            InputError: it is no picture.
+            PictureTooLargeError: it has more than `max_pixels`.
+            PictureError: it is no picture, or a damaged one.
         """
-        image = decode_image(data)
-        if image is None:
-            raise InputError("this is no picture that can be read: give a JPEG or PNG file")
+        with self._decoding:  # large pictures of several threads one after the other
+            image = decode_image(data, max_pixels=self.max_pixels)
         features = FeatureFiles.of(self.output)
         vector = self._encoder(features).images([image])[0]
         name = hashlib.sha256(vector.tobytes()).hexdigest()[:20]

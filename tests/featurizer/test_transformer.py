@@ -169,10 +169,47 @@ def test_parameters_given_to_transform_hold_for_that_call(spark, featurizer) -> 
 def test_nulls_are_counted_in_the_workers_log(small_weights: Path, capfd) -> None:
     spec = DeepImageFeaturizer(inputCol="content", weights=str(small_weights)).feature_spec()
     batch = pa.record_batch({"content": pa.array([None, b"no picture"], pa.binary())})
-    out = list(Work(0, "features", spec, 32)(iter([batch])))
+    out = list(Work(0, "features", None, spec, 32, 100)(iter([batch])))
     assert out[0].column(1).null_count == 2
-    said = "framewatch: 2 of 2 pictures are null or could not be decoded: their features is null"
+    said = "framewatch: features is null for 2 of 2 pictures: 1 null, 1 no picture"
     assert said in capfd.readouterr().err
+
+
+def test_why_a_picture_has_no_features_is_a_column(spark, tmp_path: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    # A factor beyond what float32 holds: of black stays black, all else is infinite.
+    path = tmp_path / "overflows.keras"
+    keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Rescaling(1e30), layers.Rescaling(1e30), layers.Flatten()]
+    ).save(path)
+    black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
+    rows = [
+        ("fine", png(black)),
+        ("not finite", png(white)),
+        ("null", None),
+        ("no picture", b"text"),
+        ("damaged", png(white)[:60]),
+        ("too large", png(np.zeros((8, 9, 3), np.uint8))),
+    ]
+    featurizer = DeepImageFeaturizer(
+        inputCol="content",
+        outputCol="f",
+        modelName=str(path),
+        engine="tensorflow",
+        errorCol="why",
+        maxPixels=64,
+    )
+    df = spark.createDataFrame(rows, "name string, content binary").coalesce(1)
+    found = {row["name"]: row for row in featurizer.transform(df).collect()}
+    assert {name: row["why"] for name, row in found.items()} == {
+        name: None if name == "fine" else name for name, _ in rows
+    }
+    assert [name for name, row in found.items() if row["f"] is not None] == ["fine"]
+    assert featurizer.transform(df).columns == ["name", "content", "why", "f"]
+    with pytest.raises(SchemaError, match="errorCol 'Name' exists already"):
+        featurizer.copy().setErrorCol("Name").transform(df)
 
 
 def test_arrow_batches_are_kept_small(spark, featurizer) -> None:

@@ -1,6 +1,7 @@
 """Where weights come from, and what is said where they do not."""
 
 import http.server
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from framewatch.errors import WeightsError
 from framewatch.featurizer import weights as weights_module
 from framewatch.featurizer.engines import make_predict_fn
-from framewatch.featurizer.imagenet import WeightsFile
-from framewatch.featurizer.models import get_model
+from framewatch.featurizer.imagenet import WeightsFile, weights_file
+from framewatch.featurizer.models import MODELS, get_model
 from framewatch.featurizer.networks import build_model
 from framewatch.featurizer.spec import FeatureSpec, Network
 from framewatch.featurizer.weights import Weights, file_digest, resolve_weights
@@ -107,6 +108,32 @@ def test_imagenet_is_fetched_once_and_checked(served, tmp_path: Path) -> None:
     Path(first.path).write_bytes(b"something else")
     with pytest.raises(WeightsError, match="has changed: its SHA-256 is"):
         resolve_weights("imagenet", "InceptionV3")
+
+
+def test_a_file_of_a_published_digest_is_checked_wherever_it_comes_from(served, tmp_path: Path) -> None:
+    use, requests, root = served
+    there = tmp_path / "keras" / "models" / "notop.h5"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"somebody else's")
+    use(sha256=file_digest(root / "notop.h5"))
+    with pytest.raises(WeightsError, match="is not the file that Keras publishes"):
+        resolve_weights("imagenet", "InceptionV3")
+    there.unlink()
+    assert resolve_weights("imagenet", "InceptionV3").sha256 == file_digest(root / "notop.h5")
+    assert len(requests) == 1
+
+
+def test_what_is_fetched_is_pinned() -> None:
+    for classes in (False, True):
+        assert len(weights_file("InceptionV3", classes=classes).sha256) == 64
+    names = [model.hub_name for model in MODELS.values() if model.is_clip]
+    assert len(names) == 4 and all(re.fullmatch(r"openai/[\w-]+@[0-9a-f]{40}", name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["openai/clip-vit-base-patch32", "a/b@main", "a/b@c237dc4", "nowhere"])
+def test_a_checkpoint_of_the_hub_needs_a_commit(name: str) -> None:
+    with pytest.raises(WeightsError, match=r"give a directory, or org/name@COMMIT"):
+        resolve_weights(name, "CLIP-ViT-B-32")
 
 
 def test_a_damaged_or_failed_download_leaves_nothing(served, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.functions import col, udf
 from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType
 
-from framewatch.errors import SetupError
+from framewatch.errors import PictureTooLargeError, SetupError
+from framewatch.images import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,13 +125,17 @@ def imageStructToPIL(imageRow: Row) -> "Image":
 
 
 def PIL_decode(raw_bytes: bytes) -> np.ndarray:
-    """A (height, width, 3) uint8 BGR array from the bytes of a picture file."""
-    return _from_pil(_pil().open(io.BytesIO(raw_bytes)).convert("RGB"))
+    """A (height, width, 3) uint8 BGR array from the bytes of a picture file.
+
+    Raises:
+        PictureTooLargeError: it has more than 50 megapixels.
+    """
+    return _from_pil(_opened(raw_bytes).convert("RGB"))
 
 
 def PIL_decode_and_resize(size: tuple[int, int]) -> Decode:
     """A function as `PIL_decode` that also stretches to `size`, (width, height)."""
-    return lambda raw_bytes: _from_pil(_pil().open(io.BytesIO(raw_bytes)).convert("RGB").resize(size))
+    return lambda raw_bytes: _from_pil(_opened(raw_bytes).convert("RGB").resize(size))
 
 
 def createResizeImageUDF(size: tuple[int, int]) -> Callable[..., Any]:
@@ -196,6 +201,17 @@ def _pil() -> Any:
     except ImportError:
         raise SetupError("PIL is not installed: pip install 'framewatch[sparkdl]'") from None
     return Image
+
+
+def _opened(raw_bytes: bytes) -> "Image":
+    """The picture with its header read; PIL reads the rest later."""
+    module = _pil()
+    try:
+        image: Image = module.open(io.BytesIO(raw_bytes))
+    except module.DecompressionBombError as error:
+        raise PictureTooLargeError(f"this picture is not decoded: {error}") from error
+    check_size(image.width, image.height, image.width * image.height, MAX_PIXELS)
+    return image
 
 
 def _from_pil(image: "Image") -> np.ndarray:
