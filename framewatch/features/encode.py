@@ -46,7 +46,7 @@ class Encoder:
             InputError: a file is not there or no picture.
             WeightsError: the network is not here.
         """
-        return self.images([_read_picture(file) for file in files])
+        return self.images([read_picture(file) for file in files])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Features of pictures, (height, width, 3) uint8 BGR each: (images, length) float32.
@@ -134,7 +134,12 @@ class Encoder:
         return self._model
 
 
-def _read_picture(file: str) -> np.ndarray:
+def read_picture(file: str) -> np.ndarray:
+    """A picture in a file, JPEG, PNG or another that OpenCV reads: (height, width, 3) uint8 BGR.
+
+    Raises:
+        InputError: the file is not there or no picture.
+    """
     files, path = storage.filesystem(file)
     try:
         with files.open(path, "rb") as opened:

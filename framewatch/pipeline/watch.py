@@ -15,11 +15,12 @@ from pyspark.sql import functions as F
 
 from framewatch import arrivals, classifier, listing, saved_model, storage
 from framewatch.arrivals import Source
+from framewatch.config import Config
 from framewatch.errors import FramewatchError, InputError
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
-from framewatch.pipeline.run import Run
+from framewatch.pipeline.run import Run, model_path
 from framewatch.progress import tell
 from framewatch.tables import with_ledger
 
@@ -36,7 +37,7 @@ def watch(run: Run) -> None:
     Raises:
         InputError: nothing to watch, or no saved classifier; or three rounds in a row have failed.
     """
-    source = _source(run)
+    source = source_of(run.config)
     period_s = run.config.watch.period_s
     # A bad file is told of in the ledger; it must not keep others from being ranked.
     config = replace(run.config, extract=replace(run.config.extract, max_failed_share=1.0))
@@ -106,13 +107,18 @@ def noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _source(run: Run) -> Source:
-    config = run.config
+def source_of(config: Config) -> Source:
+    """Where new videos come from.
+
+    Raises:
+        InputError: nothing to watch, or no saved classifier.
+    """
     if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
-    if saved_model.read(run.model_path) is None:
+    path = model_path(config)
+    if saved_model.read(path) is None:
         raise InputError(
-            f"there is no classifier in {run.model_path} to rank new videos by: run `framewatch train`, or "
+            f"there is no classifier in {path} to rank new videos by: run `framewatch train`, or "
             "set classifier.path"
         )
     return Source(config.videos.test, config.watch.source, config.watch.options)
