@@ -39,7 +39,7 @@ IDENTITY = {
 VERBS = {
     "extract": (
         ("output=new", "neither videos.train nor videos.test is set"),
-        ("output=new videos.train=gone", "no video matches 'gone'"),
+        ("output=new videos.train=gone", "no video matches 'gone': check the path"),
         ("output=new videos.train=none/*.mp4", "no video matches 'none/*.mp4'"),
         ("output=new videos.train=videos videos.test=none", "no video matches 'none'"),
         ("output=new videos.train=gone.csv", "the list of videos 'gone.csv' does not exist"),

@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 
 from framewatch import catalog, labels
 from framewatch.config import Config
-from framewatch.errors import InputError
 from framewatch.features.files import FeatureFiles, camera
 from framewatch.pipeline.rank import register
 from framewatch.pipeline.run import Run
