@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 
 from framewatch import storage, views
 from framewatch.errors import InputError
-from framewatch.tables import BATCHED, Tables
+from framewatch.table_files import BATCHED
+from framewatch.tables import Tables
 
 # Those without pictures and vectors, which a named catalog gets copies of.
 _NARROW = (

@@ -94,7 +94,7 @@ def classify(args: argparse.Namespace) -> None:
     if args.page_limit < 1:
         raise InputError(f"--page-limit {args.page_limit} is not valid: give 1 or more")
     if args.page_token is None or not _is_answered(config.output, source, config.classes):
-        with pipeline.start(config, "classify", debug=args.debug) as run:
+        with pipeline.start(config, "classify", debug=args.debug, request=request) as run:
             pipeline.classify(run, request, source=source)
     page = answer(
         store.read_found(config.output),
@@ -162,7 +162,7 @@ def ask(args: argparse.Namespace) -> None:
     video = None
     if args.video is not None:
         video = find_video(open_table(config.output, "videos").to_table().to_pylist(), args.video)[0]
-    with pipeline.start(config, "ask", debug=args.debug) as run:
+    with pipeline.start(config, "ask", debug=args.debug, request=request) as run:
         found = pipeline.ask(run, request, video=video)
         num_videos = 1 if video else run.tables.ledger().count()
     if args.json:

@@ -1,5 +1,6 @@
 """Hand labels: read a label file from any storage, and join the labels to frames."""
 
+import glob
 import io
 from dataclasses import dataclass
 
@@ -13,7 +14,15 @@ from framewatch.errors import InputError
 from framewatch.label_files import SHOWN, Labels, from_ranges, merged, parse_labels
 from framewatch.schema import FEATURES, fields, require_columns
 
-__all__ = ["LabelCounts", "Labels", "from_ranges", "join_labels", "read_labels", "require_both_classes"]
+__all__ = [
+    "LabelCounts",
+    "Labels",
+    "check_labels",
+    "from_ranges",
+    "join_labels",
+    "read_labels",
+    "require_both_classes",
+]
 
 
 @dataclass(frozen=True)
@@ -63,31 +72,53 @@ def read_labels(spark: SparkSession, path: str) -> Labels:
     return merged({name: parse_labels(_decompressed(data, name), name) for name, data in contents}, path)
 
 
+def check_labels(path: str, *, sees_all: bool) -> None:
+    """Checks a label file as far as Python sees it, before Spark starts.
+
+    Args:
+        path: as of `read_labels`.
+        sees_all: whether Spark would find no more there than Python does.
+
+    Raises:
+        InputError: as `read_labels`.
+    """
+    found = _read_file(path)
+    if isinstance(found, bytes):
+        parse_labels(_decompressed(found, path), path)
+    elif sees_all and not glob.glob(storage.local_path(path) or path):
+        raise _missing(path, found)
+
+
 def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
     """Names and bytes: read by Python where it can, else by Spark, which has connectors of its own."""
-    problem: Exception = FileNotFoundError(path)
-    try:
-        files, inner = storage.filesystem(path)
-        if files.info(inner)["type"] == "file":
-            return [(path, files.cat_file(inner))]
-    except Exception as error:  # of any library behind fsspec
-        problem = error
+    found = _read_file(path)
+    if isinstance(found, bytes):
+        return [(path, found)]
     try:
         rows = spark.read.format("binaryFile").load(path).select("path", "content").collect()
     except Exception as error:
         if isinstance(error, AnalysisException) and "PATH_NOT_FOUND" not in str(error):
             raise
         rows = []
-    if rows:
-        return sorted((row["path"], bytes(row["content"])) for row in rows)
+    if not rows:
+        raise _missing(path, found)
+    return sorted((row["path"], bytes(row["content"])) for row in rows)
+
+
+def _read_file(path: str) -> bytes | Exception:
+    """A file's bytes; of directories, globs and what Python does not reach, the reason why there are none."""
+    try:
+        files, inner = storage.filesystem(path)
+        return files.cat_file(inner) if files.info(inner)["type"] == "file" else FileNotFoundError(path)
+    except Exception as error:  # of any library behind fsspec
+        return error
+
+
+def _missing(path: str, problem: Exception) -> InputError:
     if isinstance(problem, FileNotFoundError):
-        raise InputError(
-            f"labels file '{path}' does not exist: give a CSV file, labels.train=FILE"
-        ) from problem
+        return InputError(f"labels file '{path}' does not exist: give a CSV file, labels.train=FILE")
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
-    raise InputError(
-        f"labels file '{path}' cannot be read ({reason}): give one that you may read"
-    ) from problem
+    return InputError(f"labels file '{path}' cannot be read ({reason}): give one that you may read")
 
 
 def _decompressed(data: bytes, name: str) -> bytes:

@@ -30,7 +30,8 @@ from framewatch.search.find import Wanted
 from framewatch.search.query import Kind, Part
 from framewatch.session import get_spark
 from framewatch.show import notebook_names
-from framewatch.tables import TABLES, Format, Tables
+from framewatch.table_files import Format
+from framewatch.tables import TABLES, Tables
 
 _SAMPLES = "out/samples"
 _DATABRICKS_VIDEOS = "dbfs:/databricks-datasets/cctvVideos"
@@ -114,8 +115,9 @@ class NotebookRun:
         source = {"classes": classes, "threshold": threshold}
         settings = dataclasses.replace(self.config.classes, min_duration_ratio=min_duration_ratio)
         config = dataclasses.replace(self.config, classes=settings)
-        with pipeline.start(config, "classify") as run:
-            pipeline.classify(run, parse_request(source), source=source)
+        request = parse_request(source)
+        with pipeline.start(config, "classify", request=request) as run:
+            pipeline.classify(run, request, source=source)
 
     def index(self) -> None:
         """`features` -> the index of moments, brought up to date."""

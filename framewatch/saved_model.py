@@ -93,6 +93,18 @@ def read(path: str, version: str | None = None) -> SavedModel | None:
     return SavedModel(storage.join(path, "versions", name) if name else path, notes)
 
 
+def require(path: str) -> SavedModel:
+    """The current version.
+
+    Raises:
+        InputError: there is no classifier.
+    """
+    saved = read(path)
+    if saved is None:
+        raise InputError(f"there is no classifier in {path}: run `framewatch train`, or set classifier.path")
+    return saved
+
+
 def publish(path: str, model: SavedModel) -> None:
     """Makes a version the current one, when its model and its frames have been written.
 

@@ -6,16 +6,15 @@ once the ledger `videos` has its rows; what a killed run left of one is written 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch import storage
+from framewatch import storage, table_files
 from framewatch.errors import InputError
 from framewatch.ledger import upgraded
-from framewatch.results import WRITTEN_BY
 from framewatch.schema import (
     CANDIDATES,
     CLASS_CLIPS,
@@ -31,9 +30,8 @@ from framewatch.schema import (
     PREDICTIONS,
     VIDEOS,
 )
+from framewatch.table_files import BATCHED, Format
 from framewatch.vectors import upgrade_features
-
-Format = Literal["parquet", "delta"]
 
 TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
@@ -51,7 +49,6 @@ TABLES: dict[str, StructType] = {
 }
 # What the review page reads: single pictures, and vectors.
 _PIECEWISE = ("frames", "candidates")
-BATCHED = ("videos", "frames", "features")
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,7 @@ class Tables:
 
     def exists(self, table: str) -> bool:
         """Whether a table has been written: a killed run may leave directories without a file."""
-        if self.format == "delta":
-            return storage.is_delta(self.path(table))
-        return storage.matches(self.path(table), "batch=*/*.parquet" if table in BATCHED else "*.parquet")
+        return table_files.exists(self.output, table, self.format)
 
     def require_format(self) -> None:
         """Checks that the session knows the format, and that what is there has it.
@@ -78,13 +73,7 @@ class Tables:
         Raises:
             InputError: it does not, or has another.
         """
-        other = Tables(self.spark, self.output, "parquet" if self.format == "delta" else "delta")
-        for table in TABLES:
-            if other.exists(table) and not self.exists(table):
-                raise InputError(
-                    f"{other.path(table)} is {other.format}, and tables.format={self.format}: set another "
-                    f"output, or tables.format={other.format}"
-                )
+        table_files.require_format(self.output, self.format)
         if self.format == "delta":
             _require_delta(self.spark, self.output)
 
@@ -94,11 +83,7 @@ class Tables:
         Raises:
             InputError: it has not been written yet; says which stage writes it.
         """
-        if not self.exists(table):
-            raise InputError(
-                f"there is no table {self.path(table)}: run `framewatch {WRITTEN_BY[table]}` with this "
-                "output first"
-            )
+        table_files.require_table(self.output, table, self.format)
         reader = self.spark.read.format(self.format)
         if table == "videos":
             if self.format == "parquet":  # which has a schema in each file, and takes that of one for all

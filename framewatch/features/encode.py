@@ -36,7 +36,7 @@ class Encoder:
             max_pixels: pictures of more pixels are refused.
         """
         self._identity = dict(identity)
-        self._model, self._weights, self._max_pixels = model, weights, max_pixels
+        self._model, self._weights, self.max_pixels = model, weights, max_pixels
 
     @property
     def knows_texts(self) -> bool:
@@ -52,7 +52,7 @@ class Encoder:
             PictureError: it is no picture, damaged, or too large.
             WeightsError: the network is not here.
         """
-        return self.images([_read_picture(file, self._max_pixels) for file in files])
+        return self.images([read_picture(file, self.max_pixels) for file in files])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Features of pictures, (height, width, 3) uint8 BGR each: (images, length) float32.
@@ -140,7 +140,13 @@ class Encoder:
         return self._model
 
 
-def _read_picture(file: str, max_pixels: int) -> np.ndarray:
+def read_picture(file: str, max_pixels: int) -> np.ndarray:
+    """A picture in a file, JPEG, PNG or another that OpenCV reads: (height, width, 3) uint8 BGR.
+
+    Raises:
+        InputError: the file is not there.
+        PictureError: it is no picture, damaged, or of more than `max_pixels` pixels.
+    """
     most_bytes = max_pixels * _MOST_PIXEL_BYTES + _MOST_HEADER_BYTES
     try:
         files, path = storage.filesystem(file)

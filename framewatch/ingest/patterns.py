@@ -5,6 +5,7 @@ Local files are listed in plain Python, on a worker, as workers are to read them
 
 import fnmatch
 import functools
+import glob
 import itertools
 import os
 import re
@@ -89,7 +90,7 @@ def read_list(spark: SparkSession, pattern: str) -> list[Status]:
     reader = reader.format(pattern.rstrip("/").lower().rpartition(".")[2])
     rows = _literal_first(reader.load, pattern)
     if rows is None:
-        raise InputError(f"the list of videos '{pattern}' does not exist: check the path")
+        raise _missing_list(pattern)
     if "video" not in rows.columns:
         raise InputError(
             f"the list of videos '{pattern}' has the columns {', '.join(rows.columns) or 'none'}: it must "
@@ -152,13 +153,40 @@ def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
     with explained():
         files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
     if not files:
-        why = f" (passed over: {left_out})" if left_out.counts else ""
-        raise NoVideosError(
-            f"no video matches '{pattern}'{why}: check the path, and quote wildcards so that the shell "
-            "leaves them alone"
-        )
+        raise _nothing_found(pattern, left_out)
     passed_over.merge(left_out)
     return files
+
+
+def check_local(pattern: str) -> None:
+    """Checks, without Spark, that a pattern names a local video, or a list of videos that is there.
+
+    Raises:
+        InputError: as `list_pattern` and `read_list`.
+    """
+    left_out = PassedOver()
+    path = _absolute(pattern, os.getcwd())
+    if is_list(pattern):
+        if not os.path.lexists(path) and not glob.glob(path):
+            raise _missing_list(pattern)
+        return
+    for entry in walk.find(path):
+        if entry.reason is None:
+            return
+        left_out.add(storage.local_uri(entry.path), entry.reason, entry.detail)
+    raise _nothing_found(pattern, left_out)
+
+
+def _nothing_found(pattern: str, left_out: PassedOver) -> NoVideosError:
+    why = f" (passed over: {left_out})" if left_out.counts else ""
+    return NoVideosError(
+        f"no video matches '{pattern}'{why}: check the path, and quote wildcards so that the shell "
+        "leaves them alone"
+    )
+
+
+def _missing_list(pattern: str) -> InputError:
+    return InputError(f"the list of videos '{pattern}' does not exist: check the path")
 
 
 def _default_scheme(spark: SparkSession) -> str:

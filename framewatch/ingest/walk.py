@@ -68,6 +68,8 @@ def find(pattern: str) -> Iterator[Entry]:
         pattern: an absolute path, perhaps with `*`, `?`, `[...]` and `{a,b}`.
     """
     top, rest = fixed_part(pattern)
+    if not os.path.lexists(top):
+        return
     # A name with a dot in it asks for files, whatever their suffix.
     named = not rest or "." in rest.rpartition("/")[2].strip(".")
     tops = _matches(top, rest) if rest else [top]

@@ -1,15 +1,14 @@
 """The stages in order: what each reads and writes, what it can skip, and what it says at its end."""
 
 from framewatch import labels
-from framewatch.config import Config
-from framewatch.errors import InputError
 from framewatch.pipeline.classify import ask, classify
 from framewatch.pipeline.explore import explore
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.preflight import start, trains
 from framewatch.pipeline.quantize import quantize
 from framewatch.pipeline.rank import rank
-from framewatch.pipeline.run import Run, start
+from framewatch.pipeline.run import Run
 from framewatch.pipeline.search import index, place_of, search, similarity
 from framewatch.pipeline.train import train
 from framewatch.pipeline.watch import watch
@@ -41,27 +40,12 @@ def run_all(run: Run) -> None:
     classifier.
     """
     config = run.config
-    trains = _trains(config)
-    # A bad label file is told before hours of decoding, not after.
+    learns = trains(config)
+    # A bad label file that only Spark reaches is found before hours of decoding, not after.
     for path in filter(None, (config.labels.train, config.labels.test)):
         labels.read_labels(run.spark, path)
     extract(run)
     featurize(run)
-    if trains:
+    if learns:
         train(run)
     rank(run)
-
-
-def _trains(config: Config) -> bool:
-    if config.labels.train:
-        if not config.videos.train:
-            raise InputError(
-                "videos.train is not set: give a file, a directory or a glob, videos.train='a/*.mp4'"
-            )
-        return True
-    if config.classifier.path:
-        return False
-    raise InputError(
-        "labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv, or rank by a "
-        "saved classifier, classifier.path=out/older/model"
-    )

@@ -10,23 +10,22 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch import catalog, labels
-from framewatch.errors import InputError
-from framewatch.features.encode import Encoder
+from framewatch.config import Config
 from framewatch.features.files import FeatureFiles, camera
 from framewatch.pipeline.rank import register
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.search import encoder_of
+from framewatch.pipeline.train import verdict_ranges
 from framewatch.progress import task_progress
-from framewatch.prompts import store
+from framewatch.prompts import prepare, store
 from framewatch.prompts.answer import Given, PromptClip, VideoClasses
 from framewatch.prompts.classify import class_clips_of, classifications_of, compare, find, summarize
 from framewatch.prompts.clips import Clip
 from framewatch.prompts.find import Find, joined
-from framewatch.prompts.prepare import prepare
 from framewatch.prompts.request import Request
 from framewatch.prompts.runs import Background, run_arrays
 from framewatch.prompts.scoring import Calibration, Plan, calibrate
 from framewatch.results import open_table
-from framewatch.verdicts import VerdictLog, label_ranges
 
 # What stands for a file of labels: the reviewers' answers.
 _VERDICTS = "verdicts"
@@ -112,6 +111,25 @@ def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoCl
     return store.in_order(given)
 
 
+def check_request(config: Config, request: Request, *, sees_all: bool) -> None:
+    """Checks that a request can be answered, as far as Python sees, without a session or a network.
+
+    Args:
+        config: of the call.
+        request: what is asked for.
+        sees_all: as of `labels.check_labels`.
+
+    Raises:
+        InputError: no features, or a prompt or labels that cannot be used.
+    """
+    prepare.check(request, *encoder_of(config))
+    for file in dict.fromkeys(it.labels for it in request.classes if it.labels is not None):
+        if file == _VERDICTS:
+            _verdict_ranges(config.output)
+        else:
+            labels.check_labels(file, sees_all=sees_all)
+
+
 @dataclass(frozen=True)
 class _Search:
     """A request on one run's features: similarities computed, nothing found yet."""
@@ -124,12 +142,8 @@ class _Search:
 
     @staticmethod
     def begin(run: Run, request: Request, *, video: str | None = None) -> "_Search":
-        features = FeatureFiles.of(run.config.output)
-        its = run.config.featurizer
-        encoder = Encoder(
-            features.identity(), model=its.model, weights=its.weights, max_pixels=run.config.images.max_pixels
-        )
-        plan = prepare(request, features, encoder)
+        features, encoder = encoder_of(run.config)
+        plan = prepare.prepare(request, features, encoder)
         runs = run.tables.stage(compare(run.spark, features, plan), "runs")
         backgrounds = summarize(runs, plan)
         calibrations = _calibrations(run, plan, runs, backgrounds)
@@ -174,14 +188,9 @@ def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
     frames = run.tables.current("features").where("features is not null")
     frames = frames.select("origin", "video", "timestamp_s")
     if file == _VERDICTS:
-        log = VerdictLog(run.config.output)
-        ranges = label_ranges(log.verdicts())
-        if log.note:
-            run.note("classify", f"verdicts {log.note}")
-        if not ranges:
-            raise InputError(
-                f"there are no verdicts in {run.config.output}: review it, or give a CSV file of labels"
-            )
+        ranges, note = _verdict_ranges(run.config.output)
+        if note:
+            run.note("classify", f"verdicts {note}")
         read = labels.from_ranges(ranges, f"the verdicts of {run.config.output}")
     else:
         read = labels.read_labels(run.spark, file)
@@ -190,6 +199,10 @@ def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
         (row["video"], row["timestamp_s"], row["label"])
         for row in labelled.select("video", "timestamp_s", "label").collect()
     ]
+
+
+def _verdict_ranges(output: str) -> tuple[list[tuple[str, float, float, int]], str]:
+    return verdict_ranges(output, otherwise="give a CSV file of labels")
 
 
 def _labelled_odds(

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from framewatch import frames, listing, logs, storage
+from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.ledger import with_ledger
 from framewatch.pipeline.run import Run
@@ -20,17 +21,26 @@ _log = logs.get("extract")
 
 def list_videos(run: Run) -> DataFrame:
     """The configured videos, train and test, as `listing.list_videos` has them; reports what it left out."""
-    patterns = [*run.config.videos.train, *run.config.videos.test]
-    if not patterns:
-        raise InputError("neither videos.train nor videos.test is set: give a file, a directory or a glob")
     passed_over = listing.PassedOver()
     with logs.stage("extract"):
         listed = listing.list_videos(
-            run.spark, patterns, root=run.config.videos.root, passed_over=passed_over
+            run.spark, video_patterns(run.config), root=run.config.videos.root, passed_over=passed_over
         )
     if passed_over.counts:
         run.say("extract", f"passed over {passed_over}", passed_over=dict(passed_over.counts))
     return listed
+
+
+def video_patterns(config: Config) -> list[str]:
+    """The configured patterns, train and test.
+
+    Raises:
+        InputError: there are none.
+    """
+    patterns = [*config.videos.train, *config.videos.test]
+    if not patterns:
+        raise InputError("neither videos.train nor videos.test is set: give a file, a directory or a glob")
+    return patterns
 
 
 def extract(run: Run, listed: DataFrame | None = None) -> None:

@@ -54,7 +54,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     if videos is None and config.videos.test:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
     features = _to_rank(run, videos, "features")
-    saved = _saved_model(run)
+    saved = saved_model.require(run.model_path)
     require_same_features(
         features_identity(tables),
         saved.notes["features"],
@@ -197,15 +197,6 @@ def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
         F.sum(new), F.count_if(new > 0), F.sum(undecoded), F.count_if(undecoded > 0)
     ).collect()[0]
     return NotRanked(*(int(total or 0) for total in totals))
-
-
-def _saved_model(run: Run) -> SavedModel:
-    saved = saved_model.read(run.model_path)
-    if saved is None:
-        raise InputError(
-            f"there is no classifier in {run.model_path}: run `framewatch train`, or set classifier.path"
-        )
-    return saved
 
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:

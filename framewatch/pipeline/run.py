@@ -18,7 +18,8 @@ from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.progress import tell, tell_aside
 from framewatch.session import get_spark
 from framewatch.spark.errors import explained
-from framewatch.tables import Format, Tables
+from framewatch.table_files import Format
+from framewatch.tables import Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
 _STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
@@ -40,7 +41,7 @@ class Run:
     @property
     def model_path(self) -> str:
         """Directory of the classifier, its metrics and its card."""
-        return self.config.classifier.path or storage.join(self.config.output, "model")
+        return model_path(self.config)
 
     @property
     def period_s(self) -> float:
@@ -76,6 +77,11 @@ class Run:
         with logs.stage(stage):
             tell_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
+
+
+def model_path(config: Config) -> str:
+    """As `Run.model_path`."""
+    return config.classifier.path or storage.join(config.output, "model")
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     its = config.index
     # Words may ask for a scene: where features have texts, it stays.
-    of_texts = _encoder(config)[1].knows_texts
+    of_texts = encoder_of(config)[1].knows_texts
     about = about_of(
         features,
         clip_s=its.clip_s,
@@ -184,7 +184,7 @@ def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
     Raises:
         InputError: nothing is looked for, it cannot be, or there is no index.
     """
-    features, encoder = _encoder(config)
+    features, encoder = encoder_of(config)
     vectors = finding.vectors_of(parts, features, encoder, config.output)
     with open_store(place_of(config)) as store:
         vector = combine(store.fitted.vectors(vectors), parts)
@@ -197,7 +197,7 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
     Raises:
         InputError: nothing is looked for, it cannot be, or there is no such video.
     """
-    features, encoder = _encoder(config)
+    features, encoder = encoder_of(config)
     vectors = finding.vectors_of(parts, features, encoder, config.output)
     frames = finding.frames_of(video, features, config.output)
     rows = frames.vectors
@@ -208,9 +208,13 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
     return frames.video, frames.times_s, rows @ combine(vectors, parts)
 
 
-def _encoder(config: Config) -> tuple[FeatureFiles, Encoder]:
-    features = FeatureFiles.of(config.output)
-    its = config.featurizer
+def encoder_of(config: Config) -> tuple[FeatureFiles, Encoder]:
+    """The features of an output, and what turns texts and pictures into such.
+
+    Raises:
+        InputError: there are no features yet.
+    """
+    features, its = FeatureFiles.of(config.output), config.featurizer
     return features, Encoder(
         features.identity(), model=its.model, weights=its.weights, max_pixels=config.images.max_pixels
     )

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, saved_model, storage
-from framewatch.config import ClassifierConfig
+from framewatch.config import ClassifierConfig, Config
 from framewatch.errors import InputError
 from framewatch.io.command import command
 from framewatch.pipeline.featurize import features_identity
@@ -84,10 +84,9 @@ def _train(run: Run) -> None:
 def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
     """The frames with a label and their `weight`, and what the card tells of the labels."""
     config = run.config
+    require_labels(config)
     features = run.tables.current("features")
-    ranges, note = _verdicts(run) if config.labels.verdicts else ([], "")
-    if not config.labels.train and not ranges:
-        raise InputError("labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv")
+    ranges, note = verdict_ranges(config.output) if config.labels.verdicts else ([], "")
     parts, told = [], []
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
     if ranges:
@@ -121,15 +120,36 @@ def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labe
     )
 
 
-def _verdicts(run: Run) -> tuple[list[tuple[str, float, float, int]], str]:
-    """Ranges of seconds with a label, and what a user should know of the verdicts."""
-    log = VerdictLog(run.config.output)
+def require_labels(config: Config) -> None:
+    """Checks that there is something to learn from, before any of it is read.
+
+    Raises:
+        InputError: neither a file of labels nor verdicts.
+    """
+    if config.labels.verdicts:
+        verdict_ranges(config.output)
+    elif not config.labels.train:
+        raise InputError("labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv")
+
+
+def verdict_ranges(
+    output: str, *, otherwise: str = "leave out --with-verdicts"
+) -> tuple[list[tuple[str, float, float, int]], str]:
+    """Ranges of seconds with a label, and what a user should know of the verdicts.
+
+    Args:
+        output: of the run.
+        otherwise: what a user without verdicts may do rather than review.
+
+    Raises:
+        InputError: there are none.
+    """
+    log = VerdictLog(output)
     ranges = label_ranges(log.verdicts())
     if not ranges:
         raise InputError(
-            f"there are no verdicts in {run.config.output} that are sure: "
-            f"review first, {command('review', run.config.output)}, or leave out --with-verdicts"
-            + (f"; {log.note}" if log.note else "")
+            f"there are no verdicts in {output} that are sure: review first, {command('review', output)}, or "
+            f"{otherwise}" + (f"; {log.note}" if log.note else "")
         )
     return ranges, log.note
 

@@ -17,12 +17,13 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 
 from framewatch import arrivals, classifier, listing, logs, saved_model, storage
+from framewatch.config import Config
 from framewatch.errors import InputError, LockLostError, NoVideosError, WatchError
 from framewatch.ingest.patterns import fixed_part
 from framewatch.pipeline.extract import extract, unread
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
-from framewatch.pipeline.run import Run
+from framewatch.pipeline.run import Run, model_path
 from framewatch.progress import tell
 from framewatch.schema import LISTING
 from framewatch.spark.errors import explain, last_cause
@@ -44,7 +45,7 @@ def watch(run: Run) -> None:
         InputError: nothing to watch, or no saved classifier.
         WatchError: `watch.max_failures` rounds in a row have failed.
     """
-    _require_ready(run)
+    require_ready(run.config)
     period_s = run.config.watch.period_s
     if run.config.extract.mode == "overwrite":
         run.tables.delete("videos", "frames", "features")
@@ -140,12 +141,18 @@ def noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _require_ready(run: Run) -> None:
-    if not run.config.videos.test:
+def require_ready(config: Config) -> None:
+    """Checks that a watch has something to watch, and a classifier to rank by.
+
+    Raises:
+        InputError: nothing to watch, or no saved classifier.
+    """
+    if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
-    if saved_model.read(run.model_path) is None:
+    path = model_path(config)
+    if saved_model.read(path) is None:
         raise InputError(
-            f"there is no classifier in {run.model_path} to rank new videos by: run `framewatch train`, or "
+            f"there is no classifier in {path} to rank new videos by: run `framewatch train`, or "
             "set classifier.path"
         )
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from framewatch.features.encode import Encoder
+from framewatch.features.encode import Encoder, read_picture
 from framewatch.features.files import FeatureFiles, unit
 from framewatch.features.lookup import read_background, read_examples
 from framewatch.prompts.request import Prompt, Request
@@ -44,6 +44,19 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Plan:
     )
     columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
     return Plan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
+
+
+def check(request: Request, features: FeatureFiles, encoder: Encoder) -> None:
+    """Checks that every prompt can be used, without loading a network.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    for text in _of_kind(request, "text"):
+        encoder.require_texts(text.value)
+    read_examples(features, [prompt.value for prompt in _of_kind(request, "example")])
+    for image in _of_kind(request, "image"):
+        read_picture(image.value, encoder.max_pixels)
 
 
 def _has_text(prompts: tuple[Prompt, ...]) -> bool:

@@ -1,0 +1,196 @@
+"""A call's inputs are checked, as far as Python sees them, before Spark starts: that takes a while."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+from pyspark.sql import SparkSession
+
+from framewatch import labels, saved_model, storage, table_files
+from framewatch.config import Config
+from framewatch.errors import InputError
+from framewatch.features.files import FeatureFiles
+from framewatch.featurizer import conversion, engines
+from framewatch.featurizer.spec import FeatureSpec, resize_for
+from framewatch.ingest.patterns import check_local
+from framewatch.pipeline import run as runs
+from framewatch.pipeline.classify import check_request
+from framewatch.pipeline.extract import video_patterns
+from framewatch.pipeline.featurize import make_featurizer, require_same_features
+from framewatch.pipeline.run import Run, model_path
+from framewatch.pipeline.threshold import choose_threshold
+from framewatch.pipeline.train import require_labels
+from framewatch.pipeline.watch import require_ready
+from framewatch.progress import tell
+from framewatch.prompts.request import Request
+from framewatch.table_files import Format
+
+_SUBMITTED = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
+# They may give Spark another file system than the local one.
+_HADOOP_SETTINGS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR")
+
+
+@contextlib.contextmanager
+def start(
+    config: Config, stage: str, *, debug: bool = False, request: Request | None = None
+) -> Iterator[Run]:
+    """Checks the inputs of one call of `stage`, then opens a session for it.
+
+    Writes the call's manifest at its end, however it ends.
+
+    Args:
+        config: of the call.
+        stage: a verb, or `watch`.
+        debug: shows Spark's log.
+        request: what `classify` and `ask` look for.
+
+    Raises:
+        FramewatchError: what is wrong with the inputs, as the stage itself would raise it.
+    """
+    table_files.require_format(config.output, cast(Format, config.tables.format))
+    for check in _CHECKS[stage]:
+        check(config)
+    if request is not None:
+        check_request(config, request, sees_all=_sees_all(config))
+    with runs.start(config, stage, debug=debug) as run:
+        yield run
+
+
+def trains(config: Config) -> bool:
+    """Whether `run` trains a classifier, rather than use a saved one.
+
+    Raises:
+        InputError: it can do neither.
+    """
+    if config.labels.train:
+        if not config.videos.train:
+            raise InputError(
+                "videos.train is not set: give a file, a directory or a glob, videos.train='a/*.mp4'"
+            )
+        return True
+    if config.classifier.path:
+        return False
+    raise InputError(
+        "labels.train is not set: give a CSV file of hand labels, labels.train=labels.csv, or rank by a "
+        "saved classifier, classifier.path=out/older/model"
+    )
+
+
+def _sees_all(config: Config) -> bool:
+    """Whether paths mean the same to Spark as to this process: Spark runs here, on local files."""
+    its = config.spark
+    where = its.remote or its.master or os.environ.get("MASTER") or "local"
+    elsewhere = any(name in os.environ for name in (*_SUBMITTED, *_HADOOP_SETTINGS))
+    elsewhere |= any(key.endswith("fs.defaultFS") for key in its.conf)
+    return where.startswith("local") and not elsewhere and SparkSession.getActiveSession() is None
+
+
+def _table(name: str) -> Callable[[Config], None]:
+    def check(config: Config) -> None:
+        table_files.require_table(config.output, name, cast(Format, config.tables.format))
+
+    return check
+
+
+def _training_labels(config: Config) -> None:
+    require_labels(config)
+    _labels(config, config.labels.train)
+
+
+def _test_labels(config: Config) -> None:
+    _labels(config, config.labels.test)
+
+
+def _labels(config: Config, path: str | None) -> None:
+    if path:
+        labels.check_labels(path, sees_all=_sees_all(config))
+
+
+def _training_or_classifier(config: Config) -> None:
+    if trains(config):
+        _training_labels(config)
+    else:
+        saved_model.require(model_path(config))
+
+
+def _videos(config: Config) -> None:
+    _local_videos(config, video_patterns(config))
+
+
+def _test_videos(config: Config) -> None:
+    _local_videos(config, config.videos.test)
+
+
+def _local_videos(config: Config, patterns: Sequence[str]) -> None:
+    if _sees_all(config):
+        for pattern in patterns:
+            if storage.local_path(pattern) is not None:
+                check_local(pattern)
+
+
+def _weights(config: Config) -> None:
+    make_featurizer(config.featurizer).network(say=tell)
+
+
+def _network(config: Config) -> None:
+    """Checks the network and its engine; and that features that stay there were made by it."""
+    its = config.featurizer
+    engine, precision = engines.choose(its.engine, its.precision)
+    network = make_featurizer(its).network(say=tell)
+    if precision == "int8":
+        conversion.quantized(network)
+    features = _features(config)
+    if features and its.mode != "overwrite":
+        spec = FeatureSpec(network, resize_for(network, its.scale_hint), engine, precision)
+        require_same_features(
+            features.identity(),
+            spec.identity(),
+            f"the features in {config.output}",
+            "this run",
+            "set another output, or featurizer.mode=overwrite to make all anew",
+        )
+
+
+def _network_of_run(config: Config) -> None:
+    overwrites = config.extract.mode == "overwrite"  # with the videos, all features go
+    settings = replace(config.featurizer, mode="overwrite") if overwrites else config.featurizer
+    _network(replace(config, featurizer=settings))
+
+
+def _features(config: Config) -> FeatureFiles | None:
+    """The features that there are; None for none, and for Delta tables, which take a package to read."""
+    if config.tables.format != "parquet" or not table_files.exists(config.output, "features", "parquet"):
+        return None
+    features = FeatureFiles.of(config.output)
+    return features if features.paths else None
+
+
+def _classifier(config: Config) -> None:
+    path = model_path(config)
+    notes = saved_model.require(path).notes
+    features = _features(config)
+    if features:
+        require_same_features(
+            features.identity(),
+            notes["features"],
+            f"the features in {config.output}",
+            f"the classifier in {path}",
+            "train anew, or featurize with the classifier's model and weights",
+        )
+    choose_threshold(config.ranking, notes["cross_validation"], lambda: 0.0)
+
+
+_CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
+    "extract": (_videos,),
+    "featurize": (_table("frames"), _network),
+    "quantize": (_table("frames"), lambda _: conversion.require_nncf(), _weights),
+    "train": (_table("features"), _training_labels),
+    "rank": (_table("features"), _classifier, _test_videos, _test_labels),
+    "run": (_training_or_classifier, _videos, _test_labels, _network_of_run),
+    "watch": (require_ready, _network_of_run),
+    "classify": (_table("features"),),
+    "ask": (_table("features"),),
+    "explore": (_table("features"),),
+}
