@@ -28,7 +28,8 @@ class Pictures:
         """The picture of a frame: (height, width, 3) uint8 BGR.
 
         Combs of interlaced frames are smoothed away, pixels that are not square are stretched along the
-        width, rotation metadata is applied, and a picture larger than `max_side` is scaled down.
+        width, the picture is turned and mirrored as its metadata asks for, and scaled down if it is larger
+        than `max_side`.
 
         Args:
             frame: of PyAV, in any pixel format.
@@ -39,13 +40,28 @@ class Pictures:
             image = _without_combs(image)
         if aspect and aspect != 1:
             image = _scaled(image, max(1, round(image.shape[1] * aspect)), image.shape[0])
-        if frame.rotation:
-            image = np.rot90(image, k=round(frame.rotation / 90))
+        image = _oriented(image, frame)
         height, width = image.shape[:2]
         if 0 < self._max_side < max(height, width):
             scale = self._max_side / max(height, width)
             image = _scaled(image, max(1, round(width * scale)), max(1, round(height * scale)))
         return np.ascontiguousarray(image)
+
+
+def _oriented(image: np.ndarray, frame: Any) -> np.ndarray:
+    """Turned by whole right angles and mirrored, as players do with the frame's display matrix."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV reads none where one is of a kind that is newer, such as EXIF
+        return np.rot90(image, k=round(frame.rotation / 90))
+    if matrix is None:
+        return image
+    # Where a step to the right, (a, b), and a step down, (c, d), lead in the picture shown; 16.16 bits.
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32, count=5).astype(np.int64)
+    if abs(a * d) < abs(b * c):
+        image = image.transpose(1, 0, 2)
+        a, d = c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _without_combs(image: np.ndarray) -> np.ndarray:
