@@ -45,7 +45,7 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
     _require_same_sampling(tables, _sampling(run).metadata())
     todo = _new_videos(tables, listed, again=_AGAIN if config.extract.mode == "retry" else ())
     started = time.monotonic()
-    counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0}
+    counts = {"videos": 0, "ok": 0, "partial": 0, "failed": 0, "frames": 0, "warnings": 0}
     if not todo:
         tables.delete_superseded()
         run.say("extract", f"nothing new: the ledger has all {listed.count()} videos", **counts)
@@ -61,7 +61,8 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
     run.say(
         "extract",
         f"{counts['videos']} videos ({counts['ok']} ok, {counts['partial']} partial, {counts['failed']} "
-        f"failed), {counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s",
+        f"failed), {counts['frames']} frames in {seconds:.1f} s, {counts['frames'] / seconds:.1f} frames/s"
+        + (f"; {counts['warnings']} with a warning: see `warning` in `videos`" if counts["warnings"] else ""),
         **counts,
         seconds=round(seconds, 1),
     )
@@ -135,11 +136,12 @@ def _extract_batch(run: Run, videos: list[Row], batch: int) -> dict[str, int]:
     with logs.stage("extract"):
         for row in rows:
             log = _log.info if row["status"] == "ok" else _log.warning
-            why = f": {row['error']}" if row["error"] else ""
-            told = {"video": row["video"]}
-            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra=told)
+            told = [row[name] for name in ("error", "warning") if row.get(name)]
+            why = f": {'; '.join(told)}" if told else ""
+            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra={"video": row["video"]})
     counts = Counter(row["status"] for row in rows)
-    return {"videos": len(videos), "frames": num_frames, **counts}
+    warnings = sum(bool(row.get("warning")) for row in rows)
+    return {"videos": len(videos), "frames": num_frames, "warnings": warnings, **counts}
 
 
 def _require_few_failures(tables: Tables, counts: dict[str, int], max_share: float) -> None:

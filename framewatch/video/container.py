@@ -13,12 +13,11 @@ from framewatch.errors import VideoError
 # Names of FFmpeg's demuxers. Playlists, lists of files, image sequences and devices are not among them:
 # such a file makes FFmpeg open others.
 FORMATS = (
-    *("mov", "matroska", "avi", "asf", "mxf", "flv", "live_flv", "kux", "ogg", "nut", "ivf", "dv", "gxf"),
-    *("mpegts", "mpeg", "mpegvideo", "m4v", "h261", "h263", "h264", "hevc", "vvc", "evc", "vc1", "obu", "av1"),
-    *("mjpeg", "mpjpeg", "smjpeg", "mjpeg_2000", "yuv4mpegpipe", "dirac", "cavsvideo", "avs2", "avs3"),
-    *("dhav", "iv8", "ipmovie", "mgsts", "lvf", "nuv", "pva", "wtv", "rm"),
+    "mov,matroska,avi,asf,mxf,flv,live_flv,kux,ogg,nut,ivf,dv,gxf,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,"
+    "vvc,evc,vc1,obu,av1,mjpeg,mpjpeg,smjpeg,mjpeg_2000,yuv4mpegpipe,dirac,cavsvideo,avs2,avs3,dhav,iv8,ipmovie,"
+    "mgsts,lvf,nuv,pva,wtv,rm"
 )
-_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
 
 # Read at once from object storage; the default of s3fs, 50 MB, would copy most clips whole.
 _BLOCK_BYTES = 4 << 20
@@ -93,13 +92,10 @@ def is_complete(file: Any) -> bool:
 
     False where they do not, and for an AVI with an index, which was written at the end: its length is right.
     """
-    position = file.tell()
-    try:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        head = file.read(4096)
-    finally:
-        file.seek(position)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(4096)
+    file.seek(0)
     if head[:4] == b"RIFF":
         return 0 < int.from_bytes(head[4:8], "little") <= size - 8 and not head[44] & _HAS_INDEX
     begin = head.find(b"\x18\x53\x80\x67")  # Matroska's Segment; its size is a number of variable length

@@ -133,8 +133,9 @@ def _sequence(bits: _Bits) -> _Sequence:
         for _ in range(4):  # cropping
             bits.golomb()
     # 255: the aspect is not one of the usual, which have numbers, but follows.
-    told = bits.take(1) and bits.take(1) and bits.take(8) == 255
-    return _Sequence(num_bits, gaps_allowed, separate_planes, (bits.take(16), bits.take(16)) if told else None)
+    follows = bits.take(1) and bits.take(1) and bits.take(8) == 255
+    aspect = (bits.take(16), bits.take(16)) if follows else None
+    return _Sequence(num_bits, gaps_allowed, separate_planes, aspect)
 
 
 def _pass_scaling_list(bits: _Bits, size: int) -> None:

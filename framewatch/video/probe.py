@@ -2,9 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -12,24 +10,12 @@ from av.bitstream import BitStreamFilterContext
 
 from framewatch.errors import VideoError
 from framewatch.video.container import is_complete, late_streams, open_container, open_file
-from framewatch.video.h264 import FrameNumbers
-from framewatch.video.sampling import lower_median
+from framewatch.video.info import described, video_info
 
-# Formats with an index of their frames. Of others only reading them through tells times and keyframes.
-_WITH_INDEX = {"mov", "matroska", "avi", "asf", "mxf"}
 # In these formats streams may begin anywhere: no header lists them.
 _WITHOUT_HEADER = {"mpegts", "mpeg", "flv", "live_flv"}
-# The length in the header of these counts from 0, wherever the first frame is.
-_COUNTED_FROM_ZERO = {"matroska", "flv", "live_flv"}
-
 # Packets read to choose a stream and to see how far apart its frames are.
 _HEAD_PACKETS, _HEAD_BYTES = 24, 4 << 20
-# A nominal rate is believed unless the first frames are so many times nearer to each other, or farther apart.
-_RATE_FACTOR = 2.5
-_ASSUMED_FPS = 25.0
-# Pixels wider or narrower than this are a mistake of the recorder.
-_MOST_ASPECT = 16
-_SLOWEST_FPS, _FASTEST_FPS = 0.001, 1000.0
 # FFmpeg's command line values a stream that is marked as default like this many more pixels.
 _DEFAULT_PIXELS = 5_000_000
 # A demuxer that fails this often in a row, without a packet between, has nothing more to give.
@@ -37,45 +23,7 @@ _MAX_FAILURES_IN_A_ROW = 100
 # Of other streams: how far the packets behind the last of this one reach before its end counts as early.
 _EARLY_S = 1.0
 
-_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _SQUARE = "h264_metadata=sample_aspect_ratio=1/1"
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What the container says of its video stream; 0 and "" where it says nothing.
-
-    Attributes:
-        fps: frames a second: the nominal rate, or that of the first frames where the two differ.
-        width: pixels of the coded picture.
-        height: pixels of the coded picture.
-        codec: FFmpeg's name, such as `h264`.
-        container: FFmpeg's name of the file format, such as `matroska`.
-        duration_s: by the container's account, often an estimate.
-        expected_s: what the video stream should last; 0 where the container does not say.
-        is_complete: whether the file is known to be as long as it should be.
-        warnings: what a user should know.
-    """
-
-    fps: float
-    width: int
-    height: int
-    codec: str
-    container: str
-    duration_s: float
-    expected_s: float
-    is_complete: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def frame_duration_s(self) -> float:
-        """Seconds that one frame lasts at the nominal rate, or 0 where that is unknown."""
-        return 1 / self.fps if self.fps > 0 else 0.0
-
-    @property
-    def has_index(self) -> bool:
-        """Whether the container lists its frames, so that its times can be trusted without reading it."""
-        return self.container in _WITH_INDEX
 
 
 class OpenVideo:
@@ -84,7 +32,6 @@ class OpenVideo:
     Attributes:
         container, stream: of PyAV.
         info: what the container says.
-        aspect: width of a pixel over its height; None where unknown, or impossible.
         num_errors: how often the container could not be read on from where it was.
     """
 
@@ -100,23 +47,23 @@ class OpenVideo:
         self._file = open_file(source)
         self.container: Any = None
         try:
+            complete = is_complete(self._file)
             self.container = open_container(self._file)
             self._read = [s for s in self.container.streams if s.type in ("video", "audio")]
             self._packets = self._demuxed()
             self._head = self._read_head()
             self.stream = self._chosen()
+            first = [packet.pts for packet in self._head if packet.stream_index == self.stream.index]
+            times = [pts for pts in first if pts is not None]
+            self.info = video_info(self.container, self.stream, times, is_complete=complete)
             self._repair: Any = None
-            self.aspect, told = _aspect(self.stream)
-            if told and self.aspect is None and self.stream.codec_context.name == "h264":
+            if self.info.has_impossible_aspect and self.info.codec == "h264":
                 # FFmpeg takes it for a change of the picture's size, and decodes keyframes only.
                 self._repair = BitStreamFilterContext(_SQUARE, self.stream, self.stream)
             self.stream.thread_type = "NONE"  # a Spark task has one core
             self.stream.codec_context.thread_count = 1
             # Some decoders, such as dav1d, keep for ever what they were told of frames to skip when opened.
             self.stream.codec_context.open()
-            self.info = self._info(
-                f"the aspect ratio of its pixels, {told}, is ignored" if told and self.aspect is None else None
-            )
         except av.error.FFmpegError as error:
             self.close()
             reason = error.strerror or type(error).__name__
@@ -175,7 +122,7 @@ class OpenVideo:
         for _, index, time_s in self._behind:
             times.setdefault(index, []).append(time_s)
         found = [
-            f"{_described(self.container.streams[index])} goes on for {max(of_it) - min(of_it):.1f} s"
+            f"{described(self.container.streams[index])} goes on for {max(of_it) - min(of_it):.1f} s"
             for index, of_it in sorted(times.items())
             if max(of_it) - min(of_it) > least_s
         ]
@@ -231,84 +178,8 @@ class OpenVideo:
 
         return max(streams, key=worth)
 
-    def _info(self, warning: str | None) -> VideoInfo:
-        container, stream = self.container, self.stream
-        name = container.format.name.split(",")[0]
-        times = [p.pts for p in self._head if p.stream_index == stream.index and p.pts is not None]
-        fps, assumed = _rate(container, stream, times)
-        expected_s = duration_s = _length_s(container, stream)
-        if fps and name == "avi":
-            # FFmpeg shortens the duration of a truncated AVI, and keeps its number of frames.
-            duration_s = expected_s = max(duration_s, stream.frames / fps)
-        others = [_described(other) for other in container.streams.video if other.index != stream.index]
-        ignored = f"{len(others)} other video stream(s) not read: {', '.join(others)}" if others else None
-        return VideoInfo(
-            fps=fps,
-            width=stream.codec_context.width,
-            height=stream.codec_context.height,
-            codec=stream.codec_context.name,
-            container=name,
-            duration_s=duration_s,
-            expected_s=expected_s,
-            is_complete=is_complete(self._file),
-            warnings=tuple(filter(None, (assumed, ignored, warning))),
-        )
-
 
 def _is_cover(stream: Any) -> bool:
     """Whether a stream is a still picture beside a video."""
     kinds = av.stream.Disposition
     return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image))
-
-
-def _described(stream: Any) -> str:
-    codec = stream.codec_context
-    name = codec.name if codec is not None else "unknown codec"
-    size = f" {codec.width}x{codec.height}" if codec is not None and stream.type == "video" else ""
-    pid = f", id {stream.id:#x}" if stream.id else ""
-    return f"{stream.type} stream {stream.index} ({name}{size}{pid})"
-
-
-def _rate(container: Any, stream: Any, times: Sequence[int]) -> tuple[float, str | None]:
-    """Frames a second, and a warning where they are only assumed."""
-    if container.format.flags & _NO_TIMES:
-        rate = float(stream.codec_context.framerate or 0)
-        if _SLOWEST_FPS <= rate <= _FASTEST_FPS:
-            return rate, None
-        return _ASSUMED_FPS, f"the file holds no times: {_ASSUMED_FPS:g} frames a second are assumed"
-    nominal = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
-    ordered = sorted(set(times))
-    frame_s = float(lower_median([b - a for a, b in itertools.pairwise(ordered)]) * stream.time_base)
-    if frame_s and not 1 / _RATE_FACTOR < nominal * frame_s < _RATE_FACTOR:
-        return 1 / frame_s, None
-    return nominal, None
-
-
-def _length_s(container: Any, stream: Any) -> float:
-    """Seconds from the first frame to the end of the last, by the container's account; 0 without one."""
-    if container.format.flags & _NO_TIMES:
-        return 0.0  # estimated from the bit rate
-    name = container.format.name.split(",")[0]
-    if stream.duration and stream.time_base:
-        length, begin, unit = stream.duration, stream.start_time or 0, stream.time_base
-        # A fragment's clock goes on from the file before, and its end is told on that clock.
-        from_zero = name == "mov" and stream.frames == 0
-    else:
-        length, begin, unit = container.duration or 0, container.start_time or 0, 1 / av.time_base
-        from_zero = name in _COUNTED_FROM_ZERO
-    if from_zero and 0 < begin < length:
-        length -= begin
-    return max(0.0, float(length * unit))
-
-
-def _aspect(stream: Any) -> tuple[Fraction | None, str]:
-    """Width of a pixel over its height, or None; and what the stream has, in words."""
-    codec, told = stream.codec_context, stream.sample_aspect_ratio
-    width, height = (told.numerator, told.denominator) if told else (0, 0)
-    if codec.name == "h264":  # of what is impossible, FFmpeg keeps nothing
-        width, height = FrameNumbers(codec.extradata).aspect or (width, height)
-    if not width or not height:
-        return None, ""
-    aspect = Fraction(width, height)
-    is_possible = Fraction(1, _MOST_ASPECT) <= aspect <= _MOST_ASPECT
-    return aspect if is_possible else None, f"{width}:{height}"

@@ -15,6 +15,8 @@ from framewatch.video.probe import OpenVideo
 _STEP_BACK_S = 2.0
 # Packets in whose times those that precede the first picture are looked for.
 _EARLY_PACKETS = 300
+# One of so many at the end of a recording may seem incomplete.
+_LAST_PACKETS = 2
 
 
 class Stream:
@@ -66,7 +68,7 @@ class Stream:
     @property
     def aspect(self) -> Any:
         """Width of a pixel over its height; None where unknown, or impossible."""
-        return self._video.aspect
+        return self.info.aspect
 
     def packets(self) -> Iterator[Any]:
         """The packets from here on."""
@@ -98,15 +100,13 @@ class Stream:
         codec = self._video.stream.codec_context
         numbers = FrameNumbers(codec.extradata) if self.info.codec == "h264" else None
         account = _Account(self.info.codec)
-        for packet, following in itertools.pairwise(itertools.chain(packets, [None, None])):
+        for packet in itertools.chain(packets, [None]):
             all_of_it = packet is None or wanted is None or packet.pts in wanted
             codec.skip_frame = "DEFAULT" if all_of_it else "NONREF"
             if packet is not None:
                 num_missing = numbers.num_missing_before(packet) if numbers else 0
                 if packet.pts not in known:
-                    # The last packet of a recording, with another behind it in the file, counts as incomplete.
-                    is_last = following is None or following.is_keyframe
-                    self.num_damaged += num_missing + (packet.is_corrupt and not is_last)
+                    self.num_damaged += num_missing
                     account.sent(packet)
             try:
                 for frame in codec.decode(packet):
@@ -118,7 +118,7 @@ class Stream:
                 account.num_failed += packet is not None and packet.pts not in known
                 self.num_damaged += packet is None or packet.pts not in known
         if wanted is None:
-            self.num_damaged += account.shortfall
+            self.num_damaged += account.shortfall + account.num_incomplete
 
     def frames_from_keyframe(
         self,
@@ -201,20 +201,36 @@ class _Account:
     """Packets in, frames out: what does not come out was lost, though the decoder may not mention it."""
 
     def __init__(self, codec: str) -> None:
-        self.num_failed = 0
+        self.num_failed = self.num_incomplete = 0
         self._codec = codec
+        self._incomplete_since = 0
         self._num_sent = self._num_received = 0
         self._early: list[int | None] = []
         self._first: int | None = None
         self._has_fields = False
 
     def sent(self, packet: Any) -> None:
+        self._look_for_incomplete(packet)
         hidden = self._codec == "vp8" and not memoryview(packet)[0] & 0x10
         if packet.is_discard or hidden:
             return
         self._num_sent += 1
         if len(self._early) < _EARLY_PACKETS:
             self._early.append(packet.pts)
+
+    def _look_for_incomplete(self, packet: Any) -> None:
+        """Counts packets that the demuxer found incomplete, but at the end of a recording.
+
+        Where another recording was put behind it, FFmpeg takes one of its last packets for incomplete.
+        """
+        if packet.is_keyframe:
+            self._incomplete_since = 0
+        elif self._incomplete_since:
+            self._incomplete_since += 1
+            if self._incomplete_since > _LAST_PACKETS:
+                self.num_incomplete, self._incomplete_since = self.num_incomplete + 1, 0
+        if packet.is_corrupt:
+            self._incomplete_since = 1
 
     def received(self, frame: Any) -> None:
         if self._num_received == 0:

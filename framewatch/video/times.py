@@ -27,7 +27,9 @@ def timed(stream: Stream) -> Iterator[tuple[float, float, Any]]:
     """
     before: list[float] = []
     times = _times(stream, stream.frames(stream.packets()))
-    for (time_s, frame), following in itertools.pairwise(itertools.chain(times, [None])):
+    for shown, following in itertools.pairwise(itertools.chain(times, [None])):
+        assert shown is not None
+        time_s, frame = shown
         [frame_s] = spacings([time_s], before=before, after=following[0] if following else None)
         before = [*before, time_s][-LOOK_BACK:]
         yield time_s, min(frame_s, stream.info.frame_duration_s or frame_s), frame
