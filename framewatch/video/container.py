@@ -25,6 +25,7 @@ _BLOCK_BYTES = 4 << 20
 _BUFFER_BYTES = 256 << 10
 
 _HAS_INDEX = 0x10  # of an AVI's flags
+_TAIL_BYTES = 128 << 10  # more than two packets of a program stream
 
 _prints = False
 
@@ -87,24 +88,44 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise VideoError(f"the file refers to another one, {url}: only its own content is read")
 
 
-def is_complete(file: Any) -> bool:
-    """Whether the first bytes of a RIFF (AVI) or Matroska file show that nothing was cut off at its end.
+def is_whole(file: Any) -> bool | None:
+    """Whether the first and last bytes show that a file is whole, or that its end is missing; else None.
 
-    False where they do not, and for an AVI with an index, which was written at the end: its length is right.
+    A whole AVI without an index, or Matroska file, may have a length in its header that was only planned.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(4096)
+    if head[:4] == b"\0\0\1\xba":
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+        whole = _ends_whole(tail)
+    else:
+        whole = _is_as_long_as_told(head, size)
     file.seek(0)
+    return whole
+
+
+def _ends_whole(tail: bytes) -> bool | None:
+    """Of a program stream: False where its last packet (PES) is cut off."""
+    *_, last = [None, *re.finditer(rb"\x00\x00\x01[\xbb-\xff](..)", tail, re.DOTALL)]
+    return False if last and last.end() + int.from_bytes(last[1], "big") > len(tail) else None
+
+
+def _is_as_long_as_told(head: bytes, size: int) -> bool | None:
+    for step, first in ((188, 0), (192, 4), (204, 0)):  # packets of transport streams
+        if len(head) > first + 3 * step and {head[first + step * number] for number in range(4)} == {0x47}:
+            return False if size % step else None
     if head[:4] == b"RIFF":
-        return 0 < int.from_bytes(head[4:8], "little") <= size - 8 and not head[44] & _HAS_INDEX
+        has_all = 0 < int.from_bytes(head[4:8], "little") <= size - 8
+        return True if has_all and not head[44] & _HAS_INDEX else None
     begin = head.find(b"\x18\x53\x80\x67")  # Matroska's Segment; its size is a number of variable length
-    if head[:4] != b"\x1a\x45\xdf\xa3" or begin < 0 or begin + 5 > len(head):
-        return False
+    if head[:4] != b"\x1a\x45\xdf\xa3" or begin < 0 or begin + 12 > len(head):
+        return None
     length = 9 - head[begin + 4].bit_length()
-    data = int.from_bytes(head[begin + 4 : begin + 4 + length], "big") & ((1 << 7 * length) - 1)
     unknown = (1 << 7 * length) - 1
-    return data != unknown and begin + 4 + length + data <= size
+    told = int.from_bytes(head[begin + 4 : begin + 4 + length], "big") & unknown
+    return True if told != unknown and begin + 4 + length + told <= size else None
 
 
 def print_complaints() -> None:

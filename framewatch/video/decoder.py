@@ -15,8 +15,10 @@ from framewatch.video.groups import Group, IrregularError, groups
 from framewatch.video.picture import Pictures
 from framewatch.video.sampling import LOOK_BACK, SampleClock, spacings
 from framewatch.video.stream import Stream
-from framewatch.video.times import jump_s, timed
+from framewatch.video.times import timed
 
+# Frames this much further apart than usual leave a gap.
+_GAP_FRAMES = 4
 # How far before its range a part looks for a keyframe first; doubled until there is one.
 _FIRST_STEP_BACK_S = 2.0
 
@@ -89,7 +91,7 @@ class Decoding:
     @property
     def gap_s(self) -> float:
         """The longest time without a frame; 0 where it is no longer than a few frames."""
-        return self.longest_gap_s if self.longest_gap_s > jump_s(self.info.frame_duration_s) else 0.0
+        return self.longest_gap_s if self.longest_gap_s > _GAP_FRAMES * self.info.frame_duration_s else 0.0
 
     @property
     def goes_on_in(self) -> list[str]:

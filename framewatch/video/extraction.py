@@ -78,7 +78,8 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
         # A part without a sample has seen no more than the parts before it.
         "duration_s": decoding.duration_s if decoding.num_samples or not part["first"] else 0.0,
         "expected_s": info.expected_s,
-        "is_complete": info.is_complete,
+        "tolerance_s": info.tolerance_s,
+        "is_whole": info.is_whole,
         "gap_s": decoding.gap_s,
         "goes_on_in": "; ".join(decoding.goes_on_in) or None,
         "warning": "; ".join(info.warnings) or None,

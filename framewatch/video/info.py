@@ -19,6 +19,7 @@ _COUNTED_FROM_ZERO = {"matroska", "flv", "live_flv"}
 # A nominal rate is believed unless the first frames are so many times nearer to each other, or farther apart.
 _RATE_FACTOR = 2.5
 _ASSUMED_FPS = 25.0
+_TOLERANCE_S, _TOLERANCE_FRAMES = 1.0, 2
 # Pixels wider or narrower than this are a mistake of the recorder.
 _MOST_ASPECT = 16
 _SLOWEST_FPS, _FASTEST_FPS = 0.001, 1000.0
@@ -37,7 +38,8 @@ class VideoInfo:
         container: FFmpeg's name of the file format, such as `matroska`.
         duration_s: by the container's account, often an estimate.
         expected_s: what the video stream should last; 0 where the container does not say.
-        is_complete: whether the file is known to be as long as it should be.
+        tolerance_s: by how much `expected_s` may be too long, though nothing is missing.
+        is_whole: whether the file is known to be whole, or to be cut off; None where it is not known.
         aspect: width of a pixel over its height; None where unknown, or impossible.
         has_impossible_aspect: whether the stream has an aspect that is ignored.
         warnings: what a user should know.
@@ -50,7 +52,8 @@ class VideoInfo:
     container: str
     duration_s: float
     expected_s: float
-    is_complete: bool = False
+    tolerance_s: float = 0.0
+    is_whole: bool | None = None
     aspect: Fraction | None = None
     has_impossible_aspect: bool = False
     warnings: tuple[str, ...] = ()
@@ -66,13 +69,13 @@ class VideoInfo:
         return self.container in _WITH_INDEX
 
 
-def video_info(container: Any, stream: Any, times: Sequence[int], *, is_complete: bool) -> VideoInfo:
+def video_info(container: Any, stream: Any, times: Sequence[int], *, is_whole: bool | None) -> VideoInfo:
     """What is known of a stream before it is decoded.
 
     Args:
         container, stream: of PyAV.
         times: of the first packets, in ticks.
-        is_complete: whether nothing was cut off at the file's end, as `container.is_complete` has it.
+        is_whole: as `container.is_whole` has it.
     """
     name = container.format.name.split(",")[0]
     fps, assumed = _rate(container, stream, times)
@@ -92,7 +95,9 @@ def video_info(container: Any, stream: Any, times: Sequence[int], *, is_complete
         container=name,
         duration_s=duration_s,
         expected_s=expected_s,
-        is_complete=is_complete,
+        # AVI counts its frames; others round, and count frames that a decoder drops at either end.
+        tolerance_s=max(0.0 if name == "avi" else _TOLERANCE_S, _TOLERANCE_FRAMES / fps if fps else 0.0),
+        is_whole=is_whole,
         aspect=aspect,
         has_impossible_aspect=impossible is not None,
         warnings=tuple(filter(None, (assumed, ignored, impossible))),

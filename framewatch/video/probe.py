@@ -9,7 +9,7 @@ import av
 from av.bitstream import BitStreamFilterContext
 
 from framewatch.errors import VideoError
-from framewatch.video.container import is_complete, late_streams, open_container, open_file
+from framewatch.video.container import is_whole, late_streams, open_container, open_file
 from framewatch.video.info import described, video_info
 
 # In these formats streams may begin anywhere: no header lists them.
@@ -47,7 +47,7 @@ class OpenVideo:
         self._file = open_file(source)
         self.container: Any = None
         try:
-            complete = is_complete(self._file)
+            whole = is_whole(self._file)
             self.container = open_container(self._file)
             self._read = [s for s in self.container.streams if s.type in ("video", "audio")]
             self._packets = self._demuxed()
@@ -55,7 +55,7 @@ class OpenVideo:
             self.stream = self._chosen()
             first = [packet.pts for packet in self._head if packet.stream_index == self.stream.index]
             times = [pts for pts in first if pts is not None]
-            self.info = video_info(self.container, self.stream, times, is_complete=complete)
+            self.info = video_info(self.container, self.stream, times, is_whole=whole)
             self._repair: Any = None
             if self.info.has_impossible_aspect and self.info.codec == "h264":
                 # FFmpeg takes it for a change of the picture's size, and decodes keyframes only.

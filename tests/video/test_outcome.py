@@ -3,8 +3,9 @@
 from framewatch.video.outcome import combined
 
 GOOD = {
-    "failure": None, "complaint": None, "num_damaged": 0, "duration_s": 20.0, "expected_s": 60.0,
-    "is_complete": False, "gap_s": 0.0, "goes_on_in": None, "warning": None, "fps": 25.0,
+    "failure": None, "complaint": None, "num_damaged": 0,
+    "duration_s": 20.0, "expected_s": 60.0, "tolerance_s": 1.0,
+    "is_whole": None, "gap_s": 0.0, "goes_on_in": None, "warning": None, "fps": 25.0,
     "width": 384, "height": 288, "codec": "h264", "num_frames": 20,
 }  # fmt: skip
 
