@@ -55,7 +55,11 @@ _OUTCOME = StructType(
         StructField("num_damaged", IntegerType()),
         StructField("duration_s", DoubleType()),
         StructField("expected_s", DoubleType()),
-        *fields(VIDEOS, "fps", "width", "height", "codec", "num_frames"),
+        StructField("tolerance_s", DoubleType()),
+        StructField("is_whole", BooleanType()),
+        StructField("gap_s", DoubleType()),
+        StructField("goes_on_in", StringType()),
+        *fields(VIDEOS, "warning", "fps", "width", "height", "codec", "num_frames"),
     ]
 )
 # What one pass over the parts gives: a row a frame, and one row a part that tells how it went.

@@ -62,7 +62,9 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
     _require_same_sampling(tables, _sampling(run).metadata())
     todo = _new_videos(run, listed)
     started = time.monotonic()
-    counts = Counter({"videos": 0, "ok": 0, "partial": 0, "failed": 0, "unreadable": 0, "frames": 0})
+    counts = Counter(
+        dict.fromkeys(("videos", "ok", "partial", "failed", "unreadable", "frames", "warnings"), 0)
+    )
     first_batch = tables.next_batch()
     size = config.extract.videos_per_batch
     for number, begin in enumerate(range(0, len(todo), size)):
@@ -77,6 +79,8 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
         text = f"{counts['videos']} videos ({_in_words(counts)}), {rate}"
         if counts["kept"]:
             text += f"; {counts['kept']} gave fewer frames than before, which are kept"
+        if counts["warnings"]:
+            text += f"; {counts['warnings']} with a warning: see `warning` in `videos`"
         run.say("extract", text + _remedy(outcome), **counts, seconds=round(seconds, 1))
     else:
         bad = f" ({_in_words(outcome)})" if outcome["failed"] or outcome["unreadable"] else ""
@@ -191,11 +195,12 @@ def _extract_batch(run: Run, videos: list[Row], batch: int) -> Counter[str]:
     with logs.stage("extract"):
         for row in rows:
             log = _log.info if row["status"] == "ok" else _log.warning
-            why = f": {row['error']}" if row["error"] else ""
-            fields = {"video": row["video"]}
-            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra=fields)
+            reasons = "; ".join(row[name] for name in ("error", "warning") if row.get(name))
+            why = f": {reasons}" if reasons else ""
+            log("%s, %d frames%s", row["status"], row["num_frames"], why, extra={"video": row["video"]})
     counts = Counter(row["status"] for row in rows)
-    return counts + Counter(videos=len(videos), frames=_num_frames(rows), kept=len(kept))
+    warnings = sum(bool(row.get("warning")) for row in rows)
+    return counts + Counter(videos=len(videos), frames=_num_frames(rows), kept=len(kept), warnings=warnings)
 
 
 def _num_frames(rows: list[dict[str, Any]]) -> int:

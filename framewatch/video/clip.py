@@ -206,7 +206,7 @@ def _frames_from(
     if not found and first > 0:  # where rates vary, what is shown at the start may have begun long before
         with contextlib.closing(Stream(source)) as stream:
             begin_s = stream.begin_of_shown(start_s)
-        number = None if begin_s is None else SampleClock(fps, frame_s).take(begin_s)
+        number = None if begin_s is None else SampleClock(fps).take(begin_s)
         if number is not None and number <= first:
             decoding.close()
             decoding = Decoding(source, fps, first=max(0, number - 1), stop=stop, max_side=max_side)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 from framewatch.errors import VideoError
 from framewatch.video.groups import Group, IrregularError, groups
 from framewatch.video.picture import Pictures
-from framewatch.video.sampling import SampleClock
+from framewatch.video.sampling import LOOK_BACK, SampleClock, spacings
 from framewatch.video.stream import Stream
+from framewatch.video.times import timed
 
-# A step back in time larger than this is a clock that starts anew, as in files put end to end.
-_RESET_S = 1.0
+# Frames this much further apart than usual leave a gap.
+_GAP_FRAMES = 4
 # How far before its range a part looks for a keyframe first; doubled until there is one.
 _FIRST_STEP_BACK_S = 2.0
 
@@ -43,6 +45,7 @@ class Decoding:
         info: what the container says.
         duration_s: seconds of video up to the end of the last frame seen.
         num_samples: frames yielded so far.
+        longest_gap_s: the longest time from one frame to the next so far.
     """
 
     def __init__(
@@ -72,9 +75,10 @@ class Decoding:
         self.info = self._stream.info
         self._fps, self._first, self._stop, self._max_side = fps, first, stop, max_side
         self._decode_all = decode_all
-        self.duration_s, self.num_samples = 0.0, 0
+        self.duration_s, self.num_samples, self.longest_gap_s = 0.0, 0, 0.0
         self._start_pts: int | None = None
-        self._clock = SampleClock(fps, self.info.frame_duration_s)
+        self._clock = SampleClock(fps)
+        self._before: list[int] = []  # the times of the last frames shown, in ticks
         # Of the time base: a Fraction would round no better, and take a tenth of the time.
         self._numerator, self._denominator = self._stream.time_base.as_integer_ratio()
         self._pictures = Pictures(max_side=max_side)
@@ -82,7 +86,17 @@ class Decoding:
     @property
     def num_damaged(self) -> int:
         """Frames so far that were lost to damage, or in which the decoder patched it up."""
-        return self._stream.num_damaged
+        return self._stream.num_damaged + self._stream.num_unreadable
+
+    @property
+    def gap_s(self) -> float:
+        """The longest time without a frame; 0 where it is no longer than a few frames."""
+        return self.longest_gap_s if self.longest_gap_s > _GAP_FRAMES * self.info.frame_duration_s else 0.0
+
+    @property
+    def goes_on_in(self) -> list[str]:
+        """Other streams that go on where this one has ended, described; once all has been read."""
+        return self._stream.goes_on_in
 
     def samples(self) -> Iterator[DecodedFrame]:
         """Yields the frames that are samples, in order of time.
@@ -95,14 +109,20 @@ class Decoding:
                 yield from self._by_groups()
             except IrregularError:
                 self._stream.reopen()
-                frames = self._stream.frames(self._stream.packets())
-                yield from self._taken(self._timed(frames))
+                yield from self._taken(self._one_after_the_other())
         if self.num_samples == 0 and self._first == 0:
             raise VideoError("no frame could be decoded: the file is damaged or has no pictures")
 
     def close(self) -> None:
         """Closes the file."""
         self._stream.close()
+
+    def _one_after_the_other(self) -> Iterator[tuple[float, float, Any]]:
+        """All frames: of each, its time, how long frames last there, and the frame."""
+        last_s = 0.0
+        for time_s, frame_s, frame in timed(self._stream):
+            self.longest_gap_s, last_s = max(self.longest_gap_s, time_s - last_s), time_s
+            yield time_s, frame_s, frame
 
     def _by_groups(self) -> Iterator[DecodedFrame]:
         """The samples, from the groups of pictures that hold them; the others stay undecoded.
@@ -111,41 +131,56 @@ class Decoding:
             IrregularError: packets do not tell beforehand which frames are samples.
         """
         packets = self._packets_from_keyframe()
-        self._stream.num_damaged = 0  # what lies before the range is another part's to tell
+        self._stream.num_damaged = 0
+        if self._first:  # what lies before the range is counted by another part
+            self._stream.num_unreadable = 0
         before: Group | None = None
         for group in groups(packets):
             if before is None and self._first == 0 and group.packets[0].pts > self._start:
                 raise IrregularError  # there are frames before the first keyframe
+            shown = self._shown_of(group)
             ahead = dataclasses.replace(self._clock)
-            taken = {pts: ahead.take(self._seconds_of(pts)) for pts in group.shown if pts >= self._start}
+            taken = {pts: ahead.take(self._seconds_of(pts), frame_s) for pts, frame_s in shown.items()}
             samples = {pts: index for pts, index in taken.items() if index is not None}
             wanted = [pts for pts, index in samples.items() if self._is_wanted(index)]
-            # Another part has decoded up to its own samples, and told of the damage there.
+            # Another part has decoded up to its own samples, and counted the damage there.
             told = group.needed(pts for pts, index in samples.items() if index < self._first)
             known = {packet.pts for packet in told}
             number = self._number_of(group.packets[0].pts)
             owned = self._decode_all and self._is_wanted(number)
             if self._decode_all and not owned:
                 known = {packet.pts for packet in group.packets}
-            complete, num_damaged = True, self.num_damaged
+            complete, num_damaged = True, self._stream.num_damaged
             if wanted or owned:
-                complete = yield from self._chosen(group, wanted, known)
+                complete = yield from self._chosen(group, wanted, known, shown)
             if complete:
                 self._clock = ahead
-                self._has_shown(self._seconds_of(max(group.shown, default=self._start)))
-                self.duration_s = max(self.duration_s, self._seconds_of(group.end))
+                last = max(shown, default=self._start)
+                self._has_shown(self._seconds_of(last), self._seconds_of(group.end) - self._seconds_of(last))
             else:
                 self._stream.num_damaged = num_damaged  # the packets are read again
-                yield from self._all_of(group, before, known)
+                yield from self._all_of(group, before, known, shown)
             if self._stop is not None and (number if self._decode_all else self._clock.next) >= self._stop:
                 return
             before = group
+
+    def _shown_of(self, group: Group) -> dict[int, float]:
+        """The frames of a group: when each is shown, in ticks, and how long frames last there, in seconds."""
+        times = [pts for pts in group.shown if pts >= self._start]
+        lasting = spacings(times, before=self._before, after=group.next)
+        steps = itertools.pairwise([*self._before[-1:], *times])
+        self._before = [*self._before, *times][-LOOK_BACK:]
+        tick_s = self._numerator / self._denominator
+        self.longest_gap_s = max(self.longest_gap_s, max((b - a for a, b in steps), default=0) * tick_s)
+        # Where packets are damaged, frames may seem far apart: then it is the nominal rate that limits.
+        most_s = self.info.frame_duration_s or math.inf
+        return {pts: min(ticks * tick_s, most_s) for pts, ticks in zip(times, lasting, strict=True)}
 
     def _is_wanted(self, index: int) -> bool:
         return self._first <= index and (self._stop is None or index < self._stop)
 
     def _chosen(
-        self, group: Group, wanted: list[int], known: set[int]
+        self, group: Group, wanted: list[int], known: set[int], shown: dict[int, float]
     ) -> Generator[DecodedFrame, None, bool]:
         """Yields the frames at the times wanted, and returns whether all of them came out, in order."""
         due = iter(wanted)
@@ -156,11 +191,13 @@ class Decoding:
             if pts is not None and frame.pts > pts:
                 return False
             if frame.pts == pts:
-                yield from self._taken([(self._seconds_of(frame.pts), frame)])
+                yield from self._taken([(self._seconds_of(frame.pts), shown[frame.pts], frame)])
                 pts = next(due, None)
         return pts is None
 
-    def _all_of(self, group: Group, before: Group | None, known: set[int]) -> Iterator[DecodedFrame]:
+    def _all_of(
+        self, group: Group, before: Group | None, known: set[int], shown: dict[int, float]
+    ) -> Iterator[DecodedFrame]:
         """Where a sample's frame did not come out: decodes all of a group, from the group before it on.
 
         If the frame is damaged, the next that can be decoded is the sample. If it is not, the decoder
@@ -172,14 +209,15 @@ class Decoding:
         frames = self._stream.frames_from_keyframe(
             [*lead, *group.packets, *group.tail], known={*known, *(packet.pts for packet in lead)}
         )
-        shown = set(group.shown)
-        yield from self._taken((self._seconds_of(frame.pts), frame) for frame in frames if frame.pts in shown)
+        yield from self._taken(
+            (self._seconds_of(frame.pts), shown[frame.pts], frame) for frame in frames if frame.pts in shown
+        )
 
-    def _taken(self, timed: Iterable[tuple[float, Any]]) -> Iterator[DecodedFrame]:
-        """Those of the frames, each with its time, that are samples of the range."""
-        for timestamp_s, frame in timed:
-            self._has_shown(timestamp_s)
-            index = self._clock.take(timestamp_s)
+    def _taken(self, timed: Iterable[tuple[float, float, Any]]) -> Iterator[DecodedFrame]:
+        """Those frames that are samples of the range; of each, its time and how long frames last there."""
+        for timestamp_s, frame_s, frame in timed:
+            self._has_shown(timestamp_s, (frame.duration or 0) * self._numerator / self._denominator)
+            index = self._clock.take(timestamp_s, frame_s)
             if index is not None and self._stop is not None and index >= self._stop:
                 return
             if index is not None and index >= self._first:
@@ -187,8 +225,10 @@ class Decoding:
                 image = self._pictures.upright(frame, self._stream.aspect)
                 yield DecodedFrame(index, timestamp_s, image)
 
-    def _has_shown(self, timestamp_s: float) -> None:
-        self.duration_s = max(self.duration_s, timestamp_s + self.info.frame_duration_s)
+    def _has_shown(self, timestamp_s: float, lasts_s: float) -> None:
+        """A frame is shown until the next one, or as long as its packet has it, or at the nominal rate."""
+        lasts_s = lasts_s if lasts_s > 0 else self.info.frame_duration_s
+        self.duration_s = max(self.duration_s, timestamp_s + lasts_s)
 
     def _packets_from_keyframe(self) -> Iterator[Any]:
         """Packets from the start, or from a keyframe before the range, by the container's index.
@@ -207,8 +247,9 @@ class Decoding:
             pts = self._start + int(wanted_s / self._stream.time_base)
             sought = self._stream.packets_from(pts, accept=self._is_before_range)
             if sought is not None:
-                # And the group before: it helps where this one is damaged.
-                earlier = self._stream.packets_from(sought[0] - 1, accept=lambda p: p.pts >= self._start)
+                # And the group before: it helps where this one is damaged. Or some, if they are of one frame.
+                back = 1 + int((LOOK_BACK + 1) * self.info.frame_duration_s / self._stream.time_base)
+                earlier = self._stream.packets_from(sought[0] - back, accept=lambda p: p.pts >= self._start)
                 sought = earlier or self._stream.packets_from(pts, accept=self._is_before_range)
                 return sought[1] if sought else self._from_the_start()
             back_s *= 2
@@ -226,42 +267,8 @@ class Decoding:
         return packet.pts >= self._start and self._number_of(packet.pts) < self._first
 
     def _number_of(self, pts: int) -> int:
-        """The sample that a frame at `pts` would be, if it were the first after that sample's time."""
-        clock = SampleClock(self._fps, self.info.frame_duration_s)
-        return clock.take(max(0.0, self._seconds_of(pts))) or 0
-
-    def _timed(self, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
-        """Each frame with its time from the start of the video, which only grows.
-
-        Frames that come out far out of order, as behind a lost keyframe, are left out. A frame whose time is
-        far off, while the next goes on from the one before, has a damaged time.
-        """
-        shift_s, last_s = -self._stream.uncertainty_s, None
-        for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
-            next_s = 0.0 if last_s is None else last_s + self.info.frame_duration_s
-            timestamp_s = next_s
-            if frame.pts is not None:
-                self._start_pts = frame.pts if self._start_pts is None else self._start_pts
-                timestamp_s = max(0.0, self._seconds_of(frame.pts) + shift_s)
-            if last_s is not None and abs(timestamp_s - last_s) > _RESET_S:
-                if self._goes_on(following, last_s - shift_s):
-                    self._stream.num_damaged += 1
-                    timestamp_s = next_s
-                elif timestamp_s < last_s:
-                    shift_s += next_s - timestamp_s
-                    timestamp_s = next_s
-            elif last_s is not None and timestamp_s <= last_s:
-                if next_s - timestamp_s > _RESET_S / 2:
-                    continue  # else many such would add up to a clock that starts anew
-                timestamp_s = next_s
-            last_s = timestamp_s
-            yield timestamp_s, frame
-
-    def _goes_on(self, frame: Any, last_s: float) -> bool:
-        """Whether a frame is shown shortly after the time `last_s`, of the stream's own clock."""
-        if frame is None or frame.pts is None:
-            return False
-        return 0 < self._seconds_of(frame.pts) - last_s <= _RESET_S + 2 * self.info.frame_duration_s
+        """The highest sample that a frame at `pts` may be."""
+        return SampleClock(self._fps).take(max(0.0, self._seconds_of(pts)), math.inf) or 0
 
     @property
     def _start(self) -> int:

@@ -71,7 +71,7 @@ def _is_regular(video: OpenVideo) -> bool:
     """
     if video.info.container == "avi" and video.stream.codec_context.has_b_frames:
         return False
-    found = groups(video.container.demux(video.stream))
+    found = groups(video.packets())
     looked_at = itertools.islice(found, _GROUPS_LOOKED_AT if video.info.has_index else None)
     try:
         return sum(1 for _ in looked_at) > 1
@@ -102,8 +102,14 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
     outcome = {
         **failure,
         "num_damaged": decoding.num_damaged,
-        "duration_s": decoding.duration_s,
+        # A part without a sample has seen no more than the parts before it.
+        "duration_s": decoding.duration_s if decoding.num_samples or not part["first"] else 0.0,
         "expected_s": info.expected_s,
+        "tolerance_s": info.tolerance_s,
+        "is_whole": info.is_whole,
+        "gap_s": decoding.gap_s,
+        "goes_on_in": "; ".join(decoding.goes_on_in) or None,
+        "warning": "; ".join(info.warnings) or None,
         "fps": info.fps,
         "width": info.width,
         "height": info.height,

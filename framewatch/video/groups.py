@@ -22,12 +22,14 @@ class Group:
             group too. Empty where there are none.
         shown: presentation times, in ticks, of the frames from this keyframe to the next, in order.
         end: when the last of them ends, in ticks, as far as the packets tell.
+        next: when the next keyframe is shown; None behind the last group.
     """
 
     packets: list[Any]
     tail: list[Any]
     shown: list[int]
     end: int
+    next: int | None = None
 
     def needed(self, times: Iterable[int]) -> list[Any]:
         """The packets to decode, in order, for the frames that are shown at `times`; none for none."""
@@ -88,4 +90,4 @@ def _group(current: list[Any], coming: list[Any]) -> Group:
     # What an edit list cuts off is decoded for others to refer to, and not shown.
     shown = sorted(packet.pts for packet in own if not packet.is_discard)
     end = max(packet.pts + (packet.duration or 0) for packet in own)
-    return Group(current, coming if leading else [], shown, end)
+    return Group(current, coming if leading else [], shown, end, coming[0].pts if coming else None)

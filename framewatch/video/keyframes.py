@@ -60,7 +60,7 @@ class KeyframeDecoding(Decoding):
     def _num_samples(self) -> int:
         """Samples that exact decoding would give, but for gaps."""
         frame_s = self.info.frame_duration_s
-        last = SampleClock(self._fps, frame_s).take(self.duration_s - frame_s)
+        last = SampleClock(self._fps).take(self.duration_s - frame_s, frame_s)
         return 0 if last is None else last + 1
 
     def _nearest_keyframes(self) -> dict[int, int]:
@@ -83,7 +83,7 @@ class KeyframeDecoding(Decoding):
                     return {}
                 last = pts
                 self._choose(near, pts)
-            self._has_shown(self._seconds_of(pts))
+            self._has_shown(self._seconds_of(pts), (packet.duration or 0) * float(self._stream.time_base))
         return near
 
     def _choose(self, near: dict[int, int], pts: int) -> None:

@@ -9,6 +9,8 @@ from av.video.reformatter import VideoReformatter
 
 # A pixel belongs to a comb where it differs from the lines above and below it by this much, the same way.
 _COMB_LEVELS = 12
+# Of 0, 90, 180 and 270 degrees counterclockwise: see `_steps`.
+_TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 
 class Pictures:
@@ -21,6 +23,9 @@ class Pictures:
             max_side: the longer side of larger pictures, pixels; 0 for any.
         """
         self._max_side = max_side
+        # Once for all frames: PyAV frees none whose side data was read before its collector of garbage runs.
+        self._rotation: int | None = None
+        self._steps = _TURNS[0]
         # One for all: preparing a conversion takes four times as long as converting a small frame.
         self._reformatter = VideoReformatter()
 
@@ -28,7 +33,8 @@ class Pictures:
         """The picture of a frame: (height, width, 3) uint8 BGR.
 
         Combs of interlaced frames are smoothed away, pixels that are not square are stretched along the
-        width, rotation metadata is applied, and a picture larger than `max_side` is scaled down.
+        width, the picture is turned and mirrored as its metadata asks for, and scaled down if it is larger
+        than `max_side`.
 
         Args:
             frame: of PyAV, in any pixel format.
@@ -39,13 +45,33 @@ class Pictures:
             image = _without_combs(image)
         if aspect and aspect != 1:
             image = _scaled(image, max(1, round(image.shape[1] * aspect)), image.shape[0])
-        if frame.rotation:
-            image = np.rot90(image, k=round(frame.rotation / 90))
+        if frame.rotation != self._rotation:
+            self._rotation, self._steps = frame.rotation, _steps(frame)
+        image = _oriented(image, *self._steps)
         height, width = image.shape[:2]
         if 0 < self._max_side < max(height, width):
             scale = self._max_side / max(height, width)
             image = _scaled(image, max(1, round(width * scale)), max(1, round(height * scale)))
         return np.ascontiguousarray(image)
+
+
+def _steps(frame: Any) -> tuple[int, int, int, int]:
+    """Where a step to the right, (a, b), and a step down, (c, d), lead in the picture as players show it."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")  # a mirror image of a picture may have no rotation
+    except ValueError:  # PyAV reads none where one is of a kind that is newer, such as EXIF
+        return _TURNS[round(frame.rotation / 90) % 4]
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = (int(number) for number in np.frombuffer(bytes(matrix), np.int32, count=5))
+    return a, b, c, d
+
+
+def _oriented(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
+    """Turned by whole right angles and mirrored."""
+    if abs(a * d) < abs(b * c):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _without_combs(image: np.ndarray) -> np.ndarray:

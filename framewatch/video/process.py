@@ -117,11 +117,10 @@ def _answers(stream: Any) -> Iterator[Answer]:
 
 def _main() -> None:
     """Answers requests until stdin ends."""
-    import av
-
-    av.logging.restore_default_callback()
-    av.logging.set_libav_level(av.logging.ERROR)
+    from framewatch.video.container import print_complaints
     from framewatch.video.extraction import answer
+
+    print_complaints()
 
     # Nothing but answers may reach the pipe, whatever a library prints.
     out = os.fdopen(os.dup(1), "wb")

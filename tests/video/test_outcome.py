@@ -3,16 +3,18 @@
 from framewatch.video.outcome import combined
 
 GOOD = {
-    "failure": None, "complaint": None, "num_damaged": 0, "duration_s": 20.0, "expected_s": 60.0,
-    "fps": 25.0, "width": 384, "height": 288, "codec": "h264", "num_frames": 20,
+    "failure": None, "complaint": None, "num_damaged": 0,
+    "duration_s": 20.0, "expected_s": 60.0, "tolerance_s": 1.0,
+    "is_whole": None, "gap_s": 0.0, "goes_on_in": None, "warning": None, "fps": 25.0,
+    "width": 384, "height": 288, "codec": "h264", "num_frames": 20,
 }  # fmt: skip
 
 
 def test_parts_that_went_well_are_one_video() -> None:
     parts = [{**GOOD, "duration_s": end} for end in (40.0, 20.0, 60.0)]
     assert combined(parts) == {
-        "status": "ok", "error": None, "duration_s": 60.0, "fps": 25.0, "width": 384, "height": 288,
-        "codec": "h264", "num_frames": 60,
+        "status": "ok", "error": None, "warning": None, "duration_s": 60.0, "fps": 25.0,
+        "width": 384, "height": 288, "codec": "h264", "num_frames": 60,
     }  # fmt: skip
 
 

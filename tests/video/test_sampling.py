@@ -1,6 +1,8 @@
 """Which frames are samples: checked on any frame rate and any irregular times."""
 
+import itertools
 from fractions import Fraction
+from statistics import median_low
 
 import pytest
 from hypothesis import given
@@ -64,13 +66,37 @@ def test_any_irregular_times(gaps: list[float], fps: float, frame_duration_s: fl
         times.append(times[-1] + gap)
     taken = list(sample(times, fps=fps, frame_duration_s=frame_duration_s))
     numbers, frames = [k for k, _ in taken], [n for _, n in taken]
-    tolerance_s = min(frame_duration_s, 1 / fps) / 2 + 2e-6
+    distances = [later - earlier for earlier, later in itertools.pairwise(times)]
+    neighbours = [distances[max(0, n - 2) : n + 1] for n in range(len(times))]
+    tolerances_s = [min(median_low(near), frame_duration_s, 1 / fps) / 2 + 2e-6 for near in neighbours]
     assert taken[0] == (0, 0)
     assert numbers == sorted(set(numbers)) and frames == sorted(set(frames))  # none twice
     for k, n in taken:
-        assert times[n] >= k / fps - tolerance_s  # none early
+        assert times[n] >= k / fps - tolerances_s[n]  # none early
     # None missing: a frame left out is no first one after any sample's time.
     for n in range(len(times)):
         if n not in frames:
             before = max(k for k, m in taken if m < n)
-            assert times[n] < (before + 1) / fps - tolerance_s + 4e-6
+            assert times[n] < (before + 1) / fps - tolerances_s[n] + 4e-6
+
+
+def test_a_gap_makes_no_frame_early() -> None:
+    """A recorder that waits for motion: 10 frames a second, but for 20 minutes none."""
+    times = [n / 10 for n in range(100)] + [1200 + n / 10 for n in range(100, 200)]
+    expected = [(k, 10 * k) for k in range(10)] + [(1200 + k, 10 * k) for k in range(10, 20)]
+    assert list(sample(times, fps=1)) == expected
+
+
+def test_where_the_rate_changes_half_a_frame_is_half_of_those_near() -> None:
+    """Half a second early is right for a frame every second, and wrong for ten."""
+    slow, fast = [0.6 * n for n in range(10)], [6 + 0.1 * n for n in range(20)]
+    taken = {k: ([*slow, *fast])[n] for k, n in sample([*slow, *fast], fps=1)}
+    assert taken == pytest.approx({0: 0, 1: 1.2, 2: 1.8, 3: 3.0, 4: 4.2, 5: 4.8, 6: 6.0, 7: 7.0})
+
+
+@pytest.mark.parametrize("wrong", [0.0001, 3.0])
+def test_one_time_that_is_off_changes_no_other_sample(wrong: float) -> None:
+    times = at_rate(Fraction(25), 250)
+    times[100] = times[99] + wrong
+    kept = [pair for pair in sample(at_rate(Fraction(25), 250), fps=1) if pair[1] < 99]
+    assert [pair for pair in sample(times, fps=1) if pair[1] < 99] == kept

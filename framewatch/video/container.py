@@ -1,0 +1,155 @@
+"""Open a file of a known container format. FFmpeg gets the file's bytes and opens nothing by itself."""
+
+import os
+import re
+import stat
+from typing import Any, BinaryIO, NoReturn
+
+import av
+
+from framewatch import storage
+from framewatch.errors import UnreadableError, VideoError
+
+# Names of FFmpeg's demuxers. Playlists, lists of files, image sequences and devices are not among them:
+# such a file makes FFmpeg open others.
+FORMATS = (
+    "mov,matroska,avi,asf,mxf,flv,live_flv,kux,ogg,nut,ivf,dv,gxf,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,"
+    "vvc,evc,vc1,obu,av1,mjpeg,mpjpeg,smjpeg,mjpeg_2000,yuv4mpegpipe,dirac,cavsvideo,avs2,avs3,dhav,iv8,ipmovie,"
+    "mgsts,lvf,nuv,pva,wtv,rm"
+)
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+
+# Read at once from object storage; the default of s3fs, 50 MB, would copy most clips whole.
+_BLOCK_BYTES = 4 << 20
+# Read at once by FFmpeg: with its default, 32 kB, each read of a local file would cost a call of Python.
+_BUFFER_BYTES = 256 << 10
+
+_HAS_INDEX = 0x10  # of an AVI's flags
+_TAIL_BYTES = 128 << 10  # more than two packets of a program stream
+
+_prints = False
+
+
+def open_file(source: str) -> Any:
+    """Opens a local path, or a URI that fsspec reads, for reading bytes, without copying the file.
+
+    Raises:
+        VideoError: the file is empty, or not a file.
+        UnreadableError: it is missing, or the storage does not give it.
+    """
+    try:
+        if "://" in source:
+            filesystem, path = storage.filesystem(source)
+            file = filesystem.open(path, "rb", block_size=_BLOCK_BYTES)
+            size = file.size
+        else:
+            file, size = _open_local(source)
+    except ImportError as error:
+        raise UnreadableError(f"a package is missing on the worker: {error}") from error
+    except OSError as error:
+        raise UnreadableError(f"the file cannot be read: {error.strerror or error}") from error
+    if not size:
+        file.close()
+        raise VideoError("the file is empty")
+    return file
+
+
+def _open_local(path: str) -> tuple[BinaryIO, int]:
+    status = os.stat(path)  # before it is opened: a pipe would block
+    if stat.S_ISDIR(status.st_mode):
+        raise VideoError("a directory, not a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("not a regular file")
+    return open(path, "rb", buffering=0), status.st_size
+
+
+def open_container(file: Any) -> Any:
+    """Opens a file's container with PyAV.
+
+    Raises:
+        VideoError: the content is no video, or its format is not one of `FORMATS`.
+    """
+    try:
+        return av.open(
+            file, options=_OPTIONS, io_open=_refuse, buffer_size=_BUFFER_BYTES, metadata_errors="ignore"
+        )
+    except av.error.ArgumentError as error:
+        raise VideoError(
+            "not a video: FFmpeg takes the content for a playlist or another format that framewatch does not "
+            "open; convert the file to MP4 or Matroska"
+        ) from error
+    except av.error.FFmpegError as error:
+        reason = error.strerror or type(error).__name__
+        raise VideoError(f"not a video that FFmpeg can read: {reason}") from error
+    except OSError as error:
+        raise UnreadableError(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise VideoError(f"the file refers to another one, {url}: only its own content is read")
+
+
+def is_whole(file: Any) -> bool | None:
+    """Whether the first and last bytes show that a file is whole, or that its end is missing; else None.
+
+    A whole AVI without an index, or Matroska file, may have a length in its header that was only planned.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(4096)
+    if head[:4] == b"\0\0\1\xba":
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+        whole = _ends_whole(tail)
+    else:
+        whole = _is_as_long_as_told(head, size)
+    file.seek(0)
+    return whole
+
+
+def _ends_whole(tail: bytes) -> bool | None:
+    """Of a program stream: False where its last packet (PES) is cut off."""
+    *_, last = [None, *re.finditer(rb"\x00\x00\x01[\xbb-\xff](..)", tail, re.DOTALL)]
+    return False if last and last.end() + int.from_bytes(last[1], "big") > len(tail) else None
+
+
+def _is_as_long_as_told(head: bytes, size: int) -> bool | None:
+    for step, first in ((188, 0), (192, 4), (204, 0)):  # packets of transport streams
+        if len(head) > first + 3 * step and {head[first + step * number] for number in range(4)} == {0x47}:
+            return False if size % step else None
+    if head[:4] == b"RIFF":
+        has_all = 0 < int.from_bytes(head[4:8], "little") <= size - 8
+        return True if has_all and not head[44] & _HAS_INDEX else None
+    begin = head.find(b"\x18\x53\x80\x67")  # Matroska's Segment; its size is a number of variable length
+    if head[:4] != b"\x1a\x45\xdf\xa3" or begin < 0 or begin + 12 > len(head):
+        return None
+    length = 9 - head[begin + 4].bit_length()
+    unknown = (1 << 7 * length) - 1
+    told = int.from_bytes(head[begin + 4 : begin + 4 + length], "big") & unknown
+    return True if told != unknown and begin + 4 + length + told <= size else None
+
+
+def print_complaints() -> None:
+    """From here on, what FFmpeg complains of goes to stderr."""
+    global _prints
+    _prints = True
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.ERROR)
+
+
+def late_streams(container: Any) -> list[str]:
+    """The video streams that FFmpeg found only while reading; PyAV has them in a printed form only."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        printed = container.dumps_format()
+    finally:
+        av.logging.set_level(level)
+        if _prints:
+            print_complaints()
+    found = re.findall(r"Stream #0:(\d+)(?:\[(0x[0-9a-f]+)\])?[^:\n]*: Video: (\w+)", printed)
+    return [
+        f"video stream {index} ({codec}{', id ' + pid if pid else ''})"
+        for index, pid, codec in found
+        if int(index) >= len(container.streams)
+    ]
