@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, VideoMaker
-from outputs import write_output, write_table
+from outputs import write_output
 
 # All commands in one process: importing takes longer than what is tested.
 CALLS = """
@@ -43,6 +44,7 @@ VERBS = {
         ("output=new videos.train=none/*.mp4", "no video matches 'none/*.mp4'"),
         ("output=new videos.train=videos videos.test=none", "no video matches 'none'"),
         ("output=new videos.train=gone.csv", "the list of videos 'gone.csv' does not exist"),
+        ("output=ranked videos.train=videos sampling.fps=2", "were taken with fps=1.0"),
         ("output=ranked videos.train=videos tables.format=delta", "is parquet, and tables.format=delta"),
     ),
     "featurize": (
@@ -124,8 +126,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_video: VideoMaker, mode
     ranked = place / "ranked"
     probabilities = np.random.default_rng(0).random((1, 4))
     write_output(ranked, ["file:/v/a.mpg"], probabilities, 4, incidents=[(0, 1, 2, 1)])
-    write_table(ranked, "frames/batch=0", {"origin": ["aframe0000.jpg"]})
-    _write_features(ranked)
+    origins, videos = pa.array(["aframe0000.jpg"]), pa.array(["file:/v/a.mpg"])
+    _write_batch(ranked, "frames", {"origin": origins, "content": pa.array([b""])}, {"fps": 1.0})
+    vectors = pa.StructArray.from_arrays([pa.array([[1.0, 2.0, 3.0]])], names=["values"])
+    _write_batch(ranked, "features", {"origin": origins, "video": videos, "features": vectors}, IDENTITY)
     _write_notes(ranked / "model", IDENTITY)
     _write_notes(place / "other", {**IDENTITY, "model": "ResNet50"})
     for name, changes in {
@@ -140,14 +144,13 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_video: VideoMaker, mode
     return place
 
 
-def _write_features(output: Path) -> None:
-    column = {"name": "features", "type": "vector", "nullable": True, "metadata": {"framewatch": IDENTITY}}
+def _write_batch(output: Path, name: str, columns: dict[str, pa.Array], metadata: dict[str, Any]) -> None:
+    """One batch as Spark writes it, with framewatch's metadata on the last column."""
+    column = {"name": list(columns)[-1], "type": "", "nullable": True, "metadata": {"framewatch": metadata}}
     schema = json.dumps({"type": "struct", "fields": [column]})
-    values = pa.StructArray.from_arrays([pa.array([[1.0, 2.0, 3.0]])], names=["values"])
-    table = pa.table({"origin": ["aframe0000.jpg"], "video": ["file:/v/a.mpg"], "features": values})
-    table = table.replace_schema_metadata({"org.apache.spark.sql.parquet.row.metadata": schema})
-    (output / "features" / "batch=0").mkdir(parents=True)
-    pq.write_table(table, output / "features" / "batch=0" / "part-0.parquet")
+    table = pa.table(columns).replace_schema_metadata({"org.apache.spark.sql.parquet.row.metadata": schema})
+    (output / name / "batch=0").mkdir(parents=True)
+    pq.write_table(table, output / name / "batch=0" / "part-0.parquet")
 
 
 def _write_notes(directory: Path, identity: dict[str, str]) -> None:

@@ -106,14 +106,19 @@ def column_metadata(file: Any, column: str) -> dict[str, Any]:
     return columns.get(column, {}).get(_METADATA_KEY, {})
 
 
-def sampling_period_s(output: str, *, default: float) -> float:
-    """Seconds from one frame of a run to the next; `default` where its frames are not there."""
+def sampling(output: str) -> dict[str, Any]:
+    """How a run's frames were taken: the metadata of their column; nothing where they are not there."""
     directory = storage.join(output, "frames")
     files, paths = storage.parquet_files(directory, "batch=*/*.parquet")
     if not paths:
-        return default
+        return {}
     with files.open(paths[0], "rb") as file:
-        fps = column_metadata(pq.ParquetFile(file), "content").get("fps")
+        return column_metadata(pq.ParquetFile(file), "content")
+
+
+def sampling_period_s(output: str, *, default: float) -> float:
+    """Seconds from one frame of a run to the next; `default` where its frames are not there."""
+    fps = sampling(output).get("fps")
     return 1 / fps if fps else default
 
 

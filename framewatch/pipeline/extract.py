@@ -59,7 +59,9 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
     if config.extract.mode == "overwrite":
         tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
     tables.delete_leftovers()
-    _require_same_sampling(tables, _sampling(run).metadata())
+    if tables.exists("frames"):
+        metadata = tables.read("frames").schema["content"].metadata
+        require_same_sampling(config, metadata.get(METADATA_KEY, {}))
     todo = _new_videos(run, listed)
     started = time.monotonic()
     counts = Counter(
@@ -133,13 +135,20 @@ def _remedy(outcome: Counter[str]) -> str:
     return text
 
 
-def _require_same_sampling(tables: Tables, sampling: dict[str, Any]) -> None:
-    if not tables.exists("frames"):
-        return
-    made_with = tables.read("frames").schema["content"].metadata.get(METADATA_KEY, sampling)
-    if made_with != sampling:
+def require_same_sampling(config: Config, made_with: dict[str, Any]) -> None:
+    """Checks that frames that are there were taken as the configuration asks.
+
+    Args:
+        config: of the call.
+        made_with: the metadata of the frames' column; nothing in it is no contradiction.
+
+    Raises:
+        InputError: they were taken otherwise.
+    """
+    sampling = _sampling(config).metadata()
+    if made_with and made_with != sampling:
         raise InputError(
-            f"the frames in {tables.output} were taken with {_pairs(made_with)}, this run asks for "
+            f"the frames in {config.output} were taken with {_pairs(made_with)}, this run asks for "
             f"{_pairs(sampling)}: one table holds one sampling; set another output, or extract.mode=overwrite"
         )
 
@@ -162,8 +171,7 @@ def _images_root(tables: Tables) -> str:
     return storage.join(tables.output, "images")
 
 
-def _sampling(run: Run) -> frames.Sampling:
-    config = run.config
+def _sampling(config: Config) -> frames.Sampling:
     return frames.Sampling(
         fps=config.sampling.fps,
         jpeg_quality=config.frames.jpeg_quality,
@@ -175,7 +183,7 @@ def _sampling(run: Run) -> frames.Sampling:
 
 
 def _extract_batch(run: Run, videos: list[Row], batch: int) -> Counter[str]:
-    config, tables, sampling = run.config, run.tables, _sampling(run)
+    config, tables, sampling = run.config, run.tables, _sampling(run.config)
     parts = frames.plan_parts(run.spark, videos, sampling=sampling, chunk_s=config.extract.chunk_s)
     extracted = frames.extract_frames(
         parts,

@@ -11,13 +11,13 @@ from pyspark.sql import SparkSession
 from framewatch import labels, saved_model, storage, table_files
 from framewatch.config import Config
 from framewatch.errors import InputError
-from framewatch.features.files import FeatureFiles
+from framewatch.features.files import FeatureFiles, sampling
 from framewatch.featurizer import conversion, engines
 from framewatch.featurizer.spec import FeatureSpec, resize_for
 from framewatch.ingest.patterns import check_local
 from framewatch.pipeline import run as runs
 from framewatch.pipeline.classify import check_request
-from framewatch.pipeline.extract import video_patterns
+from framewatch.pipeline.extract import require_same_sampling, video_patterns
 from framewatch.pipeline.featurize import make_featurizer, require_same_features
 from framewatch.pipeline.run import Run, model_path
 from framewatch.pipeline.threshold import choose_threshold
@@ -119,6 +119,11 @@ def _videos(config: Config) -> None:
     _local_videos(config, video_patterns(config))
 
 
+def _sampling(config: Config) -> None:
+    if config.extract.mode != "overwrite" and _is_there(config, "frames"):
+        require_same_sampling(config, sampling(config.output))
+
+
 def _test_videos(config: Config) -> None:
     _local_videos(config, config.videos.test)
 
@@ -160,11 +165,16 @@ def _network_of_run(config: Config) -> None:
 
 
 def _features(config: Config) -> FeatureFiles | None:
-    """The features that there are; None for none, and for Delta tables, which take a package to read."""
-    if config.tables.format != "parquet" or not table_files.exists(config.output, "features", "parquet"):
+    """The features that there are; None where there are none, or Python may not be able to read them."""
+    if not _is_there(config, "features"):
         return None
     features = FeatureFiles.of(config.output)
     return features if features.paths else None
+
+
+def _is_there(config: Config, table: str) -> bool:
+    """Whether a table is there that Python reads: Delta tables take a package."""
+    return config.tables.format == "parquet" and table_files.exists(config.output, table, "parquet")
 
 
 def _classifier(config: Config) -> None:
@@ -183,13 +193,13 @@ def _classifier(config: Config) -> None:
 
 
 _CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
-    "extract": (_videos,),
+    "extract": (_sampling, _videos),
     "featurize": (_table("frames"), _network),
     "quantize": (_table("frames"), lambda _: conversion.require_nncf(), _weights),
     "train": (_table("features"), _training_labels),
     "rank": (_table("features"), _classifier, _test_videos, _test_labels),
-    "run": (_training_or_classifier, _videos, _test_labels, _network_of_run),
-    "watch": (require_ready, _network_of_run),
+    "run": (_training_or_classifier, _sampling, _videos, _test_labels, _network_of_run),
+    "watch": (require_ready, _sampling, _network_of_run),
     "classify": (_table("features"),),
     "ask": (_table("features"),),
     "explore": (_table("features"),),
