@@ -136,14 +136,14 @@ def _local_videos(config: Config, patterns: Sequence[str]) -> None:
 
 
 def _weights(config: Config) -> None:
-    make_featurizer(config.featurizer).network(say=tell)
+    make_featurizer(config.featurizer, config.images).network(say=tell)
 
 
 def _network(config: Config) -> None:
     """Checks the network and its engine; and that features that stay there were made by it."""
     its = config.featurizer
     engine, precision = engines.choose(its.engine, its.precision)
-    network = make_featurizer(its).network(say=tell)
+    network = make_featurizer(its, config.images).network(say=tell)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)
