@@ -100,17 +100,10 @@ class Tables:
                 f"there is no table {self.path(table)}: run `framewatch {WRITTEN_BY[table]}` with this "
                 "output first"
             )
-        reader = self.spark.read.format(self.format)
+        reader, path = self.spark.read.format(self.format), self.path(table)
         if table == "videos":
-            if self.format == "parquet":  # which has a schema in each file, and takes that of one for all
-                reader = reader.schema(VIDEOS)
-            return upgrade.videos(reader.load(self.path(table)))
-        rows = reader.load(self.path(table))
-        if table == "features":
-            if "error" not in rows.columns and self.format == "parquet":  # other files may have it
-                reader = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]]))
-                rows = reader.load(self.path(table))
-            rows = upgrade.features(rows)
+            return upgrade.videos(reader, path, self.format)
+        rows = upgrade.features(reader, path, self.format) if table == "features" else reader.load(path)
         return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
