@@ -1,9 +1,7 @@
-"""The ledger `videos`: which of its rows is of which file, and what older versions wrote."""
+"""The ledger `videos`: which of its rows is of which file."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-
-from framewatch.schema import VIDEOS
 
 # Versions without `attempts` wrote local times, which are ambiguous in the hour that the end of summer time
 # repeats: theirs may be off by the shift, which is an hour, or half of one on Lord Howe Island.
@@ -33,12 +31,3 @@ def with_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
     return listed.join(known, [*same, is_same_time], "left").select(
         *(listed[name] for name in listed.columns), "status", "attempts", "num_frames"
     )
-
-
-def upgraded(videos: DataFrame) -> DataFrame:
-    """`videos` as this version writes it: older ones lack columns."""
-    for field in VIDEOS.fields:
-        if field.name not in videos.columns:
-            videos = videos.withColumn(field.name, F.lit(None).cast(field.dataType))
-    modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
-    return videos.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))

@@ -12,9 +12,8 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch import storage, table_files
+from framewatch import storage, table_files, upgrade
 from framewatch.errors import InputError
-from framewatch.ledger import upgraded
 from framewatch.schema import (
     CANDIDATES,
     CLASS_CLIPS,
@@ -31,7 +30,6 @@ from framewatch.schema import (
     VIDEOS,
 )
 from framewatch.table_files import BATCHED, Format
-from framewatch.vectors import upgrade_features
 
 TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
@@ -84,17 +82,10 @@ class Tables:
             InputError: it has not been written yet; says which stage writes it.
         """
         table_files.require_table(self.output, table, self.format)
-        reader = self.spark.read.format(self.format)
+        reader, path = self.spark.read.format(self.format), self.path(table)
         if table == "videos":
-            if self.format == "parquet":  # which has a schema in each file, and takes that of one for all
-                reader = reader.schema(VIDEOS)
-            return upgraded(reader.load(self.path(table)))
-        rows = reader.load(self.path(table))
-        if table == "features":
-            if "error" not in rows.columns and self.format == "parquet":  # other files may have it
-                reader = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]]))
-                rows = reader.load(self.path(table))
-            rows = upgrade_features(rows)
+            return upgrade.videos(reader, path, self.format)
+        rows = upgrade.features(reader, path, self.format) if table == "features" else reader.load(path)
         return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
