@@ -105,7 +105,7 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
         name, error = self.getOutputCol(), self.getErrorCol()
         added = [StructField(name, ArrayType(FloatType()))]
         added += [StructField(error, StringType())] if error else []
-        work = Work(index, name, error, spec, self.getBatchSize(), self.getMaxPixels())
+        work = Work(index, name, spec, self.getBatchSize(), error, self.getMaxPixels())
         df = dataset.mapInArrow(work, StructType([*dataset.schema.fields, *added]))
         value = F.when(column(name).isNotNull(), self.output(column(name)))
         return df.withColumn(name, value).withMetadata(name, {METADATA_KEY: spec.identity()})

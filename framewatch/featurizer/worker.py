@@ -14,7 +14,7 @@ from pyspark import SparkFiles
 from framewatch.errors import PictureError
 from framewatch.featurizer.engines import PredictFn, make_predict_fn
 from framewatch.featurizer.spec import FeatureSpec
-from framewatch.images import decode_image, resize, struct_to_array
+from framewatch.images import MAX_PIXELS, decode_image, resize, struct_to_array
 from framewatch.schema import NOT_FINITE
 
 _STRUCT_FIELDS = ("height", "width", "mode", "data")
@@ -32,18 +32,18 @@ class Work:
     Attributes:
         column: index of the column of pictures.
         output_col: name of the list<float> column to add.
-        error_col: name of the column to add for why a picture has no numbers; None for no such column.
         spec: what runs on them.
         batch_size: pictures in one call of the network.
+        error_col: name of the column to add for why a picture has no numbers; None for no such column.
         max_pixels: pictures of more pixels are not decoded.
     """
 
     column: int
     output_col: str
-    error_col: str | None
     spec: FeatureSpec
     batch_size: int
-    max_pixels: int
+    error_col: str | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         num_rows, errors = 0, Counter[str]()

@@ -169,7 +169,7 @@ def test_parameters_given_to_transform_hold_for_that_call(spark, featurizer) -> 
 def test_nulls_are_counted_in_the_workers_log(small_weights: Path, capfd) -> None:
     spec = DeepImageFeaturizer(inputCol="content", weights=str(small_weights)).feature_spec()
     batch = pa.record_batch({"content": pa.array([None, b"no picture"], pa.binary())})
-    out = list(Work(0, "features", None, spec, 32, 100)(iter([batch])))
+    out = list(Work(0, "features", spec, 32)(iter([batch])))
     assert out[0].column(1).null_count == 2
     said = "framewatch: features is null for 2 of 2 pictures: 1 null, 1 no picture"
     assert said in capfd.readouterr().err
@@ -182,7 +182,13 @@ def test_why_a_picture_has_no_features_is_a_column(spark, tmp_path: Path) -> Non
     # A factor beyond what float32 holds: of black stays black, all else is infinite.
     path = tmp_path / "overflows.keras"
     keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Rescaling(1e30), layers.Rescaling(1e30), layers.Flatten()]
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(1e30),
+            layers.ReLU(),
+            layers.Rescaling(1e30),
+            layers.Flatten(),
+        ]
     ).save(path)
     black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
     rows = [
