@@ -18,6 +18,8 @@ AZURE_KEY = f"{SECRET}{'A' * 80}=="
 SHAPES = {
     "user of a URL": f"http://ann:{SECRET}@host:1/x",
     "user with a slash in the password": f"s3a://AKIAABCDEFGHIJKLMNOP:ab/{SECRET}+x@bucket/v",
+    "user of an address": f"Fail connecting to server on ann:{SECRET}@127.0.0.1:9, is it there",
+    "user that passes for a bucket": f'Invalid bucket name "AKIAABCDEFGHIJKLMNOP:{SECRET}"',
     "user of a store's URL": f"abfss://videos:{SECRET}@name.dfs.core.windows.net/v",
     "SAS of Azure": f"https://name.blob.core.windows.net/c/v.mp4?sv=2024&se=2030&sig={SECRET}%3D",
     "bare SAS": f"sv=2024&se=2030&sp=r&sig={SECRET}%3D",
@@ -68,6 +70,7 @@ def test_no_shape_of_secret_is_left(text: str) -> None:
         "no video matches 's3a://bucket/cam?/day=3/*.mp4': check the path",
         "file:///videos/what?.mp4",
         "http://127.0.0.1:8765/a@b",
+        "--clip C:Fight5@12-18, ann@host:80",
         "spark.sql.shuffle.partitions=4, spark.driver.memory=2g, spark.remote=sc://host:1 cannot be reached",
         f"weights: nsfwjs, SHA-256 {'0a1b2c3d' * 8}, /home/ann/.cache/framewatch/weights/a.h5",
         "design=3, signal: 5, compass=2, tokenizer: missing, review.token_file=/run/secrets/page",

@@ -120,7 +120,7 @@ def test_nothing_that_a_run_writes_or_prints_has_a_secret(
     fails = [
         ["train", *common, f"labels.train={at.replace('/labels', '/nothing')}x"],
         ["train", *common, f"labels.train=https://{host}/labels.csv?{SIGNED}"],
-        ["rank", *common, f"videos.test=https://{host}/v.mp4?{SIGNED}"],
+        ["rank", *as_json, f"videos.test=https://{host}/v.mp4?{SIGNED}"],
         ["rank", *common, "tracking.enabled=true", f"tracking.uri=http://ann:{PART}@{host}/"],
         ["rank", *common, f"classifier.path=s3a://AKIAABCDEFGHIJKLMNOP:{PART}/x@bucket/model"],
         ["rank", *common, f"spark.conf.spark.hadoop.fs.s3a.secret.key={{a: {PART}}}"],
@@ -151,7 +151,7 @@ def test_nothing_that_a_run_writes_or_prints_has_a_secret(
     for name in ("mlflow.db", "text.log", "lines.json", "model_card.md", "metrics.json"):
         assert any(HIDDEN in text for where, text in found.items() if where.endswith(name)), name
     manifests = [text for where, text in found.items() if "/runs/" in where]
-    assert len(manifests) > 5 and all(HIDDEN in text for text in manifests)
+    assert len(manifests) >= 3 and all(HIDDEN in text for text in manifests)
     assert "Traceback" in printed.err and f"labels.csv?{HIDDEN}" in printed.out + printed.err
 
 

@@ -60,6 +60,8 @@ _QUERY = re.compile(
     r"(?=[),.;:\]]{0,5}(?:[\s\"'<>]|$))",
     re.IGNORECASE,
 )
+# `user:password@host:port`, as drivers name a server whose URL they were given.
+_LOGIN = re.compile(r"(?<![\w/])[^\s:/@\"'(,=]{1,100}:[^\s/@\"']{1,100}@(?=[\w.-]{1,100}:\d)")
 # Of object stores and files, a question mark is part of a glob, unless it begins `name=value`.
 _STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "hdfs", "dbfs", "file")
 # Azure names a container where other URLs name a user.
@@ -70,7 +72,7 @@ _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
     r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
     r"|\beyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b(?::[^\s\"'@]+)?"  # of AWS, with the secret key where it follows
     r"|(?<![\w+/])[A-Za-z0-9+/]{86}=="  # key of an Azure storage account
     r"|\bAIza[\w-]{35}|\bya29\.[\w-]+|\bGOCSPX-[\w-]+"  # Google
     r"|\bdapi[0-9a-f]{32}|\bgh[opsru]_\w{30,}|\bgithub_pat_\w+|\bhf_[A-Za-z0-9]{30,}|\bxox[abeprs]-[\w-]+",
@@ -112,6 +114,7 @@ def _redacted_text(text: str) -> str:
     if "://" in text:
         text = _USER.sub(_without_user, text)
         text = _QUERY.sub(_without_query, text)
+    text = _LOGIN.sub("", text) if "@" in text else text
     text = _ASSIGNED.sub(_without_value, text)
     return _SPARK_SETTING.sub(_without_setting, text) if "spark." in text else text
 

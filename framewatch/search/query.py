@@ -64,8 +64,11 @@ def combine(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
         parts: with their weights.
 
     Raises:
-        InputError: they cancel each other out.
+        InputError: they cancel each other out, or one is all zeros.
     """
+    for part, vector in zip(parts, vectors, strict=True):
+        if not vector.any():
+            raise InputError(f"the features of '{part.value}' are all zeros, like nothing else: take another")
     weights = np.array([part.weight for part in parts])
     total = (weights[:, None] * unit(vectors).astype(float)).sum(axis=0)
     if np.linalg.norm(total) < 1e-6:
