@@ -54,17 +54,8 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     if videos is None and config.videos.test:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
     features = _to_rank(run, videos, "features")
-    saved = saved_model.require(run.model_path)
-    require_same_features(
-        features_identity(tables),
-        saved.notes["features"],
-        f"the features in {tables.output}",
-        f"the classifier in {run.model_path}",
-        "train anew, or featurize with the classifier's model and weights",
-    )
-    model = classifier.load(saved.spark_path)
+    saved, model = _classifier(run)
     identity = classifier.identity(model)
-    saved.require_identity(identity)
     chosen = choose_threshold(
         config.ranking, saved.notes["cross_validation"], lambda: features.count() * run.period_s / 60
     )
@@ -84,13 +75,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
             _add_test_metrics(run, saved, metrics)
     missing = _not_ranked(run, videos)
     about = {**_about(run, chosen, saved, identity), **counts, "not_ranked": asdict(missing)}
-    # From here on the tables may be read. What is made of them is older until it has been made anew.
-    ranking_path = storage.join(config.output, "ranking.json")
-    storage.write_json(ranking_path, {**about, "stale": ["SQL", "report"]})
-    registered = register(run)
-    catalog.write_duckdb(tables)
-    write_report(config.output)
-    storage.write_json(ranking_path, {**about, "stale": []})
+    registered = _publish(run, about)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
     text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
@@ -99,6 +84,33 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
     _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
+
+
+def _classifier(run: Run) -> tuple[SavedModel, Any]:
+    """The saved classifier, if it fits the features and is the one that its metrics describe."""
+    saved = saved_model.require(run.model_path)
+    require_same_features(
+        features_identity(run.tables),
+        saved.notes["features"],
+        f"the features in {run.tables.output}",
+        f"the classifier in {run.model_path}",
+        "train anew, or featurize with the classifier's model and weights",
+    )
+    model = classifier.load(saved.spark_path)
+    saved.require_identity(classifier.identity(model))
+    return saved, model
+
+
+def _publish(run: Run, about: dict[str, Any]) -> list[str]:
+    """Lets the tables be read, and makes SQL and the report of them; returns the names of the SQL tables."""
+    path = storage.join(run.config.output, "ranking.json")
+    # What is made of the tables is older than they are until it has been made anew.
+    storage.write_json(path, {**about, "stale": ["SQL", "report"]})
+    registered = register(run)
+    catalog.write_duckdb(run.tables)
+    write_report(run.config.output)
+    storage.write_json(path, {**about, "stale": []})
+    return registered
 
 
 def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dict[str, Any]:
