@@ -180,7 +180,8 @@ def prepare_java() -> None:
     # They read names by the locale, and only UTF-8 has them all.
     if locale.getencoding().lower() not in ("utf-8", "utf8"):
         os.environ["LC_ALL" if os.environ.get("LC_ALL") else "LC_CTYPE"] = "C.UTF-8"
-    os.environ.setdefault("HOME", str(home_directory()))
+    if "HOME" not in os.environ:
+        os.environ["HOME"] = str(home_directory())
 
 
 def java_program() -> str | None:

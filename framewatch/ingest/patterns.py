@@ -234,7 +234,8 @@ def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
 
 def _literal_first(read: Callable[[str], T], pattern: str) -> T | None:
     """What Spark reads at a path, or else by it as a glob; None if it finds nothing."""
-    for path in dict.fromkeys((storage.escape_spark_glob(pattern), pattern)):
+    brackets_as_they_are = re.sub(r"([\[\]{}])", r"\\\1", pattern)
+    for path in dict.fromkeys((storage.escape_spark_glob(pattern), pattern, brackets_as_they_are)):
         try:
             return read(path)
         except AnalysisException as error:
@@ -248,7 +249,8 @@ def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
     scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
     rows = scan.select("path", "length", F.unix_millis("modificationTime")).collect()
     found = {path: (path, length, modified_ms) for path, length, modified_ms in rows}
-    return [found.get(path, (path, 0, None)) for path in map(unquote, scan.inputFiles())]
+    paths = [re.sub("^([^:/]+):///", r"\1:/", unquote(uri)) for uri in scan.inputFiles()]
+    return [found.get(path, (path, 0, None)) for path in paths]
 
 
 def _hidden(spark: SparkSession, pattern: str) -> list[str]:
