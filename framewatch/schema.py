@@ -51,7 +51,6 @@ VIDEOS = StructType(
         StructField("status", StringType()),
         StructField("error", StringType()),
         StructField("warning", StringType()),
-        StructField("warning", StringType()),
         StructField("duration_s", DoubleType()),
         StructField("fps", DoubleType()),
         StructField("width", IntegerType()),
