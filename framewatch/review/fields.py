@@ -53,7 +53,7 @@ class Field:
             value = float(value) if abs(value) < _LARGEST else math.inf
         valid = type(value) is self.kind
         if valid and self.kind in (int, float):
-            valid = math.isfinite(value) and self.least <= value < _LARGEST
+            valid = -_LARGEST < value < _LARGEST and value >= self.least  # false for NaN, too
         if valid and self.kind is str:
             valid = len(value) <= _LONGEST_TEXT and value in (self.choices or (value,))
         if not valid:
@@ -64,6 +64,7 @@ class Field:
 
 TEXT = Field(str, f"give a text of at most {_LONGEST_TEXT} characters")
 NUMBER = Field(float, "give a number")
+SECONDS = Field(float, "give seconds, 0 or more", least=0)
 WHOLE = Field(int, "give a whole number", least=0)
 FLAG = Field(bool, "give true or false")
 OBJECT = Field(dict, "give an object")

@@ -43,7 +43,7 @@ def protect(app: Flask, *, token: str, public_url: str | None, only_loopback: bo
         # DNS rebinding: a name of an attacker's that leads to this machine.
         host = _host_name(request.host)
         if only_loopback and not is_loopback(host) and host != public.hostname:
-            abort(403, f"the page is not called {host}: open the printed address, or set review.public_url")
+            abort(403, f"the page is not called '{host}': open the printed address, or set review.public_url")
         # Browsers send cookies to all ports of a host: each page has a cookie of its own.
         cookie = f"framewatch_token_{request.environ['SERVER_PORT']}"
         if _is(request.args.get("token"), token):

@@ -9,7 +9,18 @@ from flask import Blueprint, Response, jsonify, render_template, send_file
 
 from framewatch.errors import InputError
 from framewatch.review.clips import clip_range
-from framewatch.review.fields import FLAG, NUMBER, TEXT, WHOLE, Fields, choice, given, takes, uploaded
+from framewatch.review.fields import (
+    FLAG,
+    NUMBER,
+    SECONDS,
+    TEXT,
+    WHOLE,
+    Fields,
+    choice,
+    given,
+    takes,
+    uploaded,
+)
 from framewatch.review.similar import Answer
 from framewatch.review.verdict_routes import ANSWER_FIELDS
 from framewatch.search.hits import Hit
@@ -20,7 +31,7 @@ from framewatch.verdicts import Verdict
 _THUMBNAIL_WIDTH = 240
 MOST_UPLOAD_BYTES = 8 << 20
 # What is looked for: a moment, a second of a video, or a frame's name; or the name that an upload was given.
-_LIKE = {"moment": WHOLE, "video": WHOLE, "second": NUMBER, "origin": TEXT}
+_LIKE = {"moment": WHOLE, "video": WHOLE, "second": SECONDS, "origin": TEXT}
 _FIELDS = {
     **_LIKE,
     "picture": TEXT,
@@ -67,6 +78,8 @@ def _add_search(routes: Blueprint, page: Callable[[], Any]) -> None:
     @takes(Fields(json=_FIELDS))
     def search() -> Response:
         its, said = page(), given()
+        if len(said.keys() & {"moment", "second", "origin", "picture"}) > 1:
+            raise InputError("several things are looked for: give a moment, a second, a frame or a picture")
         if "moment" in said:
             said = {**said, "origin": _origin_of_moment(its, said["moment"])}
         elif "second" in said:

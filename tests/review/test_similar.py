@@ -1,5 +1,8 @@
 """Similar moments on the page, asked by HTTP; test_browser.py has a reviewer in a browser."""
 
+import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,17 @@ def test_an_uploaded_picture_is_looked_for_and_not_kept(spark, model_file: Path,
 def test_what_is_wrong_is_told_in_one_line(indexed: Path, ask: Ask, path: str, body: Any, told: str) -> None:
     said = ask(path, body)
     assert told in said and "\n" not in said
+
+
+def test_a_picture_bomb_is_refused_with_413(server: str) -> None:
+    """Its header is enough: nothing of it is decoded."""
+    size = struct.pack(">IIBBBBB", 60_000, 60_000, 16, 6, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + size
+    bomb += struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    client = Client(server)
+    status, body, _ = client.open("similar/picture", bomb, X_CSRF_Token=client.csrf)
+    said = json.loads(body)["error"]
+    assert status == 413 and "60000 x 60000 pixels" in said and "\n" not in said
 
 
 def test_without_an_index_it_says_how_to_make_one(ask: Ask) -> None:
