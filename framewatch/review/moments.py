@@ -69,13 +69,8 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
     candidates, videos = _in_order(candidates, number_of)
+    candidates, videos, vectors = _finite(candidates, videos, results)
     times = _numbers(candidates, "timestamp_s")
-    vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
-    usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
-    if not usable.all():
-        _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
-        candidates, videos = candidates.filter(pa.array(usable)), videos[usable]
-        times, vectors = times[usable], vectors[usable]
     footage = Footage(vectors, videos, times)
     incident, rank = _numbers(candidates, "incident", _NONE), _numbers(candidates, "rank")
     single = np.flatnonzero(incident == _NONE)
@@ -112,6 +107,18 @@ def _in_order(candidates: pa.Table, number_of: dict[str, int]) -> tuple[pa.Table
     videos = _video_numbers(candidates, number_of)
     order = np.lexsort((_numbers(candidates, "timestamp_s"), videos))
     return candidates.take(pa.array(order)), videos[order]
+
+
+def _finite(
+    candidates: pa.Table, videos: np.ndarray, results: Results
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """The candidates whose features are finite, and these; older versions kept others."""
+    vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
+    usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
+    if usable.all():
+        return candidates, videos, vectors
+    _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
+    return candidates.filter(pa.array(usable)), videos[usable], vectors[usable]
 
 
 def _video_numbers(table: pa.Table, number_of: dict[str, int]) -> np.ndarray:
