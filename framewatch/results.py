@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from framewatch import saved_model, storage
 from framewatch.errors import InputError
-from framewatch.io.command import command
 from framewatch.saved_model import SavedModel
 
 # The verb that writes each table, for those who miss one.
@@ -90,7 +89,7 @@ class Results:
             self.ranking: dict[str, Any] = self.read_ranking()
         except FileNotFoundError as error:
             raise InputError(
-                f"no frames have been ranked in {output}: run {command('rank', f'output={output}')} first"
+                f"no frames have been ranked in {output}: run `framewatch rank` with output={output} first"
             ) from error
 
     @property
