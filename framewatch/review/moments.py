@@ -63,19 +63,10 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     """
     columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "peak_origin", "rank"]
     incidents = results.read("incidents", columns).sort_by("rank")
-    candidates = results.read(
-        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
-    )
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
-    candidates, videos = _in_order(candidates, number_of)
+    candidates, videos, vectors = _read_candidates(results, number_of)
     times = _numbers(candidates, "timestamp_s")
-    vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
-    usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
-    if not usable.all():
-        _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
-        candidates, videos = candidates.filter(pa.array(usable)), videos[usable]
-        times, vectors = times[usable], vectors[usable]
     footage = Footage(vectors, videos, times)
     incident, rank = _numbers(candidates, "incident", _NONE), _numbers(candidates, "rank")
     single = np.flatnonzero(incident == _NONE)
@@ -106,6 +97,20 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
         by_video=np.lexsort((starts_s, all_videos)),
     )
     return moments, footage
+
+
+def _read_candidates(results: Results, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Candidates in order of video and time, the numbers of their videos, and their features, all finite."""
+    candidates = results.read(
+        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
+    )
+    candidates, videos = _in_order(candidates, number_of)
+    vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
+    usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
+    if usable.all():
+        return candidates, videos, vectors
+    _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
+    return candidates.filter(pa.array(usable)), videos[usable], vectors[usable]
 
 
 def _in_order(candidates: pa.Table, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray]:
