@@ -4,9 +4,10 @@ The ledger says which were read. Where a place is listed, nothing else need be k
 no more than what is new, keeps in a checkpoint which files it has seen; here they are noted in a table.
 """
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -32,8 +33,26 @@ def auto_loader(spark: SparkSession, pattern: str, options: Mapping[str, str]) -
         spark: the session.
         pattern: a directory or a glob.
         options: of Auto Loader, over framewatch's.
+
+    Raises:
+        InputError: the session has no Auto Loader.
     """
-    return spark.readStream.format("cloudFiles").options(**{**_CLOUD_FILES, **options}).load(pattern)
+    with _named_source():
+        return spark.readStream.format("cloudFiles").options(**{**_CLOUD_FILES, **options}).load(pattern)
+
+
+@contextlib.contextmanager
+def _named_source() -> Iterator[None]:
+    try:
+        yield
+    except (
+        Exception
+    ) as error:  # of Spark's own, or of its JVM; classic sessions look at once, others at start
+        if "cloudFiles" not in str(error):
+            raise
+        raise InputError(
+            "watch.source=cloudFiles is Databricks' Auto Loader, which this session lacks: set files"
+        ) from error
 
 
 def note_arrivals(found: DataFrame, pattern: str, *, place: str, table_format: str) -> None:
@@ -54,14 +73,8 @@ def note_arrivals(found: DataFrame, pattern: str, *, place: str, table_format: s
     )
     writer = rows.coalesce(1).writeStream.format(table_format).trigger(availableNow=True)
     writer = writer.option("checkpointLocation", storage.join(place, "_checkpoints", _key(pattern)))
-    try:
+    with _named_source():
         writer.start(storage.join(place, _key(pattern))).awaitTermination()
-    except Exception as error:  # of Spark's own, or of its JVM
-        if "cloudFiles" not in str(error):
-            raise
-        raise InputError(
-            "watch.source=cloudFiles is Databricks' Auto Loader, which this session lacks: set files"
-        ) from error
 
 
 def read_arrivals(

@@ -170,7 +170,6 @@ def test_a_page_that_is_open_sees_what_another_writer_writes(
         second_writer.put_object(Bucket="clips", Key="out/ranking.json", Body=about.encode())
         status = client.get("api/status")
         assert status["ranking"] != client.ranking
-        print(status)
     finally:
         opened.stop()
         thread.join(5)

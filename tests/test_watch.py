@@ -239,7 +239,6 @@ def test_files_that_are_written_again_or_slowly_are_read_when_they_are_whole(
     monkeypatch.setattr(watch, "time", clock)
     command = ["run", "--watch", *common, f"videos.test={incoming}", f"output={output}"]
     assert main([*command, "watch.period_s=20", "watch.settle_s=30"]) == 0
-    print(capsys.readouterr().out, found)
     assert found[0]["again.mpg"] == (2, "ok") and "slow.mpg" not in found[0], found
     assert found[0]["kept.mpg"][1] == "partial" or found[0]["kept.mpg"][0] < 6
     assert found[0]["kept.mpg"] == found[1]["kept.mpg"] == found[2]["kept.mpg"], "it still grows"

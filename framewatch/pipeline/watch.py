@@ -75,7 +75,8 @@ def _watch(run: Run, interrupts: list[int]) -> None:
             failures, is_new_model = 0, False
             run = _with_extract(run, mode="resume")  # once is enough
             if again:
-                wait_s = 0.0
+                # What the storage did not give is not tried again at once.
+                wait_s = period_s if run.report.get("extract", {}).get("unreadable") else 0.0
                 run.write_manifest("watch", started, "ok")
         except LockLostError:
             raise

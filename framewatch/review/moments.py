@@ -63,13 +63,9 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     """
     columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "peak_origin", "rank"]
     incidents = results.read("incidents", columns).sort_by("rank")
-    candidates = results.read(
-        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
-    )
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
-    candidates, videos = _in_order(candidates, number_of)
-    candidates, videos, vectors = _finite(candidates, videos, results)
+    candidates, videos, vectors = _read_candidates(results, number_of)
     times = _numbers(candidates, "timestamp_s")
     footage = Footage(vectors, videos, times)
     incident, rank = _numbers(candidates, "incident", _NONE), _numbers(candidates, "rank")
@@ -103,22 +99,24 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     return moments, footage
 
 
-def _in_order(candidates: pa.Table, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray]:
-    videos = _video_numbers(candidates, number_of)
-    order = np.lexsort((_numbers(candidates, "timestamp_s"), videos))
-    return candidates.take(pa.array(order)), videos[order]
-
-
-def _finite(
-    candidates: pa.Table, videos: np.ndarray, results: Results
-) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-    """The candidates whose features are finite, and these; older versions kept others."""
+def _read_candidates(results: Results, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Candidates in order of video and time, the numbers of their videos, and their features, all finite."""
+    candidates = results.read(
+        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
+    )
+    candidates, videos = _in_order(candidates, number_of)
     vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
     usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
     if usable.all():
         return candidates, videos, vectors
     _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
     return candidates.filter(pa.array(usable)), videos[usable], vectors[usable]
+
+
+def _in_order(candidates: pa.Table, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray]:
+    videos = _video_numbers(candidates, number_of)
+    order = np.lexsort((_numbers(candidates, "timestamp_s"), videos))
+    return candidates.take(pa.array(order)), videos[order]
 
 
 def _video_numbers(table: pa.Table, number_of: dict[str, int]) -> np.ndarray:

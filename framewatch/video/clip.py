@@ -1,8 +1,7 @@
 """A playable MP4 of a moment of any video: browsers play H.264, and recorders write MPEG-2 and AVI.
 
-The clock is that of the samples, because `Decoding` tells it: a clip is all samples between two times,
-`max_fps` a second. `cut_clip_apart` does it in a child, `python -m framewatch.video.clip`, which reads a line
-of JSON on its stdin and answers with one on its stdout.
+The clock is that of the samples: a clip is all samples between two times, `max_fps` a second. It is cut
+in a child, `python -m framewatch.video.clip`, which reads a line of JSON and answers with one.
 """
 
 import contextlib
@@ -266,11 +265,9 @@ def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]
     """
     command = [sys.executable, "-m", "framewatch.video.clip"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    data = json.dumps(request).encode()
+    options: dict[str, Any] = {"timeout": timeout_s, "env": env, "umask": access.umask()}
     try:
-        child = subprocess.run(
-            command, input=data, capture_output=True, timeout=timeout_s, env=env, umask=access.umask()
-        )
+        child = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, **options)
     except subprocess.TimeoutExpired:
         reason = f"cutting the clip took longer than {timeout_s:g} s"
         raise VideoError(f"{reason}: cut a shorter one, or set timeout_s higher") from None
