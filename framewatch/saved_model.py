@@ -116,17 +116,23 @@ def publish(path: str, model: SavedModel) -> None:
     model_card.write(path, model.notes)
 
 
-def delete_older(path: str) -> None:
-    """Removes versions that a killed training left, and all but the last of those that were replaced."""
+def delete_older(path: str, *, ranked_by: str | None) -> None:
+    """Removes versions that a killed training left, and all but the last of those that were replaced.
+
+    Args:
+        path: the classifier's directory.
+        ranked_by: the version that made the ranking that is there, which stays too; None for that of
+            framewatch 0.1.0, which had no versions.
+    """
     current = read(path)
     names = [name for name in storage.children(storage.join(path, "versions")) if _VERSION.fullmatch(name)]
     if current is None or current.version is None:
         return
     whole = [name for name in names if read(path, name) is not None]
-    keep = {current.version, *whole[-_KEPT_VERSIONS:]}
+    keep = {current.version, ranked_by, *whole[-_KEPT_VERSIONS:]}
     for name in names:
         if name not in keep:
             storage.delete(storage.join(path, "versions", name))
-    # A classifier of framewatch 0.1.0 lay here.
-    for older in ("spark", "labelled"):
-        storage.delete(storage.join(path, older))
+    if ranked_by is not None:
+        for older in ("spark", "labelled"):  # of framewatch 0.1.0
+            storage.delete(storage.join(path, older))

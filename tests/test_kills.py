@@ -115,7 +115,8 @@ def test_train_killed_between_any_two_writes(spark, command, output: Path, monke
     assert set(seen) == {old, wanted} and seen == sorted(seen, key=lambda it: it == wanted)
     assert current(output) == wanted
     versions = list((output / "model" / "versions").iterdir())
-    assert len(versions) == 2, "the current one, and the one before it, which may be open"
+    # The current one, the one before it, which may be open, and perhaps that of the ranking.
+    assert 2 <= len(versions) <= 3
 
 
 def test_rank_killed_between_any_two_writes(spark, command, output: Path, monkeypatch) -> None:

@@ -71,7 +71,7 @@ def _train(run: Run) -> None:
         "cross_validation": metrics,
     }
     saved_model.publish(run.model_path, replace(version, notes=card))
-    saved_model.delete_older(run.model_path)
+    saved_model.delete_older(run.model_path, ranked_by=_ranked_by(run))
     seconds = time.monotonic() - started
     without = notes["without_features"]
     left_out = f"; {without} of them left out, as they have no features" if without else ""
@@ -170,6 +170,14 @@ def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
     if not run.config.evaluation.folds:
         return "not measured, as evaluation.folds=0"
     return "none, as it takes two videos with suspicious frames"
+
+
+def _ranked_by(run: Run) -> str | None:
+    try:
+        ranking = storage.read_json(storage.join(run.config.output, "ranking.json"))
+    except FileNotFoundError:
+        return None
+    return ranking.get("model_version")
 
 
 def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[str, Any] | None:
