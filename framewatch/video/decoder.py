@@ -165,7 +165,7 @@ class Decoding:
             before = group
 
     def _ends_with(self, group: Group, number: int) -> bool:
-        """Whether the samples up to `number` are all of the range, and what follows the group is behind it."""
+        """Whether the range ends with a group, of which `number` is the next sample."""
         if self._stop is None or number < self._stop:
             return False
         return group.next is None or self._seconds_of(group.next) * self._fps >= self._stop

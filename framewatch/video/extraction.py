@@ -119,7 +119,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
 
 
 def _seen_s(decoding: Decoding, *, fps: float, first: int, stop: int | None, **_: Any) -> float:
-    """Seconds of video up to the last frame that the part answers for: those before and behind it are others'."""
+    """Seconds of video up to the last frame of the part's range; other parts count what lies outside."""
     if first and not decoding.num_samples:
         return 0.0
     return decoding.duration_s if stop is None else min(decoding.duration_s, stop / fps)
