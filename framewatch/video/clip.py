@@ -149,10 +149,7 @@ def _ticks(seconds: float) -> int:
 
 @contextlib.contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """A place to write to, from where the file moves to `target` once it is written.
-
-    A directory beside it, so that what a killed child leaves goes with it.
-    """
+    """A path to write to, in a temporary directory beside `target`; once written, the file moves there."""
     try:
         with tempfile.TemporaryDirectory(prefix=".clip-", dir=target.parent) as directory:
             partial = Path(directory) / "clip.mp4"

@@ -160,9 +160,15 @@ class Decoding:
             else:
                 self._stream.num_damaged = num_damaged  # the packets are read again
                 yield from self._all_of(group, before, known, shown)
-            if self._stop is not None and (number if self._decode_all else self._clock.next) >= self._stop:
+            if self._ends_with(group, number if self._decode_all else self._clock.next):
                 return
             before = group
+
+    def _ends_with(self, group: Group, number: int) -> bool:
+        """Whether the range ends with a group, of which `number` is the next sample."""
+        if self._stop is None or number < self._stop:
+            return False
+        return group.next is None or self._seconds_of(group.next) * self._fps >= self._stop
 
     def _shown_of(self, group: Group) -> dict[int, float]:
         """The frames of a group: when each is shown, in ticks, and how long frames last there, in seconds."""

@@ -102,8 +102,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
     outcome = {
         **failure,
         "num_damaged": decoding.num_damaged,
-        # A part without a sample has seen no more than the parts before it.
-        "duration_s": decoding.duration_s if decoding.num_samples or not part["first"] else 0.0,
+        "duration_s": _seen_s(decoding, **part),
         "expected_s": info.expected_s,
         "tolerance_s": info.tolerance_s,
         "is_whole": info.is_whole,
@@ -117,3 +116,10 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
         "num_frames": decoding.num_samples,
     }
     yield {"outcome": outcome}, b""
+
+
+def _seen_s(decoding: Decoding, *, fps: float, first: int, stop: int | None, **_: Any) -> float:
+    """Seconds of video up to the last frame of the part's range; other parts count what lies outside."""
+    if first and not decoding.num_samples:
+        return 0.0
+    return decoding.duration_s if stop is None else min(decoding.duration_s, stop / fps)

@@ -11,14 +11,17 @@ from typing import Any
 _SLICE, _IDR_SLICE, _SEQUENCE = 1, 5, 7
 # What is read of a parameter set, and of a slice's header, with room for escape bytes.
 _SEQUENCE_BYTES, _SLICE_BYTES = 128, 24
+_IS_REFERENCE = 0x60
 _WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """Of a sequence parameter set: how wide `frame_num` is, whether it may leave numbers out; and the aspect.
+    """Of a sequence parameter set, what slices are read by.
 
     Attributes:
+        num_bits: of the number of a picture, `frame_num`.
+        gaps_allowed: whether pictures may be left out on purpose.
         aspect: width and height of a pixel; None where the stream does not tell.
     """
 
@@ -51,17 +54,20 @@ class FrameNumbers:
         return self._sequence.aspect if self._sequence else None
 
     def num_missing_before(self, packet: Any) -> int:
-        """How many pictures are missing between the packet before and this one; 0 behind a keyframe."""
+        """How many pictures are missing between the packet before and this one, as far as the numbers show.
+
+        They repeat, often after 16: where so many are missing, none seems to be.
+        """
         with contextlib.suppress(ValueError, IndexError):  # damaged: the decoder's to find
             for unit in _units(packet, self._length_size):
                 kind = unit[0] & 31
                 if kind == _SEQUENCE:
                     self._read_sequence(unit)
                 elif kind in (_SLICE, _IDR_SLICE):
-                    return self._missing_before(unit, is_keyframe=kind == _IDR_SLICE or packet.is_keyframe)
+                    return self._missing_before(unit)
         return 0
 
-    def _missing_before(self, unit: bytes, *, is_keyframe: bool) -> int:
+    def _missing_before(self, unit: bytes) -> int:
         if self._sequence is None:
             return 0
         bits = _Bits(_unescaped(unit[1:_SLICE_BYTES]))
@@ -69,10 +75,10 @@ class FrameNumbers:
         if self._sequence.separate_planes:
             bits.take(2)
         number, last = bits.take(self._sequence.num_bits), self._last
-        if unit[0] & 0x60:  # others refer to it
+        if unit[0] & _IS_REFERENCE:
             self._last = number
-        # Numbers begin anew behind some pictures that are no keyframes.
-        if is_keyframe or last is None or number in (0, 1, last) or self._sequence.gaps_allowed:
+        begins_anew = unit[0] & 31 == _IDR_SLICE
+        if begins_anew or last is None or number == last or self._sequence.gaps_allowed:
             return 0
         return (number - last - 1) % (1 << self._sequence.num_bits)
 

@@ -12,7 +12,8 @@ import av
 import fsspec
 import numpy as np
 import pytest
-from test_golden import GOP, encode, read_number, shifted
+from numbered import GOP, encode, h264, read_number
+from test_golden import shifted
 from test_picture import assert_like, corners, write
 
 from framewatch.errors import InputError, VideoError
@@ -417,3 +418,27 @@ def test_a_child_that_cannot_start_says_why(videos, tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(VideoError, match=r"ended with exit code 1: ImportError: no PyAV on this machine"):
         cut_clip_apart(str(videos["h264.mp4"]), tmp_path / "clip.mp4", start_s=0, end_s=2)
+
+
+def test_clips_are_of_the_stream_and_on_the_clock_of_the_samples(tmp_path: Path) -> None:
+    """A picture beside the recording, and a recorder that waits for motion."""
+    times = [n / 10 for n in range(50)] + [1200 + n / 10 for n in range(50)]
+    video = h264(tmp_path / "video.mkv", 100, rate=10, times=times)
+    path = tmp_path / "motion.mp4"
+    with av.open(str(video)) as container, av.open(str(path), "w") as output:
+        picture = output.add_stream("mjpeg", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuvj420p"
+        stream = output.add_stream_from_template(container.streams.video[0])
+        output.mux(picture.encode(av.VideoFrame.from_ndarray(corners(64, 96), format="bgr24")))
+        output.mux(picture.encode(None))
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    samples = {frame.index: read_number(frame.image) for frame in Decoding(str(path), 1).samples()}
+    assert samples == {**{k: 10 * k for k in range(5)}, **{1200 + k: 50 + 10 * k for k in range(5)}}
+    for start_s in (2, 1202):
+        assert cut_clip(str(path), tmp_path / "clip.mp4", start_s=start_s, end_s=start_s + 2) == start_s
+        with av.open(str(tmp_path / "clip.mp4")) as clip:
+            numbers = [read_number(frame.to_ndarray(format="bgr24")) for frame in clip.decode(video=0)]
+        assert numbers == list(range(samples[start_s], samples[start_s] + 20))

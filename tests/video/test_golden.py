@@ -8,15 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numbered import encode, read_number
 
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.extraction import answer
 from framewatch.video.keyframes import LEAST_SHARE, KeyframeDecoding
 from framewatch.video.sampling import sample
-
-BITS = 10
-SIDE = 16  # a block a bit: whole blocks of every codec
-GOP = 12
 
 # file name, encoder, its options, frames a second
 KINDS = [
@@ -32,59 +29,6 @@ KINDS = [
     ("hevc.mkv", "libx265", {}, Fraction(15)),
     ("vp9.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}, Fraction(25)),
 ]
-
-
-@functools.cache
-def drawn(number: int) -> np.ndarray:
-    """A picture of `number` in black and white blocks, one a bit, with noise that makes frames large."""
-    bits = [(number >> bit) & 1 for bit in range(BITS)]
-    row = np.repeat(np.array(bits, np.uint8) * 160 + 28, SIDE)
-    noise = np.random.default_rng(number).integers(0, 60, (4 * SIDE, BITS * SIDE), dtype=np.uint8)
-    return np.repeat((np.tile(row, (4 * SIDE, 1)) + noise)[..., None], 3, axis=2)
-
-
-def read_number(image: np.ndarray) -> int:
-    """The number that a picture shows."""
-    blocks = image.mean(axis=(0, 2)).reshape(BITS, -1).mean(axis=1)
-    return sum(1 << bit for bit, level in enumerate(blocks) if level > 128)
-
-
-def _without_scene_cuts(codec: str, options: dict[str, str]) -> dict[str, str]:
-    """Every picture is a new scene to an encoder, which would make them all keyframes."""
-    if codec in ("libx264", "libx265"):
-        name = codec.removeprefix("lib") + "-params"
-        quiet = ["log-level=none"] if codec == "libx265" else []
-        params = ":".join([*quiet, "scenecut=0", *([options[name]] if name in options else [])])
-        return {**options, name: params}
-    return {"sc_threshold": "1000000000", **options} if codec.startswith("mpeg") else options
-
-
-def encode(
-    path: Path,
-    codec: str,
-    options: dict[str, str],
-    rate: Fraction,
-    *,
-    num_frames: int,
-    bit_rate: int = 1_500_000,
-    times: list[float] | None = None,
-) -> Path:
-    """Writes `num_frames` pictures of their own numbers; `times` gives irregular ones, in seconds."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=_without_scene_cuts(codec, options))
-        stream.width, stream.height = BITS * SIDE, 4 * SIDE
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.codec_context.gop_size = GOP
-        stream.codec_context.bit_rate = bit_rate
-        for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(drawn(number), format="bgr24")
-            if times is not None:
-                frame.time_base = Fraction(1, 1000)
-                frame.pts = round(times[number] * 1000)
-                stream.codec_context.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(scope="module")
