@@ -42,7 +42,8 @@ FAST_OVERRIDES = [f"spark.conf.{key}={value}" for key, value in FAST_START.items
 # The same in JAVA_TOOL_OPTIONS, for processes that take no configuration.
 FAST_OPTIONS = " ".join([FAST_JAVA, *(f"-D{key}={value}" for key, value in _FAST_SPARK.items())])
 
-settings.register_profile("leave nothing behind", database=None)
+# On a busy machine an example may take seconds.
+settings.register_profile("leave nothing behind", database=None, deadline=None)
 settings.load_profile("leave nothing behind")
 
 VideoMaker = Callable[..., Path]

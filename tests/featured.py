@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark import cloudpickle
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from framewatch.schema import FEATURES, METADATA_KEY
 from framewatch.tables import Tables
@@ -91,6 +92,7 @@ def write_features(
         frames, "origin string, video string, frame_index int, timestamp_s double, features array<float>"
     )
     made = made.withColumn("features", array_to_vector("features"))
+    made = made.withColumn("error", F.lit(None).cast("string"))
     made = made.withMetadata("features", {METADATA_KEY: identity})
     made = made.select(*[name for name in FEATURES.names if name != "batch"])
     # In files of 64 frames, as `featurize` has them.

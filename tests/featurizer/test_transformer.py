@@ -213,7 +213,7 @@ def test_why_a_picture_has_no_features_is_a_column(spark, tmp_path: Path) -> Non
         name: None if name == "fine" else name for name, _ in rows
     }
     assert [name for name, row in found.items() if row["f"] is not None] == ["fine"]
-    assert featurizer.transform(df).columns == ["name", "content", "why", "f"]
+    assert featurizer.transform(df).columns == ["name", "content", "f", "why"]
     with pytest.raises(SchemaError, match="errorCol 'Name' exists already"):
         featurizer.copy().setErrorCol("Name").transform(df)
 
