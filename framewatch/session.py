@@ -1,5 +1,6 @@
 """`get_spark()`: the only place that builds a session, and finds a Java for it."""
 
+import contextlib
 import locale
 import os
 import re
@@ -88,11 +89,26 @@ def _classic(
     if not submitted:  # the user's Java options are added to ours
         ours = _java_options(metastore, debug=debug)
         settings[_JAVA_OPTIONS] = f"{ours} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        _require_port_of_page(settings)
     builder = SparkSession.builder.appName(app_name)
     for key, value in settings.items():
         builder = builder.config(key, value)
     with access.umasked():  # of the JVM: frames are in what it writes to spark.local.dir
         return builder.getOrCreate()
+
+
+def _require_port_of_page(settings: Mapping[str, str]) -> None:
+    """Spark ends its process, without an exception, where its page finds no port."""
+    first, retries = int(settings.get("spark.ui.port", 4040)), int(settings.get("spark.port.maxRetries", 16))
+    if str(settings["spark.ui.enabled"]).lower() != "true" or not first:
+        return
+    for port in range(first, first + retries + 1):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return
+    raise SetupError(
+        f"port {first} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one, or "
+        "spark.conf.spark.ui.enabled=false"
+    )
 
 
 def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> SparkSession:

@@ -188,8 +188,8 @@ def test_a_port_of_sparks_that_is_taken(tmp_path: Path, clips: Path) -> None:
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    line = f"port {port} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one"
-    assert done.stderr.splitlines()[-1] == f"error: {line}"
+    line = f"error: port {port} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one, or "
+    assert done.stderr.splitlines() == [f"{line}spark.conf.spark.ui.enabled=false"]
 
 
 def test_what_is_asked_of_a_missing_file_system(spark) -> None:

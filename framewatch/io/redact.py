@@ -139,4 +139,5 @@ def _without_setting(match: re.Match[str]) -> str:
 
 
 def _is_harmless(key: str) -> bool:
+    key = key.removeprefix("spark.conf.")
     return key in _HARMLESS_NAMES or key.startswith(_HARMLESS_PREFIXES)

@@ -14,7 +14,9 @@ from framewatch.errors import FramewatchError, InputError, SetupError
 
 _LONGEST = 500
 _DISK = "free some, or move output=DIR and Spark's temporary files, spark.conf.spark.local.dir=DIR"
-_PERMISSION = "check who may read and write there, or give another path"
+_PERMISSION = (
+    "a file or directory may not be used ({words}): check who may read and write there, or give another path"
+)
 _MEMORY = (
     "run fewer tasks at once, such as spark.master=local[2], or give Spark more, such as "
     "spark.conf.spark.driver.memory=8g (on a cluster spark.conf.spark.executor.memory)"
@@ -52,7 +54,17 @@ def explain(error: BaseException) -> FramewatchError | None:
     """The error in one line with a remedy, if it is a known one."""
     if isinstance(error, FramewatchError):
         return error
-    text = _text(error)
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if known := _known(f"{_own_text(cause)}\n{type(cause).__name__}"):
+            return known
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _known(text: str) -> FramewatchError | None:
     if raised := re.findall(r"^(?:.*: )?framewatch\.errors\.(\w+): (.+)$", text, re.MULTILINE):
         name, message = raised[-1]  # on a worker
         return getattr(errors, name, FramewatchError)(message)
@@ -86,6 +98,8 @@ def last_cause(error: BaseException) -> str:
         cause = causes[-1]
     elif type(error).__name__ == "Py4JJavaError" and len(lines) > 1:  # the first names a call of ours
         cause = lines[1].removeprefix(": ")
+    elif details := re.search(r'^\s*details = "(.*)"$', text, re.MULTILINE):  # of Spark Connect
+        cause = f"{type(error).__name__}: {details.group(1)}"
     elif "Traceback (most recent call last)" in text:  # of a worker
         cause = next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])
     else:
@@ -99,20 +113,10 @@ def _own_text(error: BaseException) -> str:
     return f"{error}\n{getattr(error, '_stackTrace', None) or ''}"
 
 
-def _text(error: BaseException | None) -> str:
-    """What an error says, and those that led to it."""
-    parts, seen = [], set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        parts.append(f"{type(error).__name__}: {_own_text(error)}")
-        error = error.__cause__ or error.__context__
-    return "\n".join(parts)
-
-
 def _words(text: str, found: re.Match[str]) -> str:
     """The line in which something was found, without the class before it."""
     begin, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
-    line = text[begin : end if end >= 0 else None].strip()
+    line = re.sub(r'^debug_error_string = "\w+:|"$', "", text[begin : end if end >= 0 else None].strip())
     line = re.sub(r"^(?:Caused by: |: )?\(?(?:(?:[\w$]+\.)+[\w$]+|\w+Error)(?:: |\) )", "", line)
     return re.sub(r"^\[Errno \d+\] ", "", line)[:_LONGEST]
 
@@ -187,8 +191,9 @@ _KNOWN: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchEr
     (r"URISyntaxException: ([^:\n]+): (.*)", _bad_uri),
     (r"UnknownHostException: ([\w.-]+)", _host),
     (r"Answer from Java side is empty|trying to connect to the Java server", _JAVA_DIED),
+    (r"StatusCode\.UNAVAILABLE", f"the Spark Connect server has ended or is out of reach: {_MEMORY}"),
     (r"Call From \S+ to (\S+) failed on connection exception", _refused),
-    (r"OutOfMemoryError", f"Java ran out of memory ({{words}}): {_MEMORY}"),
+    (r"OutOfMemoryError|Java heap space|GC overhead limit", f"Java ran out of memory ({{words}}): {_MEMORY}"),
     (r"(?m)^(?:.*: )?MemoryError\b", f"a Python worker ran out of memory: {_MEMORY}"),
     (r"Cannot allocate memory", f"the machine has no memory left ({{words}}): {_MEMORY}"),
     (
@@ -204,9 +209,9 @@ _KNOWN: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchEr
     (r"UnsupportedClassVersionError", f"Java is too old for this Spark ({{words}}): {_JAVA}"),
     (r"JAVA_GATEWAY_EXITED|Java gateway process exited", _NO_GATEWAY),
     (
-        r"Permission denied|AccessDeniedException|AccessControlException|Operation not permitted|"
-        r"Mkdirs failed to create|Unable to create [^\n]*directory|Parent path is not a directory|"
-        r"Invalid directory or I/O error|Read-only file system",
-        f"a file or directory may not be used ({{words}}): {_PERMISSION}",
+        r"Permission denied|Operation not permitted|Mkdirs failed to create|Unable to create [^\n]*directory|"
+        r"Parent path is not a directory|Invalid directory or I/O error|Read-only file system",
+        _PERMISSION,
     ),
+    (r"AccessDeniedException|AccessControlException", _PERMISSION),
 )
