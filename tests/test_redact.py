@@ -95,7 +95,11 @@ def test_long_text_takes_no_time() -> None:
 def test_settings_are_hidden_unless_they_are_harmless() -> None:
     settings = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "4", "spark.my.thing": "x"}
     assert redact_options(settings) == {**settings, "spark.my.thing": HIDDEN}
-    overrides = [f"spark.conf.spark.hadoop.fs.azure.account.key.name={SECRET}", f"watch.options.a={SECRET}"]
+    overrides = [
+        f"spark.conf.spark.hadoop.fs.azure.account.key.name={SECRET}",
+        "watch.source=cloudFiles",
+        f"watch.options.a={SECRET}",
+    ]
     overrides += [f"tracking.uri=https://ann:{SECRET}@host/x", f"videos.test=https://host/v.mp4?{SECRET}"]
     config = load_config(None, overrides)
     assert SECRET not in json.dumps(config.shown())

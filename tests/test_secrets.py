@@ -101,7 +101,10 @@ def test_nothing_that_a_run_writes_or_prints_has_a_secret(
     make(spark, output, {n: [usual(s, seed) for s in range(SECONDS)] for seed, n in enumerate("AB")})
     common = [f"output={output}", "catalog.enabled=false", "evaluation.folds=2", "ranking.show=3"]
     common += [f"spark.conf.{key}={json.dumps(value)}" for key, value in CONF.items()]
-    common += [f"watch.options.cloudFiles.connectionString={json.dumps(f'AccountKey={PART}==;x=y')}"]
+    common += [
+        "watch.source=cloudFiles",
+        f"watch.options.cloudFiles.connectionString={json.dumps(f'AccountKey={PART}==;x=y')}",
+    ]
     common += [f"logging.file={kept}/text.log", "logging.level=debug"]
     tracked = ["tracking.enabled=true", f"tracking.uri=sqlite:///{kept}/mlflow.db"]
     at = signed_labels.replace("http://", f"http://ann:{PART}@")
