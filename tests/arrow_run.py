@@ -20,6 +20,7 @@ _VECTOR = pa.struct(
 _FEATURES = [
     ("origin", pa.string()),
     ("video", pa.string()),
+    ("frame_index", pa.int32()),
     ("timestamp_s", pa.float64()),
     ("features", _VECTOR),
 ]
@@ -54,6 +55,7 @@ def write_batch(
         {
             "origin": origin_of(video, second, batch),
             "video": video,
+            "frame_index": 25 * second,
             "timestamp_s": float(second),
             "features": None if values is None else {"type": 1, "values": list(values)},
         }

@@ -57,6 +57,7 @@ def test_files_of_a_delta_table_are_those_of_its_latest_version(tmp_path: Path) 
     table = tmp_path / "a b=é" / "videos"
     for batch in (0, 1, 1):
         row = {"video": [f"v{batch}.mpg"], "status": ["ok"], "batch": pa.array([batch], pa.int32())}
+        row["modified_at"] = pa.array([0], pa.timestamp("us", "UTC"))
         deltalake.write_deltalake(
             str(table), pa.table(row), mode="overwrite" if batch == 0 else "append", partition_by=["batch"]
         )

@@ -61,8 +61,8 @@ def load_config(file: str | Path | None = None, overrides: Sequence[str] = ()) -
         for key, value in known.items():
             try:
                 OmegaConf.update(config, key, value)
-            except OmegaConfBaseException as error:
-                raise ConfigError(_type_message(key, value)) from error
+            except OmegaConfBaseException:  # whose text has the value, which may be secret, far from its key
+                raise ConfigError(_type_message(key, value)) from None
     try:
         resolved = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, or a check of ours inside

@@ -225,7 +225,7 @@ BAD = [
     (["--camera", "nowhere"], "no camera 'nowhere' is in the ledger: its videos lie in file:/cctv/hall"),
     (["--between", "10"], "--between 10 is not valid: give two times"),
     (["--between", "10:00-x"], "'x' is no time of day"),
-    (["--min-probability", "2"], "min_probability=2.0 is not valid"),
+    (["--min-probability", "2"], "min_probability=2 is not valid"),
     (["--limit", "0"], "limit=0 is not valid: give 1 to 1000"),
     (["--plot", "a.png"], "--plot shows one video: give it, --in VIDEO"),
     (["--save", "../x"], "--save ../x is not valid"),
