@@ -81,10 +81,10 @@ setup(
     packages=find_packages(include=["framewatch", "framewatch.*"]),
     package_data={
         "framewatch": [
-            "*.properties",
-            "spark/*.java",
             "py.typed",
-            "featurizer/*.csv",
+            "spark/*.java",
+            "spark/*.properties",
+            "models/*.csv",
             "report/templates/*",
             "review/templates/*",
             "review/static/*",
@@ -112,7 +112,7 @@ setup(
         **EXTRAS,
         "test": [*TEST, *(need for extra in TESTED_EXTRAS for need in EXTRAS[extra])],
     },
-    entry_points={"console_scripts": ["framewatch = framewatch.cli:main"]},
+    entry_points={"console_scripts": ["framewatch = framewatch.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",

@@ -24,15 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from featured import Frames, write_features  # noqa: E402
 
-from framewatch import pipeline  # noqa: E402
 from framewatch.config import load_config  # noqa: E402
-from framewatch.features.encode import Encoder  # noqa: E402
-from framewatch.features.files import FeatureFiles  # noqa: E402
+from framewatch.models.encoder import Encoder  # noqa: E402
+from framewatch.pipeline import stages  # noqa: E402
 from framewatch.pipeline.run import Run  # noqa: E402
-from framewatch.prompts import store  # noqa: E402
+from framewatch.prompts import classifications  # noqa: E402
 from framewatch.prompts.prepare import prepare  # noqa: E402
 from framewatch.prompts.request import Request, parse_request  # noqa: E402
-from framewatch.session import get_spark  # noqa: E402
+from framewatch.spark.session import get_spark  # noqa: E402
+from framewatch.tables.feature_files import FeatureFiles  # noqa: E402
 
 FRAMES_A_VIDEO, LENGTH, CLASSES, PROMPTS = 400, 2048, 20, 5
 MOST_S, MOST_APART = 10.0, 1e-5
@@ -106,7 +106,7 @@ def apart(output: Path, wanted: dict[tuple[str, str], tuple]) -> float:
             it.score, it.duration_ratio,
             sorted((c.prompt, c.clip.start_s, c.clip.end_s, c.clip.score) for c in it.clips),
         )
-        for its in store.read_found(str(output)) for it in its.classes
+        for its in classifications.read_found(str(output)) for it in its.classes
     }  # fmt: skip
     if got.keys() != wanted.keys():
         return float("inf")
@@ -142,7 +142,7 @@ def main() -> int:
         features = FeatureFiles.of(str(output))
         for _ in range(args.repeats):
             started = time.perf_counter()
-            pipeline.classify(run, request, source=source)
+            stages.classify(run, request, source=source)
             on_spark.append(time.perf_counter() - started)
             started = time.perf_counter()
             columns = prepare(request, features, Encoder({}, model="", weights="")).columns

@@ -31,9 +31,9 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from framewatch import frames, listing
-from framewatch.frames import Sampling
-from framewatch.session import get_spark
+from framewatch.ingest import frames, listing
+from framewatch.ingest.frames import Sampling
+from framewatch.spark.session import get_spark
 
 VTEST = Path(__file__).resolve().parents[2] / "shared" / "videos" / "vtest.avi"
 CORES = 2

@@ -26,11 +26,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch import DeepImageFeaturizer
-from framewatch.featurizer import conversion
-from framewatch.featurizer.engines import inference_precision, read_converted
-from framewatch.featurizer.spec import FeatureSpec
-from framewatch.images import decode_image, encode_jpeg, resize
-from framewatch.session import get_spark
+from framewatch.io.images import decode_image, encode_jpeg, resize
+from framewatch.models import conversion
+from framewatch.models.engines import inference_precision, read_converted
+from framewatch.models.spec import FeatureSpec
+from framewatch.spark.session import get_spark
 from framewatch.video.decoder import Decoding
 
 CAVIAR = Path(__file__).resolve().parents[2] / "shared" / "caviar" / "videos"

@@ -2,7 +2,7 @@
 
 Each video with suspicious frames is left out in turn. The classifier learns from the labels of the others,
 and the labels of the left-out one play the reviewer, who answers each frame shown. Four strategies: by time,
-at random, by static rank, and with the loop. The last two are the same code, `framewatch.review.loop`,
+at random, by static rank, and with the loop. The last two are the same code, `framewatch.feedback.loop`,
 without and with verdicts.
 
     .venv/bin/python benchmarks/review_effort.py                    # the CAVIAR clips and the drawn samples
@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 from rich.console import Console
 from rich.table import Table
 
-from framewatch.review.loop import Footage, Loop, LoopSettings, mix
+from framewatch.feedback.loop import Footage, Loop, LoopSettings, mix
 
 ROOT = Path(__file__).resolve().parent.parent
 CAVIAR = ROOT.parent / "shared" / "caviar"

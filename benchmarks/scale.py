@@ -21,8 +21,8 @@ from pathlib import Path
 from extract import KINDS, footage, make
 from pyspark.sql import functions as F
 
-from framewatch.session import get_spark
-from framewatch.tables import Tables
+from framewatch.spark.session import get_spark
+from framewatch.tables.spark_tables import Tables
 
 KIND = next(kind for kind in KINDS if kind.name.startswith("h264-1080p"))
 

@@ -20,18 +20,18 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from framewatch import storage
-from framewatch.config.results import IndexConfig
-from framewatch.features.files import FeatureFiles
+from framewatch.config.outputs import IndexConfig
+from framewatch.io import storage
 from framewatch.search.collection import About
-from framewatch.search.find import Wanted, find
 from framewatch.search.fitted import Fitted
-from framewatch.search.index import fit
-from framewatch.search.milvus import Place
-from framewatch.search.moments import FRAME, Moments
+from framewatch.search.indexer import fit
+from framewatch.search.milvus_client import Place
+from framewatch.search.moment_store import Store, create_store, open_store
+from framewatch.search.moment_vectors import FRAME, Moments
 from framewatch.search.query import Filter
+from framewatch.search.searcher import Wanted, find
 from framewatch.search.source import SourceVideo, read_frames, read_known, read_videos
-from framewatch.search.store import Store, create_store, open_store
+from framewatch.tables.feature_files import FeatureFiles
 
 FRAMES, CAMERAS, QUERIES, LIMIT = 500, 20, 200, 10
 # What a video shows, by its name: Fight1.mp4, LeftBag_AtChair.mpg.

@@ -2,7 +2,7 @@
 
 import sys
 
-from framewatch.cli import main
+from framewatch.cli.main import main
 
 if __name__ == "__main__":
     # Not sys.exit(0): Databricks takes any SystemExit for a failure.

@@ -15,7 +15,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from framewatch.session import get_spark
+from framewatch.spark.session import get_spark
 
 
 def main(place: str) -> None:

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import Row, SparkSession
 
-from framewatch.featurizer.weights import cache_directory
-from framewatch.session import get_spark
-from framewatch.tables import Tables
+from framewatch.models.weights import cache_directory
+from framewatch.spark.session import get_spark
+from framewatch.tables.spark_tables import Tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -229,8 +229,8 @@ def small_weights(share: Share) -> Path:
     def make(directory: Path) -> None:
         import keras
 
-        from framewatch.featurizer.models import get_model
-        from framewatch.featurizer.networks import build_model
+        from framewatch.models.networks import build_model
+        from framewatch.models.registry import get_model
 
         keras.utils.set_random_seed(7)
         build_model(get_model("InceptionV3")).save_weights(directory / name)
@@ -269,7 +269,7 @@ def _save_small_model(directory: Path) -> None:
 def nsfwjs_weights() -> str:
     """The name of the nsfwjs weights, fetched once; skips where no npm registry is in reach."""
     from framewatch.errors import WeightsError
-    from framewatch.featurizer.weights import resolve_weights
+    from framewatch.models.weights import resolve_weights
 
     try:
         resolve_weights("nsfwjs", "InceptionV3")
@@ -290,7 +290,7 @@ def caviar() -> Path:
 @pytest.fixture(scope="session")
 def drawn_samples(share: Share) -> Path:
     """What `framewatch samples` draws, drawn once for all of the processes that test."""
-    from framewatch.cli import main
+    from framewatch.cli.main import main
 
     def make(directory: Path) -> None:
         assert main(["samples", str(directory)]) == 0
@@ -372,8 +372,8 @@ def output(tmp_path: Path, clocks: list[Path]) -> Path:
 @pytest.fixture
 def server(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the review page of `output`, served by a thread."""
-    from framewatch.review.loop import LoopSettings
-    from framewatch.review.serve import ServeSettings, open_server
+    from framewatch.feedback.loop import LoopSettings
+    from framewatch.review.server import ServeSettings, open_server
 
     monkeypatch.setenv("FRAMEWATCH_HOME", str(tmp_path / "home"))
     settings = ServeSettings(port=0, reviewer="ann")

@@ -13,8 +13,8 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from framewatch.schema import FEATURES, METADATA_KEY
-from framewatch.tables import Tables
+from framewatch.tables.schema import FEATURES, METADATA_KEY
+from framewatch.tables.spark_tables import Tables
 
 IDENTITY = {
     "model": "InceptionV3", "weights": "none.h5", "weights_sha256": "0" * 64, "pooling": "avg",

@@ -8,8 +8,8 @@ import numpy as np
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
-from framewatch.schema import METADATA_KEY
-from framewatch.tables import Tables
+from framewatch.tables.schema import METADATA_KEY
+from framewatch.tables.spark_tables import Tables
 
 LENGTH, SECONDS = 8, 12
 IDENTITY = {

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from page_client import Client
 
-from framewatch import storage
-from framewatch.cli import main
-from framewatch.io import access
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.io import access, storage
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +54,7 @@ def test_clips_that_the_page_cuts(server: str, tmp_path: Path) -> None:
 
 
 def test_clips_of_an_older_version_are_closed(output: Path, tmp_path: Path) -> None:
-    from framewatch.review.clips import ClipCache
+    from framewatch.review.clip_cache import ClipCache
 
     (tmp_path / "clips").mkdir(mode=0o755)
     ClipCache(tmp_path / "clips", most_bytes=1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewatch.budgets import RankedFrames, sentence
+from framewatch.ranking.budgets import RankedFrames, sentence
 
 
 def ranked(rows: list[tuple[str, float, int]], **options: float) -> RankedFrames:

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from conftest import FAST_JAVA, FAST_START, ROOT, contents
 
-from framewatch.cli import main
-from framewatch.tables import Tables
+from framewatch.cli.main import main
+from framewatch.tables.spark_tables import Tables
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc").is_dir(), reason="finds processes and their memory in /proc"

@@ -9,7 +9,7 @@ import pyspark
 import pytest
 from conftest import FAST_OPTIONS, FAST_OVERRIDES, ROOT, contents
 
-from framewatch.cli import main
+from framewatch.cli.main import main
 
 pytestmark = pytest.mark.skipif(
     pyspark.__version__ < "4", reason="a local Connect server comes with PySpark 4 or newer"

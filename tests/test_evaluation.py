@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from framewatch import evaluation
 from framewatch.config import RankingConfig
 from framewatch.errors import InputError
-from framewatch.evaluation import RankedLabels, assign_folds
-from framewatch.pipeline.threshold import choose_threshold
+from framewatch.ranking import evaluation
+from framewatch.ranking.evaluation import RankedLabels, assign_folds
+from framewatch.ranking.threshold import choose_threshold
 
 SCORED = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=60

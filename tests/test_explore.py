@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from arrow_run import origin_of, write_batch
 
-from framewatch.cli import main
-from framewatch.tables import Tables
+from framewatch.cli.main import main
+from framewatch.tables.spark_tables import Tables
 
 LENGTH, FRAMES = 32, 130
 NORTH = [f"file:/cctv/north/{n}.mp4" for n in range(3)]

@@ -17,9 +17,9 @@ import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 from pyspark.sql import SparkSession
 
-from framewatch.cli import main
-from framewatch.results import Results
-from framewatch.tables import Tables
+from framewatch.cli.main import main
+from framewatch.tables.results import Results
+from framewatch.tables.spark_tables import Tables
 
 CHUNKED = ["extract.chunk_s=1", "extract.videos_per_batch=2", "sampling.fps=5"]
 

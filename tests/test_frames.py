@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from framewatch import frames, listing
-from framewatch.frames import Sampling
-from framewatch.schema import FRAMES, LISTING
+from framewatch.ingest import frames, listing
+from framewatch.ingest.frames import Sampling
+from framewatch.tables.schema import FRAMES, LISTING
 
 SAMPLING = Sampling()
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framewatch import images
 from framewatch.errors import PictureError, PictureTooLargeError
+from framewatch.io import images
 from framewatch.io.picture_header import read_header
 
 

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framewatch.errors import SchemaError
-from framewatch.incidents import IncidentSettings, find_incidents
-from framewatch.schema import INCIDENTS
+from framewatch.ranking.incidents import IncidentSettings, find_incidents
+from framewatch.tables.schema import INCIDENTS
 
 COLUMNS = "origin string, video string, timestamp_s double, prob2 double"
 

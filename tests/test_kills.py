@@ -12,12 +12,13 @@ from conftest import FAST_OVERRIDES
 from featured import Frames, write_features
 from pyspark.sql import SparkSession
 
-from framewatch import classifier, saved_model, storage
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.errors import InputError
-from framewatch.pipeline import lock
-from framewatch.results import Results
-from framewatch.tables import Tables
+from framewatch.io import locks, storage
+from framewatch.ranking import classifier
+from framewatch.tables import saved_model
+from framewatch.tables.results import Results
+from framewatch.tables.spark_tables import Tables
 
 # The package has functions of the same names.
 TRAIN, RANK = (import_module(f"framewatch.pipeline.{stage}") for stage in ("train", "rank"))
@@ -171,9 +172,9 @@ def test_files_of_two_trainings_are_refused(command, output: Path, capsys) -> No
 
 def test_a_shared_classifier_has_one_writer(command, output: Path, tmp_path: Path, capsys) -> None:
     shared = f"classifier.path={tmp_path}/shared"
-    with lock.exclusive_lock(str(tmp_path), "not this one"):
+    with locks.exclusive_lock(str(tmp_path), "not this one"):
         assert main([*command("train"), shared]) == 0
-    with lock.exclusive_lock(f"{tmp_path}/shared", "train"):
+    with locks.exclusive_lock(f"{tmp_path}/shared", "train"):
         assert main([arg for arg in [*command("train"), shared] if arg != "--debug"]) == 2
     assert "is in use by another run" in capsys.readouterr().err
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
+from framewatch.feedback import Verdict
+from framewatch.feedback.export import labels_csv
 from framewatch.io import csv_text
-from framewatch.label_files import parse_labels
-from framewatch.review.export import labels_csv
-from framewatch.verdicts import Verdict
+from framewatch.ranking.label_files import parse_labels
 
 BY_TIME = ("video", "start_s", "end_s", "label")
 HEADER = ",".join(BY_TIME) + "\n"

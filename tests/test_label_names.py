@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewatch.label_names import depth, ends, forms, trimmed
+from framewatch.ranking.label_names import depth, ends, forms, trimmed
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 

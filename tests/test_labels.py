@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from framewatch import labels
 from framewatch.errors import InputError
+from framewatch.ranking import labels
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pyspark
 import pytest
 from conftest import FAST_OPTIONS, ROOT
 
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.io.command import command
 
 BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}

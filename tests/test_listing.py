@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import FAST_OPTIONS, ROOT
 
-from framewatch import listing
 from framewatch.errors import InputError, SetupError
+from framewatch.ingest import listing
 from framewatch.ingest.patterns import hidden_videos
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 
-from framewatch import storage
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.config import LockConfig
 from framewatch.errors import InputError, LockLostError
-from framewatch.pipeline.lock import Lease, exclusive_lock
-from framewatch.tables import Tables
+from framewatch.io import storage
+from framewatch.io.locks import Lease, exclusive_lock
+from framewatch.tables.spark_tables import Tables
 
 LEASE_S = 3.0
 LEASED = ["lock.kind=lease", f"lock.lease_s={LEASE_S:g}", "extract.videos_per_batch=2"]

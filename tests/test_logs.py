@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from arrow_run import origin_of, write_batch
 
-from framewatch import logs
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.errors import ConfigError
+from framewatch.io import logs
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from conftest import FAST_OVERRIDES, ROOT
 
-from framewatch import listing, storage
-from framewatch.cli import main
-from framewatch.tables import Tables
-from framewatch.video.clip import cut_clip_apart
+from framewatch.cli.main import main
+from framewatch.ingest import listing
+from framewatch.io import storage
+from framewatch.tables.spark_tables import Tables
+from framewatch.video.clip_writer import cut_clip_apart
 from framewatch.video.extraction import answer
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 

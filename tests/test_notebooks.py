@@ -23,12 +23,12 @@ from jupyter_client import KernelManager
 from nbclient import NotebookClient
 from pyspark.sql import Row, SparkSession
 
-from framewatch import notebook, show
 from framewatch.errors import InputError, SchemaError, SetupError, VideoError
-from framewatch.images import decode_image, encode_jpeg
-from framewatch.notebook import notebook_config, open_run
-from framewatch.pipeline.lock import exclusive_lock
-from framewatch.show import show_frames, show_video
+from framewatch.io.images import decode_image, encode_jpeg
+from framewatch.io.locks import exclusive_lock
+from framewatch.notebook import calls, show
+from framewatch.notebook.calls import notebook_config, open_run
+from framewatch.notebook.show import show_frames, show_video
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [
@@ -318,7 +318,7 @@ def test_samples_are_drawn_where_they_are_not_there(
 ) -> None:
     drawn: list[str] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(notebook, "draw_samples", lambda directory, **_: drawn.append(directory))
+    monkeypatch.setattr(calls, "draw_samples", lambda directory, **_: drawn.append(directory))
     assert open_run().config.videos.test == ["out/samples/test"]
     open_run(settings="videos.test=mine")
     assert drawn == ["out/samples"]
@@ -329,7 +329,7 @@ def test_widgets_take_the_place_of_parameters(
 ) -> None:
     said = {"output": str(tmp_path), "settings": "videos.test=mine", "of another": "notebook"}
     dbutils = SimpleNamespace(widgets=SimpleNamespace(getAll=lambda: said))
-    monkeypatch.setattr(notebook, "notebook_names", lambda: {"dbutils": dbutils})
+    monkeypatch.setattr(calls, "notebook_names", lambda: {"dbutils": dbutils})
     config = open_run(output="else", settings="").config
     assert (config.output, config.videos.test) == (str(tmp_path), ["mine"])
 

@@ -11,12 +11,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 from spark_run import IDENTITY, LENGTH, SCHEMA, SECONDS, labelled, make, usual
 
-from framewatch import labels, ranking
-from framewatch.classifier import ClassifierSettings, fit
-from framewatch.cli import main
-from framewatch.features.files import FeatureFiles, vectors
-from framewatch.schema import METADATA_KEY, NOT_FINITE
-from framewatch.tables import Tables
+from framewatch.cli.main import main
+from framewatch.ranking import labels, scores
+from framewatch.ranking.classifier import ClassifierSettings, fit
+from framewatch.tables.feature_files import FeatureFiles, vectors
+from framewatch.tables.schema import METADATA_KEY, NOT_FINITE
+from framewatch.tables.spark_tables import Tables
 
 ODD = {
     0: [math.nan] + [1.0] * (LENGTH - 1),
@@ -90,7 +90,7 @@ def test_the_functions_take_what_users_have(spark, odd: Path) -> None:
     df = spark.createDataFrame(rows, StructType([*SCHEMA.fields, StructField("label", DoubleType())]))
     model = fit(df, ClassifierSettings(max_iter=2))
     assert np.isfinite(model.coefficients.toArray()).all() and math.isfinite(model.intercept)
-    scored = ranking.rank(ranking.score(df, model)).collect()
+    scored = scores.rank(scores.score(df, model)).collect()
     assert {row["origin"] for row in scored} == {"o3", "o4"} and all(row["prob2"] <= 1 for row in scored)
 
 
@@ -141,9 +141,9 @@ def test_a_frame_of_no_finite_features_is_no_example(odd: Path, capfd) -> None:
 
 def test_a_review_of_odd_frames_learns(odd: Path) -> None:
     pytest.importorskip("flask", reason="flask is missing: pip install 'framewatch[review]'")
-    from framewatch.review.desk import Desk
-    from framewatch.review.loop import LoopSettings
-    from framewatch.verdicts import Verdict
+    from framewatch.feedback import Verdict
+    from framewatch.feedback.desk import Desk
+    from framewatch.feedback.loop import LoopSettings
 
     desk = Desk(str(odd), LoopSettings(refit_every=1))
     moments = desk.moments

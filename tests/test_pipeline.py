@@ -11,10 +11,10 @@ from conftest import contents
 from outputs import set_file
 from pyspark.sql import SparkSession
 
-from framewatch.cli import main
-from framewatch.review.export import labels_csv
-from framewatch.tables import Tables
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.feedback.export import labels_csv
+from framewatch.tables.spark_tables import Tables
 
 
 @pytest.fixture(scope="module")
@@ -263,8 +263,8 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
 
 
 def test_the_page_opens_what_rank_wrote(arguments, finished: Path) -> None:
-    from framewatch.review.desk import Desk
-    from framewatch.review.loop import LoopSettings
+    from framewatch.feedback.desk import Desk
+    from framewatch.feedback.loop import LoopSettings
 
     assert main(["rank", "--debug", *arguments, f"output={finished}", "ranking.threshold=0.5"]) == 0
     desk = Desk(str(finished), LoopSettings())

@@ -5,9 +5,9 @@ import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import functions as F
 
-from framewatch import classifier, ranking
 from framewatch.errors import InputError, SchemaError
-from framewatch.schema import PREDICTIONS
+from framewatch.ranking import classifier, scores
+from framewatch.tables.schema import PREDICTIONS
 
 
 def features_frame(spark, rows):
@@ -39,8 +39,8 @@ def labelled(spark):
 def test_ranks_by_probability_then_origin(spark, labelled) -> None:
     model = classifier.fit(labelled, classifier.ClassifierSettings(reg_param=0.01))
     same = [(f"same{n}", "w", n, float(n), [0.5] * 5, 0.0) for n in (3, 1, 2)]
-    scored = ranking.score(labelled.union(features_frame(spark, same)), model, threshold=0.5)
-    ranked = ranking.rank(scored)
+    scored = scores.score(labelled.union(features_frame(spark, same)), model, threshold=0.5)
+    ranked = scores.rank(scored)
     assert ranked.schema.names == PREDICTIONS.names
     rows = ranked.orderBy("rank").collect()
     assert [row["rank"] for row in rows] == list(range(1, 94))
@@ -55,14 +55,14 @@ def test_ranks_by_probability_then_origin(spark, labelled) -> None:
 
 def test_threshold_decides_the_prediction(labelled) -> None:
     model = classifier.fit(labelled, classifier.ClassifierSettings())
-    assert ranking.score(labelled, model, threshold=0.0).where("prediction = 0").count() == 0
-    assert ranking.score(labelled, model, threshold=1.0).where("prediction = 1").count() == 0
+    assert scores.score(labelled, model, threshold=0.0).where("prediction = 0").count() == 0
+    assert scores.score(labelled, model, threshold=1.0).where("prediction = 1").count() == 0
 
 
 def test_null_features_are_left_out(spark, labelled) -> None:
     model = classifier.fit(labelled, classifier.ClassifierSettings())
     broken = features_frame(spark, [("broken", "w", 0, 0.0, None, None)])
-    assert ranking.score(labelled.union(broken), model).count() == 90
+    assert scores.score(labelled.union(broken), model).count() == 90
     assert (
         classifier.fit(labelled.union(broken), classifier.ClassifierSettings()).coefficients
         == model.coefficients
@@ -73,7 +73,7 @@ def test_balanced_weights_raise_the_rare_class(labelled) -> None:
     plain = classifier.fit(labelled, classifier.ClassifierSettings())
     balanced = classifier.fit(labelled, classifier.ClassifierSettings(class_weights="balanced"))
     assert balanced.intercept > plain.intercept
-    raised = [ranking.score(labelled, model).agg(F.avg("prob2")).first()[0] for model in (plain, balanced)]
+    raised = [scores.score(labelled, model).agg(F.avg("prob2")).first()[0] for model in (plain, balanced)]
     assert raised[1] > raised[0] + 0.02
 
 
@@ -82,7 +82,7 @@ def test_saved_and_loaded_it_scores_the_same(labelled, tmp_path) -> None:
     classifier.save(model, str(tmp_path / "m"))
     classifier.save(model, str(tmp_path / "m"))
     loaded = classifier.load(str(tmp_path / "m"))
-    pairs = [ranking.score(labelled, m).orderBy("origin").select("prob2").collect() for m in (model, loaded)]
+    pairs = [scores.score(labelled, m).orderBy("origin").select("prob2").collect() for m in (model, loaded)]
     assert pairs[0] == pairs[1]
 
 
@@ -90,4 +90,4 @@ def test_one_class_and_missing_columns_are_errors(labelled) -> None:
     with pytest.raises(InputError, match="30 of them suspicious"):
         classifier.fit(labelled.where("label = 1"), classifier.ClassifierSettings())
     with pytest.raises(SchemaError, match=r"lacks the column\(s\) features"):
-        ranking.score(labelled.drop("features"), None)
+        scores.score(labelled.drop("features"), None)

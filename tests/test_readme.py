@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, SHARED
 from page_client import Client
 
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.feedback import Verdict, VerdictLog
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)]
@@ -156,7 +156,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_every_verb_and_job_is_in_the_readme() -> None:
-    from framewatch.cli import _parser
+    from framewatch.cli.main import _parser
 
     verbs = next(action for action in _parser()._actions if action.dest == "verb").choices
     assert [verb for verb in verbs if f"`framewatch {verb}`" not in README] == []

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from framewatch import logs, progress
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.config import load_config
+from framewatch.io import logs, terminal
 from framewatch.io.redact import HIDDEN, redact, redact_options
 from framewatch.io.text import printable
 
@@ -118,13 +118,13 @@ SHOWN = r"[b]x[/b] [/nothing] :cat: \x1b[31mred\nnext \udce9.mp4"
 
 
 def test_names_print_as_they_are(capfd, monkeypatch: pytest.MonkeyPatch) -> None:
-    for console in (progress.console, progress.stderr):
+    for console in (terminal.console, terminal.stderr):
         monkeypatch.setattr(console, "width", 200)
-    progress.tell(NAME)
-    progress.tell_aside(NAME)
-    progress.show_table((NAME, "video"), [(NAME, NAME)], title=NAME)
-    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
-    with progress.counted_progress(NAME, NAME) as show:
+    terminal.print_line(NAME)
+    terminal.print_aside(NAME)
+    terminal.show_table((NAME, "video"), [(NAME, NAME)], title=NAME)
+    monkeypatch.setattr(terminal, "_LINE_EVERY_S", 0.0)
+    with terminal.counted_progress(NAME, NAME) as show:
         show(1, 2)
     out, err = capfd.readouterr()
     assert out.count(SHOWN) == 5 and err.count(SHOWN) == 3
@@ -132,9 +132,9 @@ def test_names_print_as_they_are(capfd, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_bar_of_progress_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = progress.Console(file=io.StringIO(), force_terminal=True, width=300, markup=False, emoji=False)
-    monkeypatch.setattr(progress, "stderr", screen)
-    with progress.counted_progress(NAME, NAME) as show:
+    screen = terminal.Console(file=io.StringIO(), force_terminal=True, width=300, markup=False, emoji=False)
+    monkeypatch.setattr(terminal, "stderr", screen)
+    with terminal.counted_progress(NAME, NAME) as show:
         show(1, 2)
     drawn = screen.file.getvalue()
     assert SHOWN in drawn and "🐱" not in drawn
@@ -163,12 +163,12 @@ def test_errors_of_verbs_hide_secrets_and_escape_names(debug: list[str], tmp_pat
 
 def test_what_is_printed_whole_is_logged_without_secrets(tmp_path: Path, capsys) -> None:
     logs.set_up(file=str(tmp_path / "f.log"))
-    progress.tell(f"open http://127.0.0.1/?token={SECRET}", whole=True)
+    terminal.print_line(f"open http://127.0.0.1/?token={SECRET}", whole=True)
     logs.set_up()
     assert SECRET in capsys.readouterr().out and SECRET not in (tmp_path / "f.log").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bytes in names are POSIX")
 def test_bytes_that_are_no_utf8_can_be_printed(capfd) -> None:
-    progress.tell(b"caf\xe9.mp4".decode("utf-8", "surrogateescape"))
+    terminal.print_line(b"caf\xe9.mp4".decode("utf-8", "surrogateescape"))
     assert capfd.readouterr().out == "caf\\udce9.mp4\n"

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from outputs import set_file, write_output
 
-from framewatch.cli import main
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
 from framewatch.report import charts, write_report
-from framewatch.verdicts import Verdict, VerdictLog
 
 
 class Reader(HTMLParser):
@@ -180,7 +180,7 @@ def test_a_long_video_is_drawn_with_few_points_and_keeps_its_peaks() -> None:
 
 @pytest.mark.parametrize("width", [320, 96])
 def test_thumbnails_keep_their_shape(width: int) -> None:
-    from framewatch.pictures import smaller
+    from framewatch.tables.frame_pictures import smaller
 
     _, data = cv2.imencode(".jpg", np.zeros((100, 400, 3), np.uint8))
     picture = cv2.imdecode(np.frombuffer(smaller(data.tobytes(), width), np.uint8), cv2.IMREAD_COLOR)

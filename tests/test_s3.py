@@ -17,15 +17,15 @@ from conftest import FAST_OVERRIDES, ROOT, S3_CREDENTIALS
 from outputs import make_output
 from page_client import Client
 
-from framewatch import storage
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.config import LockConfig
 from framewatch.errors import InputError
-from framewatch.labels import read_labels
-from framewatch.pipeline.lock import Lease, exclusive_lock
-from framewatch.review.loop import LoopSettings
-from framewatch.review.serve import ServeSettings, open_server
-from framewatch.tables import Tables
+from framewatch.feedback.loop import LoopSettings
+from framewatch.io import storage
+from framewatch.io.locks import Lease, exclusive_lock
+from framewatch.ranking.labels import read_labels
+from framewatch.review.server import ServeSettings, open_server
+from framewatch.tables.spark_tables import Tables
 from framewatch.video.decoder import Decoding
 from framewatch.video.probe import OpenVideo
 

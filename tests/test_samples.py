@@ -12,7 +12,15 @@ import pytest
 
 from framewatch import samples
 from framewatch.errors import InputError
-from framewatch.samples import DEFAULT_SEED, Clip, LabelRange, draw_samples, frames, labels_csv, script
+from framewatch.samples import (
+    DEFAULT_SEED,
+    Clip,
+    LabelRange,
+    draw_samples,
+    frames,
+    labels_csv,
+    script,
+)
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH, Camera
 from framewatch.samples.poses import GESTURES
 from framewatch.samples.script import SHORTEST_LABEL_S, Bag, Stay, Step

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 from spark_run import SECONDS, labelled, make, usual
 
-from framewatch import logs
-from framewatch.cli import main
+from framewatch.cli.main import main
+from framewatch.io import logs
 from framewatch.io.redact import HIDDEN
 
 PART = "s3cr3t"
@@ -160,7 +160,7 @@ def test_nothing_that_a_run_writes_or_prints_has_a_secret(
 
 def test_sparks_own_log_hides_secrets(spark) -> None:
     """The layout of the console, which `--debug` fills, given what Spark and Hadoop log."""
-    lines = (ROOT / "framewatch" / "log4j2.properties").read_text().splitlines()
+    lines = (ROOT / "framewatch" / "spark" / "log4j2.properties").read_text().splitlines()
     pattern = next(line.split(" = ", 1)[1] for line in lines if "layout.pattern = " in line)
     pattern = pattern.replace("\\\\", "\\").replace("${sys:framewatch.log.trace:-none}", "full")
     log4j = spark._jvm.org.apache.logging.log4j

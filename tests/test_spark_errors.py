@@ -14,7 +14,7 @@ import pytest
 from conftest import FAST_OPTIONS, FAST_OVERRIDES, ROOT
 
 from framewatch.errors import InputError, SetupError, WeightsError
-from framewatch.spark.errors import explain, explained, last_cause
+from framewatch.spark.java_errors import explain, explained, last_cause
 
 SCRIPT = """
 import contextlib, json, os, pathlib, resource, signal, sys

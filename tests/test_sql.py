@@ -16,10 +16,10 @@ from conftest import FAST_OPTIONS, ROOT
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
 
-from framewatch import catalog
-from framewatch.schema import FEATURES, FRAMES, INCIDENTS, PREDICTIONS
-from framewatch.session import write_sql_settings
-from framewatch.tables import Tables
+from framewatch.spark.session import write_sql_settings
+from framewatch.tables import catalog
+from framewatch.tables.schema import FEATURES, FRAMES, INCIDENTS, PREDICTIONS
+from framewatch.tables.spark_tables import Tables
 
 PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?);\n```", PAGE, flags=re.DOTALL)

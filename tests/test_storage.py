@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.results import Results
+from framewatch.io import storage
+from framewatch.tables.results import Results
 
 
 @pytest.mark.parametrize(

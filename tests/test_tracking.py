@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pyspark.ml.functions import vector_to_array
 
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.config import load_config
 from framewatch.pipeline.tracking import metrics, parameters, tracked
-from framewatch.tables import Tables
+from framewatch.tables.spark_tables import Tables
 
 NEEDS_MLFLOW = "MLflow is not installed: pip install 'framewatch[tracking]'"
 

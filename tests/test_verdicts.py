@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from outputs import set_file, write_output
 
 from framewatch.errors import InputError
-from framewatch.verdicts import ANSWERS, Verdict, VerdictLog, label_ranges, segments_by_video
+from framewatch.feedback import ANSWERS, Verdict, VerdictLog, label_ranges, segments_by_video
 
 
 def verdict(start_s: float, end_s: float, answer: str, reviewer: str = "ann", video: str = "v") -> Verdict:
@@ -74,7 +74,7 @@ def test_undo_takes_back_the_last_of_ones_own(tmp_path: Path) -> None:
 def test_killed_between_any_two_verdicts_none_is_lost(tmp_path: Path) -> None:
     """A process writes verdicts and tells of each; killed at once after the k-th, k are there."""
     code = (
-        "import sys; from framewatch.verdicts import *; log = VerdictLog(sys.argv[1])\n"
+        "import sys; from framewatch.feedback import *; log = VerdictLog(sys.argv[1])\n"
         "for n in range(1000):\n"
         "    log.append(Verdict(video='v', start_s=n, end_s=n + 1, answer='not', reviewer='ann'))\n"
         "    print(n, flush=True)\n"

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 
-from framewatch import arrivals
-from framewatch.cli import main
+from framewatch.cli.main import main
+from framewatch.ingest import arrivals
 from framewatch.pipeline.watch import noted_interrupts
-from framewatch.tables import Tables
+from framewatch.tables.spark_tables import Tables
 
 # The package has a function of this name.
 watch = importlib.import_module("framewatch.pipeline.watch")
@@ -43,7 +43,16 @@ def arrive(video: Path, directory: Path) -> None:
 
 
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-u", "-m", "framewatch.cli", "run", "--watch", *arguments, *FAST_OVERRIDES]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "framewatch.cli",
+        "run",
+        "--watch",
+        *arguments,
+        *FAST_OVERRIDES,
+    ]
     with log.open("a") as out:
         return subprocess.Popen(
             [*command, "spark.master=local[2]"],

@@ -2,7 +2,7 @@
 
 from framewatch.config.inputs import FeaturizerConfig, ImagesConfig
 from framewatch.config.load import all_keys, load_config
-from framewatch.config.results import ClassifierConfig, RankingConfig
+from framewatch.config.outputs import ClassifierConfig, RankingConfig
 from framewatch.config.sections import Config, LockConfig
 
 __all__ = [

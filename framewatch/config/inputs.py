@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from framewatch.config.checks import require, require_choice
-from framewatch.featurizer.models import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
-from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
-from framewatch.images import MAX_PIXELS
+from framewatch.io.images import MAX_PIXELS
+from framewatch.models.registry import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
+from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framewatch import storage
 from framewatch.config.sections import Config
 from framewatch.errors import ConfigError
+from framewatch.io import storage
 
 # Sections whose keys are somebody else's, with dots in them.
 _FREE = ("spark.conf", "watch.options")

@@ -19,7 +19,7 @@ from framewatch.config.inputs import (
     SamplingConfig,
     VideosConfig,
 )
-from framewatch.config.results import (
+from framewatch.config.outputs import (
     ClassesConfig,
     ClassifierConfig,
     EvaluationConfig,
@@ -30,8 +30,8 @@ from framewatch.config.results import (
     ReviewConfig,
 )
 from framewatch.io.access import UMASKS
+from framewatch.io.logs import LEVELS
 from framewatch.io.redact import redact, redact_options
-from framewatch.logs import LEVELS
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Deep features: the transformer, its models, their weights, and the engines that run them."""
+"""Deep features in Spark ML: `DeepImageFeaturizer`, its parameters, persistence and workers."""

@@ -12,14 +12,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, FloatType, StringType, StructField, StructType
 
 from framewatch.errors import ConfigError, SchemaError, WeightsError
-from framewatch.featurizer import conversion, engines
-from framewatch.featurizer.models import is_model_file
+from framewatch.featurizer.inference import Work
 from framewatch.featurizer.params import NetworkParams
 from framewatch.featurizer.persistence import WeightsReadable, WeightsWritable
-from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
-from framewatch.featurizer.weights import Weights, model_file, resolve_weights
-from framewatch.featurizer.worker import Work
-from framewatch.schema import METADATA_KEY
+from framewatch.models import conversion, engines
+from framewatch.models.registry import is_model_file
+from framewatch.models.spec import FeatureSpec, Network, resize_for
+from framewatch.models.weights import Weights, model_file, resolve_weights
+from framewatch.tables.schema import METADATA_KEY
 
 _IMAGE_FIELDS = {"height", "width", "nChannels", "mode", "data"}
 _ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"

@@ -6,9 +6,9 @@ from typing import Any, Self
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasInputCol, HasOutputCol
 
-from framewatch.featurizer.models import MODELS, PREPROCESSINGS, is_model_file, unknown_model
-from framewatch.featurizer.spec import ENGINES, PRECISIONS, SCALE_HINTS
-from framewatch.images import MAX_PIXELS
+from framewatch.io.images import MAX_PIXELS
+from framewatch.models.registry import MODELS, PREPROCESSINGS, is_model_file, unknown_model
+from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 
 def param(name: str, doc: str, converter: Callable[[Any], Any]) -> Param[Any]:

@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.errors import WeightsError
-from framewatch.featurizer.models import is_model_file
-from framewatch.featurizer.weights import cache_directory, file_digest
+from framewatch.models.registry import is_model_file
+from framewatch.models.weights import cache_directory, file_digest
 
 # A row of Parquet should not hold hundreds of megabytes.
 _PART_BYTES = 16 * 2**20

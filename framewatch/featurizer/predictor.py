@@ -9,12 +9,12 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from framewatch.errors import ConfigError
-from framewatch.featurizer import imagenet
 from framewatch.featurizer.base import DeepImageTransformer, Say, log
-from framewatch.featurizer.models import get_model, is_model_file
 from framewatch.featurizer.params import at_least, param
-from framewatch.featurizer.spec import Network
-from framewatch.images import MAX_PIXELS
+from framewatch.io.images import MAX_PIXELS
+from framewatch.models import imagenet
+from framewatch.models.registry import get_model, is_model_file
+from framewatch.models.spec import Network
 
 
 class DeepImagePredictor(DeepImageTransformer):

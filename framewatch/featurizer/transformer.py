@@ -9,10 +9,10 @@ from pyspark.sql import Column
 
 from framewatch.errors import ConfigError
 from framewatch.featurizer.base import DeepImageTransformer, Say, log
-from framewatch.featurizer.models import POOLINGS, Pooling, get_model, is_model_file
 from framewatch.featurizer.params import choice, param
-from framewatch.featurizer.spec import Network
-from framewatch.images import MAX_PIXELS
+from framewatch.io.images import MAX_PIXELS
+from framewatch.models.registry import POOLINGS, Pooling, get_model, is_model_file
+from framewatch.models.spec import Network
 
 
 class DeepImageFeaturizer(DeepImageTransformer):

@@ -22,11 +22,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StringType, StructField, StructType
 
-from framewatch import logs, storage
 from framewatch.errors import InputError, NoVideosError
 from framewatch.ingest import walk
-from framewatch.schema import LISTING, fields
-from framewatch.spark.errors import explained
+from framewatch.io import logs, storage
+from framewatch.spark.java_errors import explained
+from framewatch.tables.schema import LISTING, fields
 
 # A pattern that ends in one of these is a list of videos, in a column `video`.
 _LIST_SUFFIXES = (".csv", ".parquet")

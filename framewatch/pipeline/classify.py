@@ -9,23 +9,24 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch import catalog, labels
 from framewatch.config import Config
-from framewatch.features.files import FeatureFiles, camera
 from framewatch.pipeline.rank import register
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.search import encoder_of
 from framewatch.pipeline.train import verdict_ranges
-from framewatch.progress import task_progress
-from framewatch.prompts import prepare, store
-from framewatch.prompts.answer import Given, PromptClip, VideoClasses
-from framewatch.prompts.classify import class_clips_of, classifications_of, compare, find, summarize
-from framewatch.prompts.clips import Clip
-from framewatch.prompts.find import Find, joined
+from framewatch.prompts import classifications, prepare
+from framewatch.prompts.class_clips import Clip
+from framewatch.prompts.class_finder import Find, joined
+from framewatch.prompts.classification import class_clips_of, classifications_of, compare, find, summarize
 from framewatch.prompts.request import Request
-from framewatch.prompts.runs import Background, run_arrays
+from framewatch.prompts.response import Given, PromptClip, VideoClasses
 from framewatch.prompts.scoring import Calibration, Plan, calibrate
-from framewatch.results import open_table
+from framewatch.prompts.similarity import Background, run_arrays
+from framewatch.ranking import labels
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables import catalog
+from framewatch.tables.feature_files import FeatureFiles, camera
+from framewatch.tables.results import open_table
 
 # What stands for a file of labels: the reviewers' answers.
 _VERDICTS = "verdicts"
@@ -47,7 +48,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
     with task_progress(run.spark, "classify"):
         search = _Search.begin(run, request)
         found = tables.stage(search.find(), "found")
-        store.delete_about(tables.output)  # until the tables are whole again
+        classifications.delete_about(tables.output)  # until the tables are whole again
         given = classifications_of(found, min_duration_ratio=settings.min_duration_ratio)
         tables.replace(given.coalesce(1), "classifications")
         tables.replace(class_clips_of(found).coalesce(1), "class_clips")
@@ -55,7 +56,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         "classes": len(request.classes),
         "prompts": request.num_prompts,
         "frames": search.runs.agg(F.sum("num_frames")).collect()[0][0],
-        "videos_with_a_class": len(store.read_videos(tables.output)),
+        "videos_with_a_class": len(classifications.read_videos(tables.output)),
         "clips": open_table(tables.output, "class_clips").count_rows(),
     }
     tables.delete_staged("found", "runs")
@@ -69,7 +70,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         "classified_at": datetime.now(UTC).isoformat(),
         **counts,
     }
-    store.write_about(tables.output, about)
+    classifications.write_about(tables.output, about)
     registered = register(run)
     catalog.write_duckdb(tables)
     seconds = time.monotonic() - started
@@ -108,7 +109,7 @@ def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoCl
         )
         its = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
         given.setdefault(row["video"], []).append(its)
-    return store.in_order(given)
+    return classifications.in_order(given)
 
 
 def check_request(config: Config, request: Request, *, sees_all: bool) -> None:

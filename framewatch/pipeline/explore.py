@@ -2,14 +2,15 @@
 
 import time
 
-from framewatch import catalog, storage
-from framewatch import explore as exploring
-from framewatch.features.files import FeatureFiles
+from framewatch.io import storage
 from framewatch.pipeline.rank import register
 from framewatch.pipeline.run import Run
-from framewatch.progress import task_progress
 from framewatch.report import write_report
+from framewatch.search import clusters
 from framewatch.search.source import read_videos
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables import catalog
+from framewatch.tables.feature_files import FeatureFiles
 
 
 def explore(run: Run) -> None:
@@ -20,7 +21,7 @@ def explore(run: Run) -> None:
     """
     started = time.monotonic()
     tables, its = run.tables, run.config.explore
-    settings = exploring.ExploreSettings(
+    settings = clusters.ExploreSettings(
         clusters=its.clusters,
         usual_share=its.usual_share,
         outliers=its.outliers,
@@ -29,13 +30,13 @@ def explore(run: Run) -> None:
     features = FeatureFiles.of(tables.output)
     videos = read_videos(tables.output, features)
     with task_progress(run.spark, "explore"):
-        compared = tables.stage(exploring.compare(run.spark, features, videos, settings), "compared")
-        tables.replace(exploring.frames_of(compared), "cluster_frames")
+        compared = tables.stage(clusters.compare(run.spark, features, videos, settings), "compared")
+        tables.replace(clusters.frames_of(compared), "cluster_frames")
         frames = tables.read("cluster_frames")
         ranked = tables.read("predictions") if tables.exists("predictions") else None
-        tables.replace(exploring.clusters_of(frames, ranked).coalesce(1), "clusters")
-        tables.replace(exploring.times_of(frames).coalesce(1), "cluster_times")
-        tables.replace(exploring.outliers_of(compared, frames, settings).coalesce(1), "outliers")
+        tables.replace(clusters.clusters_of(frames, ranked).coalesce(1), "clusters")
+        tables.replace(clusters.times_of(frames).coalesce(1), "cluster_times")
+        tables.replace(clusters.outliers_of(compared, frames, settings).coalesce(1), "outliers")
     tables.delete_staged("compared")
     rows = tables.read("clusters").collect()
     counts = {

@@ -7,14 +7,15 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from framewatch import frames, listing, logs, storage
 from framewatch.config import Config
 from framewatch.errors import InputError
-from framewatch.ledger import with_ledger
+from framewatch.ingest import frames, listing
+from framewatch.io import logs, storage
 from framewatch.pipeline.run import Run
-from framewatch.progress import task_progress
-from framewatch.schema import METADATA_KEY
-from framewatch.tables import Tables
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables.ledger import with_ledger
+from framewatch.tables.schema import METADATA_KEY
+from framewatch.tables.spark_tables import Tables
 
 _log = logs.get("extract")
 

@@ -9,12 +9,12 @@ from pyspark.sql import functions as F
 
 from framewatch.config import FeaturizerConfig, ImagesConfig
 from framewatch.errors import InputError
-from framewatch.featurizer.models import Pooling, is_model_file
 from framewatch.featurizer.transformer import DeepImageFeaturizer
+from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
-from framewatch.progress import task_progress, tell
-from framewatch.schema import METADATA_KEY
-from framewatch.tables import Tables
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables.schema import METADATA_KEY
+from framewatch.tables.spark_tables import Tables
 
 # Features that differ in one of these cannot be compared.
 _IDENTITY = ("model", "weights_sha256", "pooling", "resize", "layer", "preprocessing")
@@ -34,7 +34,7 @@ def featurize(run: Run) -> None:
     featurizer = make_featurizer(settings, run.config.images)
     if settings.mode == "overwrite":
         tables.delete("features")
-    spec = featurizer.feature_spec(spark=run.spark, say=tell)
+    spec = featurizer.feature_spec(spark=run.spark, say=print_line)
     if tables.exists("features"):
         require_same_features(
             features_identity(tables),

@@ -8,24 +8,25 @@ from typing import cast
 
 from pyspark.sql import SparkSession
 
-from framewatch import labels, saved_model, storage, table_files
 from framewatch.config import Config
 from framewatch.errors import InputError
-from framewatch.features.files import FeatureFiles, sampling
-from framewatch.featurizer import conversion, engines
-from framewatch.featurizer.spec import FeatureSpec, resize_for
 from framewatch.ingest.patterns import check_local
+from framewatch.io import storage
+from framewatch.models import conversion, engines
+from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import run as runs
 from framewatch.pipeline.classify import check_request
 from framewatch.pipeline.extract import require_same_sampling, video_patterns
 from framewatch.pipeline.featurize import make_featurizer, require_same_features
 from framewatch.pipeline.run import Run, model_path
-from framewatch.pipeline.threshold import choose_threshold
 from framewatch.pipeline.train import require_labels
 from framewatch.pipeline.watch import require_ready
-from framewatch.progress import tell
 from framewatch.prompts.request import Request
-from framewatch.table_files import Format
+from framewatch.ranking import labels
+from framewatch.ranking.threshold import choose_threshold
+from framewatch.tables import layout, saved_model
+from framewatch.tables.feature_files import FeatureFiles, sampling
+from framewatch.tables.layout import Format
 
 _SUBMITTED = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
 # They may give Spark another file system than the local one.
@@ -49,7 +50,7 @@ def start(
     Raises:
         FramewatchError: what is wrong with the inputs, as the stage itself would raise it.
     """
-    table_files.require_format(config.output, cast(Format, config.tables.format))
+    layout.require_format(config.output, cast(Format, config.tables.format))
     for check in _CHECKS[stage]:
         check(config)
     if request is not None:
@@ -89,7 +90,7 @@ def _sees_all(config: Config) -> bool:
 
 def _table(name: str) -> Callable[[Config], None]:
     def check(config: Config) -> None:
-        table_files.require_table(config.output, name, cast(Format, config.tables.format))
+        layout.require_table(config.output, name, cast(Format, config.tables.format))
 
     return check
 
@@ -136,14 +137,14 @@ def _local_videos(config: Config, patterns: Sequence[str]) -> None:
 
 
 def _weights(config: Config) -> None:
-    make_featurizer(config.featurizer, config.images).network(say=tell)
+    make_featurizer(config.featurizer, config.images).network(say=print_line)
 
 
 def _network(config: Config) -> None:
     """Checks the network and its engine; and that features that stay there were made by it."""
     its = config.featurizer
     engine, precision = engines.choose(its.engine, its.precision)
-    network = make_featurizer(its, config.images).network(say=tell)
+    network = make_featurizer(its, config.images).network(say=print_line)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)
@@ -174,7 +175,7 @@ def _features(config: Config) -> FeatureFiles | None:
 
 def _is_there(config: Config, table: str) -> bool:
     """Whether a table is there that Python reads: Delta tables take a package."""
-    return config.tables.format == "parquet" and table_files.exists(config.output, table, "parquet")
+    return config.tables.format == "parquet" and layout.exists(config.output, table, "parquet")
 
 
 def _classifier(config: Config) -> None:

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import functions as F
 
-from framewatch import classifier, saved_model, storage
 from framewatch.errors import InputError, PictureError
-from framewatch.featurizer import conversion
-from framewatch.featurizer.spec import FeatureSpec, Network, resize_for
-from framewatch.images import decode_image, resize
+from framewatch.io import storage
+from framewatch.io.images import decode_image, resize
+from framewatch.io.terminal import print_line
+from framewatch.models import conversion
+from framewatch.models.spec import FeatureSpec, Network, resize_for
 from framewatch.pipeline.featurize import differences, make_featurizer
 from framewatch.pipeline.run import Run
-from framewatch.progress import tell
+from framewatch.ranking import classifier
+from framewatch.tables import saved_model
 
 # More than this many frames say little more about the range of an activation, or about agreement.
 _MOST_COMPARED = 300
@@ -36,12 +38,12 @@ def quantize(run: Run) -> None:
     conversion.require_nncf()
     settings = run.config.featurizer
     featurizer = make_featurizer(settings, run.config.images)
-    network = featurizer.network(say=tell)
-    source = conversion.convert(network, network.weights.path, say=tell)
+    network = featurizer.network(say=print_line)
+    source = conversion.convert(network, network.weights.path, say=print_line)
     compared = min(settings.calibration_frames, _MOST_COMPARED)
     pictures = _pictures(run, network, source.path, settings.calibration_frames + compared)
     num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
-    tell(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
+    print_line(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
     calibration, comparison = pictures[:num_calibrating], pictures[num_calibrating:]
     int8, wanted, got = conversion.quantize(network, source, calibration, comparison)
     spec = FeatureSpec(network, resize_for(network, settings.scale_hint), "openvino", "int8")

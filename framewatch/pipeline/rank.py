@@ -11,32 +11,32 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch import (
+from framewatch.errors import InputError
+from framewatch.ingest import listing
+from framewatch.io import storage
+from framewatch.io.command import command, python_command
+from framewatch.io.locks import exclusive_lock
+from framewatch.io.redact import redact
+from framewatch.io.terminal import print_line, show_table
+from framewatch.pipeline.featurize import features_identity, require_same_features
+from framewatch.pipeline.run import Run, metastore_directory
+from framewatch.pipeline.train import measures
+from framewatch.ranking import (
     candidates,
-    catalog,
     classifier,
     evaluation,
     incidents,
     labels,
-    listing,
     model_card,
-    ranking,
-    saved_model,
-    storage,
+    scores,
 )
-from framewatch.errors import InputError
-from framewatch.io.command import command, python_command
-from framewatch.io.redact import redact
-from framewatch.pipeline.featurize import features_identity, require_same_features
-from framewatch.pipeline.lock import exclusive_lock
-from framewatch.pipeline.run import Run, metastore_directory
-from framewatch.pipeline.threshold import Threshold, choose_threshold
-from framewatch.pipeline.train import measures
-from framewatch.progress import show_table, task_progress, tell
+from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
-from framewatch.saved_model import SavedModel
-from framewatch.session import write_sql_settings
-from framewatch.tables import write_table
+from framewatch.spark.session import write_sql_settings
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables import catalog, saved_model
+from framewatch.tables.saved_model import SavedModel
+from framewatch.tables.spark_tables import write_table
 
 
 def rank(run: Run, videos: DataFrame | None = None) -> None:
@@ -62,7 +62,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     # Until the tables are whole again, nobody may read a mixture of two rankings.
     storage.delete(storage.join(config.output, "ranking.json"))
     with task_progress(run.spark, "rank"):
-        tables.replace(ranking.rank(ranking.score(features, model, threshold=chosen.value)), "predictions")
+        tables.replace(scores.rank(scores.score(features, model, threshold=chosen.value)), "predictions")
         counts = _write_incidents(run, chosen, features, draw=identity)
     if counts["frames"] == 0:
         raise InputError(
@@ -216,7 +216,8 @@ def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> N
     with exclusive_lock(run.model_path, "rank", run.config.lock):
         now = saved_model.read(run.model_path)
         if now and now.version == saved.version:
-            saved_model.publish(run.model_path, replace(saved, notes={**saved.notes, "test": metrics}))
+            notes = {**saved.notes, "test": metrics}
+            saved_model.publish(run.model_path, replace(saved, notes=notes), model_card.render(notes))
 
 
 def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
@@ -235,7 +236,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
         known = videos.join(labelled, "video", "left_semi").collect()
         if known:
             labelled = labelled.where(~F.col("video").isin([row["video"] for row in known]))
-            tell(f"test labels: left out are {len(known)} videos that the classifier learned from")
+            print_line(f"test labels: left out are {len(known)} videos that the classifier learned from")
             if labelled.isEmpty():
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
@@ -275,12 +276,12 @@ def _show_top(predictions: DataFrame, number: int) -> None:
 def _show_places(run: Run) -> None:
     """Prints where the results are."""
     output = run.config.output
-    tell(f"tables: {output}/{{videos,frames,features,predictions,incidents}} (Parquet)")
-    tell(f"model: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
+    print_line(f"tables: {output}/{{videos,frames,features,predictions,incidents}} (Parquet)")
+    print_line(f"model: {run.model_path}/model_card.md, {run.model_path}/metrics.json")
     for line in _sql_commands(run):
-        tell(f"SQL: {line}")
-    tell(f"report: {output}/report/index.html")
-    tell(f"review: {command('review', output)}")
+        print_line(f"SQL: {line}")
+    print_line(f"report: {output}/report/index.html")
+    print_line(f"review: {command('review', output)}")
 
 
 def _sql_commands(run: Run) -> list[str]:

@@ -10,16 +10,17 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import framewatch
-from framewatch import catalog, logs, storage
 from framewatch.config import Config
+from framewatch.io import logs, storage
+from framewatch.io.locks import exclusive_lock
 from framewatch.io.redact import redact
-from framewatch.pipeline.lock import exclusive_lock
+from framewatch.io.terminal import print_aside, print_line
 from framewatch.pipeline.tracking import Finish, tracked
-from framewatch.progress import tell, tell_aside
-from framewatch.session import get_spark
-from framewatch.spark.errors import explained
-from framewatch.table_files import Format
-from framewatch.tables import Tables
+from framewatch.spark.java_errors import explained
+from framewatch.spark.session import get_spark
+from framewatch.tables import catalog
+from framewatch.tables.layout import Format
+from framewatch.tables.spark_tables import Tables
 
 # The others neither register tables nor need the seconds that a metastore takes to start.
 _STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
@@ -69,13 +70,13 @@ class Run:
     def say(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
         with logs.stage(stage):
-            tell(f"{stage}: {text}")
+            print_line(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
     def note(self, stage: str, text: str, **counts: Any) -> None:
         """As `say`, where the output itself is the result: on stderr."""
         with logs.stage(stage):
-            tell_aside(f"{stage}: {text}")
+            print_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
 

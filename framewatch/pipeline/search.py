@@ -8,24 +8,23 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from framewatch import storage
 from framewatch.config import Config
 from framewatch.errors import InputError
-from framewatch.features.encode import Encoder
-from framewatch.features.files import FeatureFiles, sampling_period_s
-from framewatch.io import access
-from framewatch.pipeline.lock import exclusive_lock
-from framewatch.progress import counted_progress, tell
-from framewatch.search import find as finding
+from framewatch.io import access, storage
+from framewatch.io.locks import exclusive_lock
+from framewatch.io.terminal import counted_progress, print_line
+from framewatch.models.encoder import Encoder
+from framewatch.search import searcher
 from framewatch.search.collection import read_fitted
-from framewatch.search.find import Wanted
 from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
-from framewatch.search.index import Plan, WriteVideos, Written, about_of, failed, fit, plan
-from framewatch.search.milvus import Place, default_place
+from framewatch.search.indexer import Plan, WriteVideos, Written, about_of, failed, fit, plan
+from framewatch.search.milvus_client import Place, default_place
+from framewatch.search.moment_store import Store, create_store, drop_store, open_store
 from framewatch.search.query import Part, combine
+from framewatch.search.searcher import Wanted
 from framewatch.search.source import SourceVideo, read_videos
-from framewatch.search.store import Store, create_store, drop_store, open_store
+from framewatch.tables.feature_files import FeatureFiles, sampling_period_s
 
 _SHOWN_FAILURES = 5
 
@@ -121,8 +120,8 @@ class _Task:
 def _by_executors(
     config: Config, write: WriteVideos, videos: Sequence[SourceVideo], place: Place, *, debug: bool
 ) -> list[Written]:
-    from framewatch.progress import task_progress
-    from framewatch.session import get_spark
+    from framewatch.spark.session import get_spark
+    from framewatch.spark.task_progress import task_progress
 
     its = config.spark
     spark = get_spark(master=its.master, remote=its.remote, app_name=its.app_name, conf=its.conf, debug=debug)
@@ -149,14 +148,14 @@ def _tell(store: Store, output: str, todo: Plan, written: Sequence[Written], sec
     moments = sum(it.moments for it in written)
     # As the output was given: a notebook that is kept tells nothing of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
-    tell(
+    print_line(
         f"index: {len(written) - len(failed(written))} videos written ({moments} moments), "
         f"{len(todo.drop)} dropped, {todo.kept} as they were: {store.count()} moments in {shown}, "
         f"in {seconds:.1f} s"
     )
     num_videos = todo.kept + len(todo.write)
     if store.about.scenes and num_videos > 2 * store.fitted.num_videos:
-        tell(
+        print_line(
             f"the index knows the scenes of {store.fitted.num_videos} videos, and there are {num_videos}: "
             "`framewatch index --rebuild` learns the others'"
         )
@@ -185,10 +184,10 @@ def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
         InputError: nothing is looked for, it cannot be, or there is no index.
     """
     features, encoder = encoder_of(config)
-    vectors = finding.vectors_of(parts, features, encoder, config.output)
+    vectors = searcher.vectors_of(parts, features, encoder, config.output)
     with open_store(place_of(config)) as store:
         vector = combine(store.fitted.vectors(vectors), parts)
-        return finding.find(store, vector, wanted, output=config.output)
+        return searcher.find(store, vector, wanted, output=config.output)
 
 
 def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, np.ndarray, np.ndarray]:
@@ -198,8 +197,8 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
         InputError: nothing is looked for, it cannot be, or there is no such video.
     """
     features, encoder = encoder_of(config)
-    vectors = finding.vectors_of(parts, features, encoder, config.output)
-    frames = finding.frames_of(video, features, config.output)
+    vectors = searcher.vectors_of(parts, features, encoder, config.output)
+    frames = searcher.frames_of(video, features, config.output)
     rows = frames.vectors
     # As a search would score them, where there is an index that says how.
     fitted = read_fitted(place_of(config), config.output)

@@ -18,13 +18,14 @@ import pyspark
 from pyspark.ml import PipelineModel
 
 import framewatch
-from framewatch import classifier, saved_model, storage
 from framewatch.config import Config
 from framewatch.errors import SetupError
-from framewatch.io import access
+from framewatch.io import access, storage
 from framewatch.io.redact import redact
-from framewatch.progress import tell, tell_aside
-from framewatch.saved_model import SavedModel
+from framewatch.io.terminal import print_aside, print_line
+from framewatch.ranking import classifier
+from framewatch.tables import saved_model
+from framewatch.tables.saved_model import SavedModel
 
 if TYPE_CHECKING:  # run.py imports this module
     from framewatch.pipeline.run import Run
@@ -155,9 +156,9 @@ def _finish(mlflow: Any, run_id: str, run: "Run", manifest: str) -> None:
         _end(mlflow, run_id, error)
         text = f"warning: tracking: not all could be logged to {server} ({_reason(error)}): the results in "
         text += f"{run.config.output} are whole; the same command, given again, redoes little and logs them"
-        tell_aside(text)
+        print_aside(text)
     else:
-        tell(f"tracking: run {run_id} of experiment {wanted.experiment}{model}, at {server}")
+        print_line(f"tracking: run {run_id} of experiment {wanted.experiment}{model}, at {server}")
 
 
 def _end(mlflow: Any, run_id: str, error: BaseException) -> None:

@@ -11,16 +11,25 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch import budgets, classifier, evaluation, labels, model_card, ranking, saved_model, storage
 from framewatch.config import ClassifierConfig, Config
 from framewatch.errors import InputError
+from framewatch.feedback import VerdictLog, label_ranges
+from framewatch.io import storage
 from framewatch.io.command import command
+from framewatch.io.locks import exclusive_lock
 from framewatch.pipeline.featurize import features_identity
-from framewatch.pipeline.lock import exclusive_lock
 from framewatch.pipeline.run import Run
-from framewatch.progress import task_progress
-from framewatch.tables import write_table
-from framewatch.verdicts import VerdictLog, label_ranges
+from framewatch.ranking import (
+    budgets,
+    classifier,
+    evaluation,
+    labels,
+    model_card,
+    scores,
+)
+from framewatch.spark.task_progress import task_progress
+from framewatch.tables import saved_model
+from framewatch.tables.spark_tables import write_table
 
 # 2048 features of 10,000 frames are 160 MB: one task goes through them faster than many tasks are started.
 _FRAMES_PER_PART = 10_000
@@ -70,7 +79,7 @@ def _train(run: Run) -> None:
         "settings": asdict(settings),
         "cross_validation": metrics,
     }
-    saved_model.publish(run.model_path, replace(version, notes=card))
+    saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))
     saved_model.delete_older(run.model_path, ranked_by=_ranked_by(run))
     seconds = time.monotonic() - started
     without = notes["without_features"]
@@ -174,17 +183,17 @@ def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
 
 def _ranked_by(run: Run) -> str | None:
     try:
-        ranking = storage.read_json(storage.join(run.config.output, "ranking.json"))
+        scores = storage.read_json(storage.join(run.config.output, "ranking.json"))
     except FileNotFoundError:
         return None
-    return ranking.get("model_version")
+    return scores.get("model_version")
 
 
 def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[str, Any] | None:
     folds = run.config.evaluation.folds
     scored = None
     if folds:
-        scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=ranking.score)
+        scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=scores.score)
     whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
     vectors = vector_to_array(F.col("features"), "float32").alias("features")
     rows = whole.select("origin", "video", "timestamp_s", "label", "weight", "prob2", vectors)

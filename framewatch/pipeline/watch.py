@@ -16,17 +16,20 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
-from framewatch import arrivals, classifier, listing, logs, saved_model, storage
 from framewatch.config import Config
 from framewatch.errors import InputError, LockLostError, NoVideosError, WatchError
+from framewatch.ingest import arrivals, listing
 from framewatch.ingest.patterns import fixed_part
+from framewatch.io import logs, storage
+from framewatch.io.terminal import print_line
 from framewatch.pipeline.extract import extract, unread
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run, model_path
-from framewatch.progress import tell
-from framewatch.schema import LISTING
-from framewatch.spark.errors import explain, last_cause
+from framewatch.ranking import classifier
+from framewatch.spark.java_errors import explain, last_cause
+from framewatch.tables import saved_model
+from framewatch.tables.schema import LISTING
 
 _log = logs.get("watch")
 # The longest wait after failures, where the period is not longer.
@@ -55,7 +58,7 @@ def watch(run: Run) -> None:
     )
     if period_s:
         places = ", ".join(run.config.videos.test)
-        tell(f"watch: new videos in {places}, looked for every {period_s:g} s; Ctrl-C ends it")
+        print_line(f"watch: new videos in {places}, looked for every {period_s:g} s; Ctrl-C ends it")
     with noted_interrupts() as interrupts:
         _watch(run, interrupts)
 
@@ -104,7 +107,9 @@ def _wait_after(error: Exception, failures: int, run: Run) -> float:
             "read is kept, and the same command goes on from there"
         ) from error
     wait_s = min(period_s * 2 ** (failures - 1), max(period_s, _LONGEST_WAIT_S))
-    tell(f"watch: this round failed, {failures} of {most} in a row; the next comes in {wait_s:g} s: {reason}")
+    print_line(
+        f"watch: this round failed, {failures} of {most} in a row; the next comes in {wait_s:g} s: {reason}"
+    )
     return wait_s
 
 
@@ -202,7 +207,7 @@ class Looks:
     def report(self, kind: str, text: str) -> None:
         """Prints what a round has found, if it is not what the round before has found."""
         if text and text != self._reported.get(kind):
-            tell(f"watch: {text}")
+            print_line(f"watch: {text}")
         self._reported[kind] = text
 
     def _is_settled(self, file: Row, now_s: float) -> bool:

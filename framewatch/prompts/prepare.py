@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from framewatch.features.encode import Encoder, read_picture
-from framewatch.features.files import FeatureFiles, unit
-from framewatch.features.lookup import read_background, read_examples
+from framewatch.models.encoder import Encoder, read_picture
 from framewatch.prompts.request import Prompt, Request
 from framewatch.prompts.scoring import ClassColumns, Plan
+from framewatch.tables.feature_files import FeatureFiles, unit
+from framewatch.tables.feature_lookup import read_background, read_examples
 
 # Frames that show what is usual; more change little, and a Gram matrix of them is computed.
 _BACKGROUND_FRAMES = 1000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from framewatch.prompts.request import PromptClass, Request
-from framewatch.prompts.runs import Background
+from framewatch.prompts.similarity import Background
 
 # An example's log-odds: 0 at so many deviations above the camera's mean, 1 more with each of the second.
 _EVEN_DEVIATIONS, _DEVIATIONS_PER_UNIT = 1.5, 0.5

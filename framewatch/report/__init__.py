@@ -1,5 +1,5 @@
 """One self-contained page of what a run found."""
 
-from framewatch.report.write import write_report
+from framewatch.report.page import write_report
 
 __all__ = ["write_report"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from framewatch.timeline import clock, stretches, thinned
+from framewatch.tables.timeline import clock, stretches, thinned
 
 _WIDTH, _HEIGHT, _FOOT = 1000, 110, 86
 _SQUARE, _EDGE = 300, 36

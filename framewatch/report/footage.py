@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from framewatch.errors import InputError
-from framewatch.pictures import Pictures
 from framewatch.report import charts
-from framewatch.results import Results
+from framewatch.tables.frame_pictures import Pictures
+from framewatch.tables.results import Results
 
 _MOST_OUTLIERS, _WIDTH, _STRETCHES = 24, 160, 100
 

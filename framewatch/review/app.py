@@ -12,22 +12,22 @@ from flask import Flask, Response, abort, jsonify, render_template, send_file
 from werkzeug.exceptions import HTTPException
 
 from framewatch.errors import FramewatchError, InputError, PictureTooLargeError
+from framewatch.feedback import STATES
+from framewatch.feedback.desk import Desk
+from framewatch.feedback.loop import REASONS
 from framewatch.io.redact import redact
-from framewatch.pictures import Pictures
+from framewatch.io.storage import basename
+from framewatch.review.authentication import protect
 from framewatch.review.class_routes import class_routes
-from framewatch.review.classes import ClassFinder
-from framewatch.review.clips import LONGEST_S, BusyError, ClipCache, clip_range
-from framewatch.review.desk import Desk
+from framewatch.review.class_runner import ClassFinder
+from framewatch.review.clip_cache import LONGEST_S, BusyError, ClipCache, clip_range
 from framewatch.review.fields import WHOLE, Fields, check_fields, given, known, takes
-from framewatch.review.filters import FIELDS, Filter
-from framewatch.review.guard import protect
-from framewatch.review.loop import REASONS
-from framewatch.review.similar import SimilarFinder
+from framewatch.review.queue_filters import FIELDS, Filter
+from framewatch.review.similar_moments import SimilarFinder
 from framewatch.review.similar_routes import similar_routes
 from framewatch.review.timelines import Timelines
 from framewatch.review.verdict_routes import add_verdicts
-from framewatch.storage import basename
-from framewatch.verdicts import STATES
+from framewatch.tables.frame_pictures import Pictures
 
 _PAGE = 60
 _THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640

@@ -8,11 +8,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template, send_file
 
 from framewatch.errors import InputError
-from framewatch.pictures import Pictures
-from framewatch.review.classes import ClassFinder
-from framewatch.review.clips import LONGEST_S, ClipCache
+from framewatch.io.storage import basename
+from framewatch.review.class_runner import ClassFinder
+from framewatch.review.clip_cache import LONGEST_S, ClipCache
 from framewatch.review.fields import NUMBER, OBJECT, TEXT, WHOLE, Fields, given, takes
-from framewatch.storage import basename
+from framewatch.tables.frame_pictures import Pictures
 
 _THUMBNAIL_WIDTH = 192
 

@@ -8,7 +8,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template, send_file
 
 from framewatch.errors import InputError
-from framewatch.review.clips import clip_range
+from framewatch.feedback import Verdict
+from framewatch.io.storage import basename
+from framewatch.review.clip_cache import clip_range
 from framewatch.review.fields import (
     FLAG,
     NUMBER,
@@ -21,12 +23,10 @@ from framewatch.review.fields import (
     takes,
     uploaded,
 )
-from framewatch.review.similar import Answer
+from framewatch.review.similar_moments import Answer
 from framewatch.review.verdict_routes import ANSWER_FIELDS
 from framewatch.search.hits import Hit
-from framewatch.search.moments import SCOPES
-from framewatch.storage import basename
-from framewatch.verdicts import Verdict
+from framewatch.search.moment_vectors import SCOPES
 
 _THUMBNAIL_WIDTH = 240
 MOST_UPLOAD_BYTES = 8 << 20

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from framewatch.errors import InputError
-from framewatch.review.desk import Desk
-from framewatch.timeline import stretches, thinned
+from framewatch.feedback.desk import Desk
+from framewatch.tables.timeline import stretches, thinned
 
 # A screen is not wider; of more frames, the most suspicious in each stretch are drawn.
 _MOST_POINTS = 2000

@@ -5,10 +5,10 @@ from typing import Any
 
 from flask import Flask, Response, abort, jsonify
 
-from framewatch.review.export import labels_csv
+from framewatch.feedback import ANSWERS, Verdict
+from framewatch.feedback.export import labels_csv
+from framewatch.feedback.loop import REASONS
 from framewatch.review.fields import NUMBER, TEXT, Field, Fields, choice, given, known, takes
-from framewatch.review.loop import REASONS
-from framewatch.verdicts import ANSWERS, Verdict
 
 ANSWER_FIELDS = {"answer": choice(ANSWERS, required=True), "reviewer": TEXT}
 _FIELDS = {

@@ -5,10 +5,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from framewatch import storage
 from framewatch.errors import InputError
+from framewatch.io import storage
 from framewatch.search.fitted import Fitted
-from framewatch.search.milvus import Place
+from framewatch.search.milvus_client import Place
 
 # Of the row that says what a collection is made of: its key and its version.
 ABOUT = "about"

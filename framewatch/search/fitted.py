@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from framewatch import storage
 from framewatch.errors import InputError
-from framewatch.features.files import unit
+from framewatch.io import storage
+from framewatch.tables.feature_files import unit
 
 # The mean of fewer frames tells of what happens in them, not of the scene.
 _FEWEST_FRAMES = 10

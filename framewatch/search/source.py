@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framewatch.errors import InputError
-from framewatch.features.files import PATH, FeatureFiles, camera, unit, vectors
-from framewatch.results import Results, open_table
-from framewatch.search.moments import Frames
-from framewatch.storage import basename
-from framewatch.timeline import find_video
-from framewatch.verdicts import VerdictLog, label_ranges
+from framewatch.feedback import VerdictLog, label_ranges
+from framewatch.io.storage import basename
+from framewatch.search.moment_vectors import Frames
+from framewatch.tables.feature_files import PATH, FeatureFiles, camera, unit, vectors
+from framewatch.tables.results import Results, open_table
+from framewatch.tables.timeline import find_video
 
 # 2026-11-22_08-30-00, 20261122T083000, and the like.
 _CLOCK = re.compile(

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from framewatch import session, storage
 from framewatch.errors import InputError, SetupError
+from framewatch.io import storage
 from framewatch.io.command import command, with_environment
-from framewatch.spark import user
+from framewatch.spark import session, user
 
 
 @dataclass(frozen=True)

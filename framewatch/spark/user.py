@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from framewatch.errors import SetupError
-from framewatch.featurizer.weights import cache_directory, home_directory
+from framewatch.models.weights import cache_directory, home_directory
 
 _SOURCE = Path(__file__).with_name("UnixSystem.java")
 _COMPILER = "org.codehaus.commons.compiler.samples.CompilerDemo"

@@ -3,8 +3,8 @@
 from typing import Any
 
 from framewatch.featurizer import transformer
-from framewatch.featurizer.models import Pooling
 from framewatch.featurizer.predictor import DeepImagePredictor
+from framewatch.models.registry import Pooling
 from framewatch.sparkdl.image import imageIO
 from framewatch.sparkdl.image.imageIO import (
     PIL_decode,

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import av
 
-from framewatch import storage
 from framewatch.errors import UnreadableError, VideoError
+from framewatch.io import storage
 
 # Names of FFmpeg's demuxers. Playlists, lists of files, image sequences and devices are not among them:
 # such a file makes FFmpeg open others.

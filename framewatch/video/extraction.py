@@ -8,7 +8,7 @@ from typing import Any
 import av
 
 from framewatch.errors import UnreadableError, VideoError
-from framewatch.images import encode_jpeg
+from framewatch.io.images import encode_jpeg
 from framewatch.video.decoder import Decoding
 from framewatch.video.groups import IrregularError, groups
 from framewatch.video.keyframes import KeyframeDecoding

@@ -10,9 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from framewatch import storage
 from framewatch.errors import VideoError
-from framewatch.io import access
+from framewatch.io import access, storage
 from framewatch.video.process import DecoderProcess
 
 # Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.

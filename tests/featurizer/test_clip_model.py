@@ -12,11 +12,11 @@ from conftest import ROOT, Share
 from featured import Frames, write_features
 
 from framewatch import DeepImageFeaturizer
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.errors import ConfigError, WeightsError
-from framewatch.featurizer import conversion, engines
-from framewatch.featurizer.texts import load_text_encoder
-from framewatch.images import resize
+from framewatch.io.images import resize
+from framewatch.models import conversion, engines
+from framewatch.models.text_encoder import load_text_encoder
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'framewatch[clip]'")
 transformers = pytest.importorskip("transformers", reason="transformers is missing: 'framewatch[clip]'")

@@ -9,11 +9,11 @@ import pytest
 
 from framewatch import DeepImageFeaturizer, sparkdl
 from framewatch.errors import ConfigError, WeightsError
-from framewatch.featurizer import conversion, engines, imagenet
-from framewatch.featurizer.models import MODELS, PREPROCESSINGS, get_model
-from framewatch.featurizer.networks import build_model
 from framewatch.featurizer.predictor import DeepImagePredictor
-from framewatch.images import encode_jpeg, resize
+from framewatch.io.images import encode_jpeg, resize
+from framewatch.models import conversion, engines, imagenet
+from framewatch.models.networks import build_model
+from framewatch.models.registry import MODELS, PREPROCESSINGS, get_model
 from framewatch.video.decoder import Decoding
 
 # sparkdl's models, and the length of its vectors.

@@ -19,9 +19,9 @@ from pyspark.sql import functions as F
 
 from framewatch import DeepImageFeaturizer
 from framewatch.errors import ConfigError, SchemaError, WeightsError
-from framewatch.featurizer.weights import file_digest
-from framewatch.featurizer.worker import Work
-from framewatch.images import resize
+from framewatch.featurizer.inference import Work
+from framewatch.io.images import resize
+from framewatch.models.weights import file_digest
 
 ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 IMAGE = "origin string, height int, width int, nChannels int, mode int, data binary"

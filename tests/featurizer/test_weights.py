@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from framewatch.errors import WeightsError
-from framewatch.featurizer import weights as weights_module
-from framewatch.featurizer.engines import make_predict_fn
-from framewatch.featurizer.imagenet import WeightsFile, weights_file
-from framewatch.featurizer.models import MODELS, get_model
-from framewatch.featurizer.networks import build_model
-from framewatch.featurizer.spec import FeatureSpec, Network
-from framewatch.featurizer.weights import Weights, file_digest, resolve_weights
+from framewatch.models import weights as weights_module
+from framewatch.models.engines import make_predict_fn
+from framewatch.models.imagenet import WeightsFile, weights_file
+from framewatch.models.networks import build_model
+from framewatch.models.registry import MODELS, get_model
+from framewatch.models.spec import FeatureSpec, Network
+from framewatch.models.weights import Weights, file_digest, resolve_weights
 
 PICTURES = np.random.default_rng(1).integers(0, 255, (2, 299, 299, 3), dtype=np.uint8)
 

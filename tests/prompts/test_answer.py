@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
-from framewatch.prompts.answer import Given, PromptClip, VideoClasses, answer
-from framewatch.prompts.clips import Clip
+from framewatch.prompts.class_clips import Clip
+from framewatch.prompts.response import Given, PromptClip, VideoClasses, answer
 
 CLIP = PromptClip("a bag alone", Clip(1.00004, 4.5, 81.239))
 FOUND = [

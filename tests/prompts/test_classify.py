@@ -12,11 +12,11 @@ from conftest import ROOT
 from featured import Frames, write_features
 from pyspark.sql import SparkSession
 
-from framewatch.cli import main
-from framewatch.prompts.compound import compound_sql
-from framewatch.prompts.store import read_found
-from framewatch.tables import Tables
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.prompts.classifications import read_found
+from framewatch.prompts.compound_query import compound_sql
+from framewatch.tables.spark_tables import Tables
 
 # Two things, each of which two videos show for 8 s; the others show nothing.
 VIDEOS = tuple(f"file:/{camera}/Cam{n}.mp4" for n in range(4) for camera in ("north", "south"))

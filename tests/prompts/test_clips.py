@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewatch.prompts.clips import Clip, covered_s, duration_ratio, find_clips, frame_ends
+from framewatch.prompts.class_clips import Clip, covered_s, duration_ratio, find_clips, frame_ends
 
 
 def clips_of(

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from framewatch.errors import InputError
-from framewatch.prompts.compound import compound_sql, sql_string
+from framewatch.prompts.compound_query import compound_sql, sql_string
 
 CLIPS = [
     ("a", "left bag", "p", 10.0, 20.0, 90.0),

@@ -10,8 +10,8 @@ from arrow_run import write_batch
 from moto.server import ThreadedMotoServer
 
 from framewatch.errors import InputError
-from framewatch.features.files import FeatureFiles, vectors
-from framewatch.features.lookup import read_background, read_examples
+from framewatch.tables.feature_files import FeatureFiles, vectors
+from framewatch.tables.feature_lookup import read_background, read_examples
 
 ABOUT = {"model": "own", "pooling": "avg"}
 

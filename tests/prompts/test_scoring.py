@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from framewatch.prompts.prepare import whiten
 from framewatch.prompts.request import Prompt, PromptClass, Request
-from framewatch.prompts.runs import Background, Project, backgrounds, iterate_runs, total
 from framewatch.prompts.scoring import ClassColumns, Plan, calibrate, probability, scores
+from framewatch.prompts.similarity import Background, Project, backgrounds, iterate_runs, total
 
 
 def batch_of(videos: list[str], times_s: list[float], features: list[list[float] | None]) -> pa.RecordBatch:

@@ -18,9 +18,9 @@ import pytest
 from outputs import brightness, served, set_file
 from page_client import Client
 
-from framewatch.cli import main
-from framewatch.results import Results
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.tables.results import Results
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import hypergeom
 
-from framewatch.review.audit import estimate_missed
+from framewatch.feedback.audit import estimate_missed
 
 
 @pytest.mark.parametrize(("frames", "drawn"), [(40, 10), (40, 40), (60, 5), (25, 1)])

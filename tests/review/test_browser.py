@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from outputs import brightness
 
-from framewatch.cli import main
-from framewatch.verdicts import VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import VerdictLog
 
 # As root, and without reaching for the network at every start.
 _FLAGS = [

@@ -9,10 +9,10 @@ import pytest
 from outputs import set_file
 
 from framewatch.errors import InputError
-from framewatch.review.desk import Desk
-from framewatch.review.filters import Filter
-from framewatch.review.loop import REASONS, LoopSettings
-from framewatch.verdicts import STATES, Verdict
+from framewatch.feedback import STATES, Verdict
+from framewatch.feedback.desk import Desk
+from framewatch.feedback.loop import REASONS, LoopSettings
+from framewatch.review.queue_filters import Filter
 
 
 def open_desk(output: Path, **settings: float) -> Desk:

@@ -26,10 +26,10 @@ from flask import Flask
 from outputs import served
 from page_client import Client
 
-from framewatch.cli import main
+from framewatch.cli.main import main
+from framewatch.feedback.loop import LoopSettings
 from framewatch.review.fields import Fields, fields_of
-from framewatch.review.loop import LoopSettings
-from framewatch.review.serve import ServeSettings, open_server
+from framewatch.review.server import ServeSettings, open_server
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewatch.review.loop import Footage, Loop, LoopSettings, mix
+from framewatch.feedback.loop import Footage, Loop, LoopSettings, mix
 
 RNG = np.random.default_rng(5)
 

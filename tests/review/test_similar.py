@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from page_client import Client
 
-from framewatch.cli import main
-from framewatch.review import similar
-from framewatch.review.similar import SimilarFinder
-from framewatch.search.milvus import Place, default_place
-from framewatch.search.store import open_store
-from framewatch.verdicts import VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import VerdictLog
+from framewatch.review import similar_moments
+from framewatch.review.similar_moments import SimilarFinder
+from framewatch.search.milvus_client import Place, default_place
+from framewatch.search.moment_store import open_store
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
 
@@ -72,8 +72,10 @@ def test_a_verdict_on_a_hit_counts_and_a_rejected_one_sinks(indexed: Path, ask: 
 
 def test_hot_questions_are_kept_until_the_index_changes(indexed: Path, monkeypatch) -> None:
     searches: list[int] = []
-    real = similar.find
-    monkeypatch.setattr(similar, "find", lambda *args, **its: searches.append(1) or real(*args, **its))
+    real = similar_moments.find
+    monkeypatch.setattr(
+        similar_moments, "find", lambda *args, **its: searches.append(1) or real(*args, **its)
+    )
     place = default_place(str(indexed), None, "framewatch")
     finder = SimilarFinder(str(indexed), lambda: place)
     origin = pq.read_table(indexed / "incidents")["peak_origin"][0].as_py()

@@ -20,10 +20,10 @@ import pytest
 from arrow_run import origin_of, write_batch, write_labelled, write_ranking
 from conftest import FAST_OVERRIDES, ROOT
 
-from framewatch.cli import main
-from framewatch.search.milvus import Place, default_place, retried
-from framewatch.search.store import open_store
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.search.milvus_client import Place, default_place, retried
+from framewatch.search.moment_store import open_store
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
 
@@ -120,7 +120,7 @@ def test_killed_it_goes_on_to_the_same_collection(tmp_path: Path, capsys) -> Non
     output = tmp_path / "out"
     videos = {f"file:/hall/{n}.mp4": vectors(n, 40) for n in range(30)}
     write_batch(output, 0, videos, IDENTITY)
-    command = [sys.executable, "-c", "from framewatch.cli import main; main(['index', 'OUT'])"]
+    command = [sys.executable, "-c", "from framewatch.cli.main import main; main(['index', 'OUT'])"]
     process = subprocess.Popen(
         [*command[:2], command[2].replace("OUT", str(output))], cwd=ROOT, stdout=subprocess.DEVNULL
     )
@@ -203,7 +203,9 @@ def test_a_damaged_index_says_so_and_can_be_made_anew(output: Path, capsys) -> N
 def test_a_file_that_another_process_has_is_waited_for_and_then_told(output: Path, capsys) -> None:
     assert index(output) == 0
     place = output / "search" / "moments.db"
-    script = "import sys; from framewatch.search.milvus import Place, connect; connect(Place(sys.argv[1]))"
+    script = (
+        "import sys; from framewatch.search.milvus_client import Place, connect; connect(Place(sys.argv[1]))"
+    )
     script += "; print('open', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(place)], cwd=ROOT, text=True,
@@ -328,5 +330,5 @@ def test_without_the_extra_the_rest_works_and_search_says_what_to_install(
     assert "similar moments need the package" in done.stderr and "framewatch[search]" in done.stderr
     done = run("timeline", "a", f"output={output}")
     assert "no frames have been ranked" in done.stderr
-    script = "import framewatch.pipeline, framewatch.review.serve, framewatch.notebook"
+    script = "import framewatch.pipeline.stages, framewatch.review.server, framewatch.notebook"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)

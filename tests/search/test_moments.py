@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
-from framewatch.features.files import unit
 from framewatch.search.fitted import Fitted
-from framewatch.search.moments import Frames, clip_windows, moments_of, still_frames
+from framewatch.search.moment_vectors import Frames, clip_windows, moments_of, still_frames
 from framewatch.search.query import Filter, Part, combine, parse_clip
 from framewatch.search.source import at_clock, clock_of, parse_day
+from framewatch.tables.feature_files import unit
 
 TIMES = st.lists(st.integers(0, 60), unique=True, max_size=40).map(lambda its: np.array(sorted(its), float))
 

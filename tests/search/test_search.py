@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from arrow_run import origin_of, write_batch, write_labelled, write_ranking
 
-from framewatch.cli import main
-from framewatch.features.files import FeatureFiles
-from framewatch.search.find import Wanted, find
-from framewatch.search.index import WriteVideos, about_of, fit, plan
-from framewatch.search.milvus import Place, default_place
+from framewatch.cli.main import main
+from framewatch.feedback import Verdict, VerdictLog
+from framewatch.search.indexer import WriteVideos, about_of, fit, plan
+from framewatch.search.milvus_client import Place, default_place
+from framewatch.search.moment_store import Store, create_store, open_store
 from framewatch.search.query import Filter
+from framewatch.search.searcher import Wanted, find
 from framewatch.search.source import read_videos
-from framewatch.search.store import Store, create_store, open_store
-from framewatch.verdicts import Verdict, VerdictLog
+from framewatch.tables.feature_files import FeatureFiles
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
 
@@ -129,7 +129,7 @@ def test_groups_are_numpy_s_too(made: Made, store: Store) -> None:
 
 
 def test_sketches_find_what_comparing_with_all_does(made: Made, store: Store, monkeypatch) -> None:
-    monkeypatch.setattr("framewatch.search.store._FEW_NUMBERS", 0)
+    monkeypatch.setattr("framewatch.search.moment_store._FEW_NUMBERS", 0)
     assert store.about.sketch_length == 16
     found = 0
     for number in range(0, len(made.vectors), 29):

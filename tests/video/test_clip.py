@@ -17,7 +17,7 @@ from test_golden import shifted
 from test_picture import assert_like, corners, write
 
 from framewatch.errors import InputError, VideoError
-from framewatch.video.clip import ClipSettings, cut_clip, cut_clip_apart
+from framewatch.video.clip_writer import ClipSettings, cut_clip, cut_clip_apart
 from framewatch.video.decoder import Decoding
 from framewatch.video.stream import Stream
 

@@ -15,7 +15,7 @@ from pyspark.sql.functions import col, udf
 from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType
 
 from framewatch.errors import PictureTooLargeError, SetupError
-from framewatch.images import MAX_PIXELS, check_size
+from framewatch.io.images import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,0 +1,1 @@
+"""The command line: each verb parses its arguments and calls one function of the pipeline."""

@@ -1,0 +1,115 @@
+"""What runs in Spark's Python workers: Arrow batches of pictures in, the same rows with numbers out."""
+
+import functools
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark import SparkFiles
+
+from framewatch.errors import PictureError
+from framewatch.io.images import MAX_PIXELS, decode_image, resize, struct_to_array
+from framewatch.models.engines import PredictFn, make_predict_fn
+from framewatch.models.spec import FeatureSpec
+from framewatch.tables.schema import NOT_FINITE
+
+_STRUCT_FIELDS = ("height", "width", "mode", "data")
+
+
+def find_on_worker(path: str) -> str:
+    """The driver's file on this machine: at the same path, or among the session's files."""
+    return path if os.path.isfile(path) else SparkFiles.get(os.path.basename(path))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do with each batch; called by `mapInArrow` with the batches of a partition.
+
+    Attributes:
+        column: index of the column of pictures.
+        output_col: name of the list<float> column to add.
+        spec: what runs on them.
+        batch_size: pictures in one call of the network.
+        error_col: name of the column to add for why a picture has no numbers; None for no such column.
+        max_pixels: pictures of more pixels are not decoded.
+    """
+
+    column: int
+    output_col: str
+    spec: FeatureSpec
+    batch_size: int
+    error_col: str | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        num_rows, errors = 0, Counter[str]()
+        for batch in batches:
+            for start in range(0, batch.num_rows, self.batch_size):
+                rows = batch.slice(start, self.batch_size)
+                numbers, found = self._numbers(rows.column(self.column))
+                num_rows += rows.num_rows
+                errors.update(filter(None, found))
+                names, columns = [*rows.schema.names, self.output_col], [*rows.columns, numbers]
+                if self.error_col is not None:
+                    names, columns = [*names, self.error_col], [*columns, pa.array(found, pa.string())]
+                yield pa.RecordBatch.from_arrays(columns, names=names)
+        if errors:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in errors.most_common())
+            print(
+                f"framewatch: {self.output_col} is null for {errors.total()} of {num_rows} pictures: "
+                f"{reasons}",
+                file=sys.stderr,
+            )
+
+    def _numbers(self, pictures: pa.Array) -> tuple[pa.Array, list[str | None]]:
+        """One list of float32 for each picture, or null and the reason."""
+        resized: list[np.ndarray] = []
+        errors: list[str | None] = []
+        for decode in _decoders(pictures, self.max_pixels):
+            try:
+                resized.append(self._resized(decode()))
+                errors.append(None)
+            except PictureError as error:
+                errors.append(error.reason)
+        if not resized:
+            return pa.nulls(len(errors), pa.list_(pa.float32())), errors
+        values = self._predict_fn.run(np.stack(resized))
+        finite = np.isfinite(values).all(axis=1)
+        is_finite = iter(finite.tolist())
+        errors = [error if error or next(is_finite) else NOT_FINITE for error in errors]
+        return _lists(values[finite], [error is not None for error in errors]), errors
+
+    @property
+    def _predict_fn(self) -> PredictFn:
+        # Loaded at the first picture, not before: many a partition has none.
+        return make_predict_fn(self.spec, find=find_on_worker)
+
+    def _resized(self, image: np.ndarray) -> np.ndarray:
+        return resize(image, self._predict_fn.input_size, method=self.spec.resize)
+
+
+def _decoders(pictures: pa.Array, max_pixels: int) -> Iterator[Callable[[], np.ndarray]]:
+    """A function that decodes, for each picture: a batch of large pictures is never in memory at once."""
+    if not pa.types.is_struct(pictures.type):
+        for value in pictures:
+            yield functools.partial(decode_image, value.as_py(), max_pixels=max_pixels)
+        return
+    fields = {name: pictures.field(name) for name in _STRUCT_FIELDS}
+    for row, is_valid in enumerate(pictures.is_valid()):
+        # A buffer of the batch, not a copy: a picture is megabytes.
+        data = fields["data"][row].as_buffer() if is_valid.as_py() else None
+        numbers = {name: fields[name][row].as_py() for name in _STRUCT_FIELDS[:3]}
+        yield functools.partial(struct_to_array, {**numbers, "data": data}, max_pixels=max_pixels)
+
+
+def _lists(values: np.ndarray, missing: list[bool]) -> pa.Array:
+    """The rows of `values` as lists, with a null wherever one is missing."""
+    lengths = np.where(missing, 0, values.shape[1])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(values.ravel()), mask=pa.array(missing, pa.bool_())
+    )

@@ -1,0 +1,25 @@
+"""Reviewers' answers, without Spark: the log of them, and what they say of each second of a video."""
+
+from framewatch.feedback.segments import (
+    STATES,
+    Segment,
+    State,
+    label_ranges,
+    moment_states,
+    segments_by_video,
+)
+from framewatch.feedback.verdict import ANSWERS, Answer, Verdict
+from framewatch.feedback.verdict_log import VerdictLog
+
+__all__ = [
+    "ANSWERS",
+    "STATES",
+    "Answer",
+    "Segment",
+    "State",
+    "Verdict",
+    "VerdictLog",
+    "label_ranges",
+    "moment_states",
+    "segments_by_video",
+]

@@ -1,0 +1,161 @@
+"""videos -> frames: plan the parts, decode them on the workers, one task a part."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import (
+    BooleanType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
+
+from framewatch.io import access
+from framewatch.tables.schema import (
+    FRAMES,
+    JPEG_METADATA,
+    LISTING,
+    METADATA_KEY,
+    VIDEOS,
+    fields,
+    require_columns,
+)
+from framewatch.video.outcome import combined
+from framewatch.video.worker import Sampling, extract_batches, plan_batches
+
+# A range of one video's samples, [first, stop); stop is null for all to the end.
+PARTS = StructType(
+    [
+        StructField("id", LongType()),
+        *fields(LISTING, "video", "name"),
+        StructField("first", IntegerType()),
+        StructField("stop", IntegerType()),
+    ]
+)
+_PLAN = StructType(
+    [
+        *fields(LISTING, "video"),
+        StructField("duration_s", DoubleType()),
+        StructField("splittable", BooleanType()),
+    ]
+)
+_OUTCOME = StructType(
+    [
+        StructField("failure", StringType()),
+        StructField("unreadable", BooleanType()),
+        StructField("complaint", StringType()),
+        StructField("num_damaged", IntegerType()),
+        StructField("duration_s", DoubleType()),
+        StructField("expected_s", DoubleType()),
+        StructField("tolerance_s", DoubleType()),
+        StructField("is_whole", BooleanType()),
+        StructField("gap_s", DoubleType()),
+        StructField("goes_on_in", StringType()),
+        *fields(VIDEOS, "warning", "fps", "width", "height", "codec", "num_frames"),
+    ]
+)
+# What one pass over the parts gives: a row a frame, and one row a part that tells how it went.
+EXTRACTED = StructType(
+    [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
+)
+_MOST_PARTS = 10_000
+# About 50 MB of CCTV frames a Parquet file.
+_FRAMES_PER_FILE = 2000
+
+
+def plan_parts(
+    spark: SparkSession, videos: Sequence[Row], *, sampling: Sampling, chunk_s: float
+) -> DataFrame:
+    """Opens each video on a worker, and splits the long ones.
+
+    Args:
+        spark: the session.
+        videos: rows of `list_videos`.
+        sampling: how frames are taken.
+        chunk_s: a video longer than this becomes several parts, where it can be split.
+
+    Returns:
+        Rows of `PARTS`, one in each partition, the longest first: no long one is left for the end.
+    """
+    listed = spark.createDataFrame([tuple(row[name] for name in LISTING.names) for row in videos], LISTING)
+    spread = listed.select("video").repartition(len(videos))
+    work = functools.partial(
+        plan_batches, schema=to_arrow_schema(_PLAN), chunk_s=chunk_s, timeout_s=sampling.timeout_s
+    )
+    plans = {row["video"]: row for row in spread.mapInArrow(work, _PLAN).collect()}
+    samples_per_part = max(1, math.floor(chunk_s * sampling.fps))
+    parts: list[tuple[float, tuple[Any, ...]]] = []
+    for video in videos:
+        plan = plans[video["video"]]
+        num_samples = math.ceil((plan["duration_s"] or 0) * sampling.fps)
+        num_parts = max(1, math.ceil(num_samples / samples_per_part)) if plan["splittable"] else 1
+        num_parts = min(num_parts, _MOST_PARTS)  # a damaged header may tell of years
+        for part in range(num_parts):
+            last = part == num_parts - 1
+            first, stop = part * samples_per_part, None if last else (part + 1) * samples_per_part
+            length = num_samples - first if last else samples_per_part
+            parts.append((-length, (video["video"], video["name"], first, stop)))
+    rows = [(number, *row) for number, (_, row) in enumerate(sorted(parts, key=lambda part: part[0]))]
+    # A broadcast join keeps the partitions of the range, one number in each; hashing would double some up.
+    numbers = spark.range(0, len(rows), 1, len(rows))
+    return numbers.join(F.broadcast(spark.createDataFrame(rows, PARTS)), "id").select(*PARTS.names)
+
+
+def extract_frames(
+    parts: DataFrame, *, sampling: Sampling, images_root: str, write_images: bool = False
+) -> DataFrame:
+    """Decodes parts of videos and takes frames at their true presentation times.
+
+    Args:
+        parts: rows of `PARTS`; each partition is one task.
+        sampling: how frames are taken.
+        images_root: directory below which the origins lie.
+        write_images: whether to write each JPEG to its origin as well.
+
+    Returns:
+        One row a frame, and for each part one last row with `outcome` and no frame. `frames_of` and
+        `ledger_of` take them apart.
+    """
+    require_columns(parts, PARTS.fields, table="parts")
+    work = functools.partial(
+        extract_batches,
+        schema=to_arrow_schema(EXTRACTED),
+        sampling=sampling,
+        images_root=images_root,
+        write_images=write_images,
+        file_access=access.current(),
+    )
+    extracted = parts.mapInArrow(work, EXTRACTED)
+    return extracted.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
+
+
+def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
+    """The `frames` table's rows, without `batch`, in files of about 50 MB in order of video and time."""
+    num_files = max(1, -(-num_frames // _FRAMES_PER_FILE))
+    columns = [name for name in FRAMES.names if name != "batch"]
+    frames = extracted.where(F.col("outcome").isNull()).select(*columns)
+    return frames.repartitionByRange(num_files, "video", "frame_index").sortWithinPartitions(
+        "video", "frame_index"
+    )
+
+
+def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any]]:
+    """What the parts give for the table `videos`: what was listed, and how its parts went."""
+    outcomes: dict[str, list[dict[str, Any]]] = {video["video"]: [] for video in videos}
+    for row in extracted.where(F.col("outcome").isNotNull()).select("video", "outcome").collect():
+        outcomes[row["video"]].append(row["outcome"].asDict())
+    return [
+        {
+            **combined(outcomes[video["video"]]),
+            **{name: video[name] for name in ("video", "size_bytes", "modified_ms")},
+        }
+        for video in videos
+    ]

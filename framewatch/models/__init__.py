@@ -1,0 +1,1 @@
+"""Networks, without Spark: the registry, weights, engines, conversion, CLIP, the encoder for pictures."""

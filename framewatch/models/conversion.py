@@ -1,0 +1,238 @@
+"""Networks converted to OpenVINO's format, once, and their int8 versions. No Spark in here.
+
+The work runs in a process of its own: TensorFlow, torch and NNCF need two gigabytes that a driver or a worker
+should not keep. Results stay in the cache, named by what they were made of.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framewatch.errors import FramewatchError, SetupError, WeightsError
+from framewatch.models.spec import Network, Precision
+from framewatch.models.weights import Weights, cache_directory, file_digest
+
+# Part of the files' names: another number makes them anew.
+_FORMAT = 1
+# The first convolutions stay in floating point: they cost 9% of the speed, and halve the error of the rest.
+_NUM_UNQUANTIZED = 3
+
+
+def converted_path(network: Network, precision: Precision = "float32") -> Path:
+    """Where the converted network stays; bfloat16 is computed from the float32 one."""
+    kind = "int8" if precision == "int8" else "float32"
+    stem = Path(network.name).stem
+    return cache_directory() / "openvino" / f"{stem}-{network.output}-{network.key()}-{kind}.v{_FORMAT}.zip"
+
+
+def text_path(network: Network) -> Path:
+    """Where the text encoder of a converted CLIP stays."""
+    image = converted_path(network)
+    return image.with_name(image.name.replace("-float32.", "-text."))
+
+
+def convert(network: Network, path: str, *, say: Callable[[str], None] = lambda _: None) -> Weights:
+    """The network in OpenVINO's format, made once from the weights at `path`; of a CLIP, both encoders.
+
+    Raises:
+        WeightsError: the file does not hold this network, or the conversion failed.
+    """
+    target = converted_path(network)
+    if not target.is_file():
+        say(f"converting {network.name} for OpenVINO (half a minute, once)")
+        with _locked(target):
+            if not target.is_file():
+                _run("convert", network, {"path": path, "target": str(target)})
+    return Weights(target.name, str(target), file_digest(target))
+
+
+def quantized(network: Network) -> Weights:
+    """The int8 version that `framewatch quantize` made.
+
+    Raises:
+        WeightsError: there is none yet.
+    """
+    path = converted_path(network, "int8")
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no int8 version of {network.name} with weights {network.weights.name}: make it with "
+            f"framewatch quantize, or copy it to {path}"
+        )
+    return Weights(path.name, str(path), file_digest(path))
+
+
+def quantize(
+    network: Network, source: Weights, calibration: np.ndarray, comparison: np.ndarray
+) -> tuple[Weights, np.ndarray, np.ndarray]:
+    """Makes the int8 version by post-training quantization, with NNCF.
+
+    Args:
+        network: what to quantize.
+        source: its converted float32 version.
+        calibration: (n, size, size, 3) uint8 BGR pictures that show the range of every activation.
+        comparison: other pictures of that shape, to compare the two versions on.
+
+    Returns:
+        The int8 version, and the float32 and the int8 features of `comparison`, (n, features) each.
+
+    Raises:
+        SetupError: NNCF is not installed.
+    """
+    require_nncf()
+    target = converted_path(network, "int8")
+    with tempfile.TemporaryDirectory() as directory, _locked(target):
+        pictures, features = Path(directory) / "pictures.npz", Path(directory) / "features.npz"
+        np.savez(pictures, calibration=calibration, comparison=comparison)
+        work = {"source": source.path, "target": str(target), "pictures": str(pictures), "to": str(features)}
+        _run("quantize", network, work)
+        with np.load(features) as both:
+            float32, int8 = both["float32"], both["int8"]
+    return Weights(target.name, str(target), file_digest(target)), float32, int8
+
+
+def input_size(path: str) -> int:
+    """Side of the pictures that a converted network takes, pixels."""
+    import openvino
+
+    from framewatch.models.engines import read_converted
+
+    return read_converted(path, openvino.Core()).input(0).partial_shape[1].get_length()
+
+
+def require_nncf() -> None:
+    """Checks that NNCF is installed.
+
+    Raises:
+        SetupError: it is not; says how to get it.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("nncf") is None:
+        raise SetupError("quantization needs NNCF: pip install 'framewatch[quantize]'")
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """One process of this machine at a time makes `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(task: str, network: Network, work: dict[str, str]) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "CUDA_VISIBLE_DEVICES": "-1",
+        # OpenVINO and NNCF report their use to their makers, except here.
+        "CI": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "framewatch.models.conversion"],
+        input=json.dumps({"task": task, "network": asdict(network), **work}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise WeightsError((lines or [f"exit code {done.returncode}"])[-1].removeprefix("error: "))
+
+
+def _main() -> None:
+    work = json.load(sys.stdin)
+    fields = work.pop("network")
+    network = Network(**{**fields, "weights": Weights(**fields["weights"])})
+    try:
+        (_convert if work.pop("task") == "convert" else _quantize)(network, **work)
+    except FramewatchError as error:
+        sys.exit(f"error: {error}")
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        sys.exit(f"error: {network.name} could not be converted ({reason}): set engine=tensorflow")
+
+
+def _convert(network: Network, path: str, target: str) -> None:
+    if network.is_clip:
+        _convert_clip(network, path, target)
+        return
+    import openvino
+
+    from framewatch.models.networks import load_function
+
+    function, _ = load_function(network, path)
+    _write(openvino.convert_model(function), target)
+
+
+def _convert_clip(network: Network, path: str, target: str) -> None:
+    from framewatch.models import clip_networks
+
+    encoder, settings, tokenizer = clip_networks.text_network(path)
+    files = {"tokenizer.json": tokenizer, "text.json": clip_networks.text_settings_json(settings)}
+    _write(encoder, str(text_path(network)), files)
+    # Last: where there is this one, both are there.
+    _write(clip_networks.image_network(path), target)
+
+
+def _write(model: Any, target: str, files: Mapping[str, str] | None = None) -> None:
+    import openvino
+
+    with tempfile.TemporaryDirectory(dir=Path(target).parent) as directory:
+        # Weights in float32 as they are; OpenVINO would halve them.
+        openvino.save_model(model, f"{directory}/model.xml", compress_to_fp16=False)
+        part = Path(directory) / "model.zip"
+        with zipfile.ZipFile(part, "w") as archive:
+            for name in ("model.xml", "model.bin"):
+                # A date of its own would give each copy another SHA-256.
+                archive.writestr(zipfile.ZipInfo(name), (Path(directory) / name).read_bytes())
+            for name, text in (files or {}).items():
+                archive.writestr(zipfile.ZipInfo(name), text)
+        os.replace(part, target)
+
+
+def _quantize(network: Network, source: str, target: str, pictures: str, to: str) -> None:
+    import nncf
+    import openvino
+
+    from framewatch.models.engines import read_converted
+
+    core = openvino.Core()
+    model = read_converted(source, core)
+    with np.load(pictures) as both:
+        calibration, comparison = both["calibration"], both["comparison"]
+    dataset = nncf.Dataset([picture[None] for picture in calibration])
+    operations = model.get_ordered_ops()
+    convolutions = [op.get_friendly_name() for op in operations if "Convolution" in op.get_type_name()]
+    int8 = nncf.quantize(
+        model,
+        dataset,
+        subset_size=len(calibration),
+        ignored_scope=nncf.IgnoredScope(names=convolutions[:_NUM_UNQUANTIZED]),
+    )
+    _write(int8, target)
+    float32 = _features(core, model, comparison, "float32")
+    np.savez(to, float32=float32, int8=_features(core, int8, comparison, "int8"))
+
+
+def _features(core: Any, model: Any, pictures: np.ndarray, precision: Precision) -> np.ndarray:
+    from framewatch.models.engines import inference_precision
+
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": inference_precision(precision)})
+    return np.concatenate([compiled(pictures[i : i + 16])[0].copy() for i in range(0, len(pictures), 16)])
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,182 @@
+"""Running a network: uint8 pictures in, float32 features out. No Spark in here."""
+
+import functools
+import glob
+import importlib.metadata
+import importlib.util
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framewatch.errors import ConfigError, SetupError, WeightsError
+from framewatch.models.networks import import_tensorflow, load_function
+from framewatch.models.spec import Engine, FeatureSpec, Precision
+from framewatch.models.weights import Weights, file_digest
+
+Find = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class PredictFn:
+    """A loaded network.
+
+    Attributes:
+        input_size: side of the pictures it takes, pixels.
+        run: from (n, input_size, input_size, 3) uint8 BGR to (n, features) float32.
+    """
+
+    input_size: int
+    run: Callable[[np.ndarray], np.ndarray]
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU, and a TensorFlow that may use it."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return False
+    names = {dist.metadata["Name"] for dist in importlib.metadata.distributions(name="tensorflow")}
+    return "tensorflow" in names
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU computes with bfloat16."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Engine, Precision]:
+    """The engine and the precision that `auto` stands for on this machine.
+
+    Args:
+        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO where it is installed.
+        precision: `float32`, `bfloat16`, `int8`, or `auto`: bfloat16 where the CPU has it, else float32.
+        gpu: whether the workers have a GPU; None to look at this machine.
+
+    Raises:
+        SetupError: OpenVINO is asked for and is not installed.
+        ConfigError: TensorFlow is asked for int8.
+    """
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "auto":
+        on_gpu = has_gpu() if gpu is None else gpu
+        engine = "openvino" if installed and not on_gpu else "tensorflow"
+    if engine == "openvino" and not installed:
+        raise SetupError(
+            "engine 'openvino' is not installed: pip install 'framewatch[openvino]', or set engine=tensorflow"
+        )
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16() else "float32"
+    if precision == "int8" and engine == "tensorflow":
+        raise ConfigError("precision 'int8' runs on OpenVINO only: set engine=openvino, or another precision")
+    return engine, precision  # type: ignore[return-value]  # checked where they are set
+
+
+def require_openvino(model_name: str, engine: Engine) -> None:
+    """Checks that a CLIP has the engine that it needs.
+
+    Raises:
+        ConfigError: it has another.
+    """
+    if engine != "openvino":
+        raise ConfigError(
+            f"{model_name} runs on OpenVINO only: set engine=openvino, after pip install "
+            "'framewatch[openvino]'"
+        )
+
+
+@functools.lru_cache(maxsize=2)
+def make_predict_fn(spec: FeatureSpec, *, find: Find | None = None) -> PredictFn:
+    """Loads a network and returns what runs it. Cached: once per process.
+
+    Args:
+        spec: the network, and how to run it.
+        find: gives a file's place on this machine, from its place on the driver.
+
+    Raises:
+        WeightsError: a file is not here, is not the driver's, or is of another model.
+    """
+    return (_openvino if spec.engine == "openvino" else _tensorflow)(spec, find or (lambda path: path))
+
+
+def checked(weights: Weights, find: Find) -> str:
+    """The place of a file on this machine.
+
+    Raises:
+        WeightsError: it is not here, or not the one that the driver has.
+    """
+    path = find(weights.path)
+    if not os.path.isfile(path):
+        raise WeightsError(
+            f"{path} is not on this worker: put it on storage that every worker sees, or add it with "
+            "spark-submit --files"
+        )
+    digest = file_digest(path)
+    if digest != weights.sha256:
+        raise WeightsError(
+            f"{path} has SHA-256 {digest} here and {weights.sha256} on the driver: copy it anew"
+        )
+    return path
+
+
+def _tensorflow(spec: FeatureSpec, find: Find) -> PredictFn:
+    path = checked(spec.network.weights, find)
+    import_tensorflow(spec.num_threads)
+    policy = "mixed_bfloat16" if spec.precision == "bfloat16" else "float32"
+    function, size = load_function(spec.network, path, policy=policy)
+    return PredictFn(size, lambda pictures: function(pictures).numpy())
+
+
+def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
+    import openvino
+
+    assert spec.converted is not None
+    model = read_converted(_converted_here(spec, find), openvino.Core())
+    compiled = openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": inference_precision(spec.precision),
+            "INFERENCE_NUM_THREADS": spec.num_threads,
+            "NUM_STREAMS": 1,
+            # Pinned, the workers of one machine would all sit on its first cores.
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+    request = compiled.create_infer_request()
+    size = model.input(0).partial_shape[1].get_length()
+    return PredictFn(size, lambda pictures: request.infer(pictures)[0].copy())
+
+
+def inference_precision(precision: Precision) -> str:
+    """OpenVINO's name of the floating point to compute in; in an int8 network, of the layers left float."""
+    fast = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
+    return "bf16" if fast else "f32"
+
+
+def _converted_here(spec: FeatureSpec, find: Find) -> str:
+    """The converted network on this machine; made of the weights where only those are here."""
+    assert spec.converted is not None
+    # Only the driver needs what a CLIP is converted with.
+    if spec.network.is_clip or spec.precision == "int8" or os.path.isfile(find(spec.converted.path)):
+        return checked(spec.converted, find)
+    from framewatch.models.conversion import convert
+
+    return convert(spec.network, checked(spec.network.weights, find)).path
+
+
+def read_converted(path: str, core: Any) -> Any:
+    """Reads a converted network: `model.xml` and `model.bin` of OpenVINO in one zip file, to ship as one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return core.read_model(archive.read("model.xml"), archive.read("model.bin"))
+    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} is no converted network ({error}): delete it, and it is made again"
+        ) from error

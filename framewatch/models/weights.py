@@ -1,0 +1,226 @@
+"""Where weights come from, and their SHA-256.
+
+`imagenet` is Keras' own file, `nsfwjs` the InceptionV3 inside an npm package, anything else a path.
+Only the driver fetches; workers find the file and check its digest.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from framewatch.errors import FramewatchError, SetupError, WeightsError
+from framewatch.models.imagenet import WeightsFile, weights_file
+from framewatch.models.registry import MODEL_FILES, ModelSpec, get_model
+
+_TIMEOUT_S = 30
+_FETCH_REMEDY = "give featurizer.weights a file, or fetch it on another machine and copy it to that place"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of weights.
+
+    Attributes:
+        name: what the user asked for: `imagenet`, `nsfwjs`, or the file's name.
+        path: where the file is on the driver.
+        sha256: of the file's bytes.
+    """
+
+    name: str
+    path: str
+    sha256: str
+
+
+def cache_directory() -> Path:
+    """Where fetched files stay: $FRAMEWATCH_HOME, or ~/.cache/framewatch."""
+    return Path(os.environ.get("FRAMEWATCH_HOME") or home_directory() / ".cache" / "framewatch")
+
+
+def home_directory() -> Path:
+    """The user's home, or a private directory for temporary files where there is none to write to.
+
+    Raises:
+        SetupError: somebody else has made that directory.
+    """
+    with contextlib.suppress(RuntimeError):  # no HOME, and no entry in /etc/passwd
+        home = Path.home()
+        if os.access(home, os.W_OK | os.X_OK) or (home / ".cache" / "framewatch").is_dir():
+            return home
+    private = Path(tempfile.gettempdir(), f"framewatch-{os.getuid()}")
+    private.mkdir(mode=0o700, exist_ok=True)
+    status = private.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
+        raise SetupError(
+            f"there is no home directory, and {private} is not this user's alone: set HOME or "
+            "FRAMEWATCH_HOME to a directory you may write to"
+        )
+    return private
+
+
+def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
+    """Hex digest of a file's bytes; computed once in a process while the file stays as it is."""
+    status = os.stat(path)
+    return _digest(str(path), algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: str, algorithm: str, *_identity: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def resolve_weights(
+    name: str, model_name: str, *, classes: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Weights:
+    """Finds the weights called `name`, fetching them once where they are to be had.
+
+    Args:
+        name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to
+            a `.h5`, `.weights.h5` or `.keras` file. For a CLIP, as `clip.find_checkpoint` has it.
+        model_name: the model they are for.
+        classes: whether they must have the classifying top; a file's content is checked when it is loaded.
+        say: is told, in one line, when a download begins.
+
+    Raises:
+        WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
+    """
+    model = get_model(model_name)
+    if model.is_clip:
+        if classes:
+            raise WeightsError(f"{model.name} knows no ImageNet classes: choose another model")
+        from framewatch.models.clip_checkpoints import find_checkpoint
+
+        return find_checkpoint(name, model, say=say)
+    if classes and name == "nsfwjs":
+        raise WeightsError("weights 'nsfwjs' know no ImageNet classes: choose 'imagenet' or a file")
+    if name == "imagenet" or (classes and name == "auto"):
+        return _imagenet(model, weights_file(model.name, classes=classes), say)
+    if name == "nsfwjs":
+        return _nsfwjs(model, say)
+    if name == "auto":
+        return _first_available(model, say)
+    return _local_file(name, model)
+
+
+def model_file(name: str) -> Weights:
+    """A whole Keras model: its weights are the file itself.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"the model file {name} was not found: give the path of a .keras or .h5 file")
+    return Weights(path.name, str(path.resolve()), file_digest(path))
+
+
+def _local_file(name: str, model: ModelSpec) -> Weights:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"weights '{name}' were not found: give 'imagenet', 'nsfwjs', 'auto', or the path of a .h5, "
+            f".weights.h5 or .keras file of {model.name} weights"
+        )
+    if path.suffix not in MODEL_FILES:
+        raise WeightsError(f"weights '{name}' are no Keras file: give a .h5, .weights.h5 or .keras file")
+    return Weights(path.name, str(path.resolve()), file_digest(path))
+
+
+def _imagenet(model: ModelSpec, file: WeightsFile, say: Callable[[str], None]) -> Weights:
+    path = _imagenet_path(file)
+    if not path.is_file():
+        say(f"fetching ImageNet weights of {model.name} (once): {file.url}")
+        _download(file, path)
+    return Weights("imagenet", str(path), _pinned_digest(path, file.sha256))
+
+
+def _imagenet_path(file: WeightsFile) -> Path:
+    # Keras keeps its downloads there: what either of us has fetched, the other finds.
+    keras_home = Path(os.environ.get("KERAS_HOME") or home_directory() / ".keras")
+    return keras_home / "models" / file.url.rsplit("/", 1)[-1]
+
+
+def _download(file: WeightsFile, path: Path) -> None:
+    url = file.url
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        part = Path(directory) / path.name
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, open(part, "wb") as target:
+                shutil.copyfileobj(response, target)
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise WeightsError(f"{url} could not be fetched ({reason}): {_FETCH_REMEDY}: {path}") from error
+        # Keras publishes MD5s, and SHA-256s for its newer models.
+        algorithm = "sha256" if file.digest and len(file.digest) == 64 else "md5"
+        if file.digest and file_digest(part, algorithm) != file.digest:
+            raise WeightsError(
+                f"{url} came out damaged, its {algorithm} is not {file.digest}: run again, or {_FETCH_REMEDY}"
+                f": {path}"
+            )
+        os.replace(part, path)
+
+
+def _pinned_digest(path: Path, sha256: str | None = None) -> str:
+    """The file's SHA-256, checked against the published one, or else the one of its first use here.
+
+    Keras publishes MD5s mostly, which downloads are checked against.
+    """
+    digest = file_digest(path)
+    if sha256 is not None:
+        if digest != sha256:
+            raise WeightsError(
+                f"{path} is not the file that Keras publishes: its SHA-256 is {digest}, not {sha256}; delete "
+                "it to fetch it again, or give it another name and set featurizer.weights to its path"
+            )
+        return digest
+    pin = cache_directory() / "sha256" / path.name
+    if not pin.is_file():
+        pin.parent.mkdir(parents=True, exist_ok=True)
+        pin.write_text(digest + "\n", encoding="ascii")
+    expected = pin.read_text(encoding="ascii").strip()
+    if digest != expected:
+        raise WeightsError(
+            f"{path} has changed: its SHA-256 is {digest}, and was {expected} when it was first used; "
+            f"delete the file to fetch it again, or delete {pin} to accept it"
+        )
+    return digest
+
+
+def _nsfwjs(model: ModelSpec, say: Callable[[str], None]) -> Weights:
+    from framewatch.models import nsfwjs
+
+    if model.name != nsfwjs.MODEL_NAME:
+        raise WeightsError(
+            f"weights 'nsfwjs' are for {nsfwjs.MODEL_NAME}, not {model.name}: choose other weights"
+        )
+    path = nsfwjs.converted_path(cache_directory())
+    if not path.is_file():
+        say(f"fetching {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
+        nsfwjs.fetch_and_convert(path)
+    return Weights("nsfwjs", str(path), _pinned_digest(path))
+
+
+def _first_available(model: ModelSpec, say: Callable[[str], None]) -> Weights:
+    from framewatch.models import nsfwjs
+
+    file = weights_file(model.name, classes=False)
+    # What is here already comes first, so that a second run takes the weights of the first.
+    if not _imagenet_path(file).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
+        return _nsfwjs(model, say)
+    try:
+        return _imagenet(model, file, say)
+    except WeightsError as imagenet_error:
+        say("Keras' weights are out of reach; trying the stand-in")
+        try:
+            return _nsfwjs(model, say)
+        except FramewatchError as error:
+            raise WeightsError(f"{imagenet_error}; and {error}") from error

@@ -1,0 +1,168 @@
+"""From the similarities of a video's frames to its classes and their clips. No Spark in here."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from framewatch.prompts.class_clips import duration_ratio, find_clips, frame_ends
+from framewatch.prompts.response import Given, PromptClip
+from framewatch.prompts.scoring import Calibration, ClassColumns, Plan, scores
+from framewatch.prompts.similarity import Background, iterate_runs
+from framewatch.tables.feature_files import camera
+
+# A class and a video, and all of its clips.
+FOUND = pa.schema(
+    [
+        ("video", pa.string()),
+        ("class", pa.string()),
+        ("score", pa.float64()),
+        ("duration_ratio", pa.float64()),
+        ("calibrated", pa.bool_()),
+        (
+            "clips",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("prompt", pa.string()),
+                        ("start_s", pa.float64()),
+                        ("end_s", pa.float64()),
+                        ("score", pa.float64()),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video's frames, in order of time.
+
+    Attributes:
+        uri: of the video.
+        times_s: (frames,).
+        similarities: (frames, columns) as the plan has them.
+        duration_s: None where it is not known.
+    """
+
+    uri: str
+    times_s: np.ndarray
+    similarities: np.ndarray
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class Find:
+    """What is looked for, and when it is found.
+
+    Attributes:
+        plan: the request, ready.
+        backgrounds: of each camera.
+        calibrations: by the names of the classes that have labels.
+        gap_s: seconds without a matching frame that a clip may span.
+        period_s: seconds from one frame to the next.
+    """
+
+    plan: Plan
+    backgrounds: Mapping[str, Background]
+    calibrations: Mapping[str, Calibration]
+    gap_s: float
+    period_s: float
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Rows of `RUNS` with `duration_s`, each video's together and in order, to rows of `FOUND`."""
+        for video in _videos(batches):
+            rows = [_row(video.uri, it) for it in self.classes(video)]
+            if rows:
+                yield pa.RecordBatch.from_pylist(rows, schema=FOUND)
+
+    def classes(self, video: Video) -> list[Given]:
+        """Those of the classes that have a clip in the video."""
+        ends_s = frame_ends(video.times_s, period_s=self.period_s, duration_s=video.duration_s)
+        length_s = max(video.duration_s or 0.0, float(ends_s[-1])) if len(ends_s) else 0.0
+        background = self.backgrounds.get(camera(video.uri))
+        found = (self._class(it, video, background, ends_s, length_s) for it in self.plan.classes)
+        return [it for it in found if it is not None]
+
+    def _class(
+        self,
+        its: ClassColumns,
+        video: Video,
+        background: Background | None,
+        ends_s: np.ndarray,
+        length_s: float,
+    ) -> Given | None:
+        if background is None and self.plan.needs_background:
+            return None  # no frame of this camera has features
+        calibration = self.calibrations.get(its.wanted.name)
+        threshold = calibration.threshold if calibration else self.plan.request.threshold
+        log_odds = self.plan.log_odds(video.similarities, background, its)
+        found = scores(log_odds, calibration)
+        clips = [
+            PromptClip(str(prompt), clip)
+            for prompt, column in zip(its.wanted.prompts, found.T, strict=True)
+            for clip in find_clips(video.times_s, ends_s, column, threshold=threshold, gap_s=self.gap_s)
+        ]
+        if not clips:
+            return None
+        clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
+        ratio = duration_ratio((it.clip for it in clips), length_s=length_s)
+        score = video_score(scores(self.plan.class_log_odds(log_odds, its), calibration))
+        return Given(its.wanted.name, score, ratio, tuple(clips), calibration is not None)
+
+
+def video_score(of_frames: np.ndarray) -> float:
+    """A class's score for a whole video: the mean of the better half of its frames', (frames,).
+
+    Few videos show one thing from end to end; and one frame that looks like it is not yet it.
+    """
+    best = np.sort(np.nan_to_num(of_frames, nan=0.0))[::-1]
+    return float(best[: (len(best) + 1) // 2].mean())
+
+
+def _videos(batches: Iterable[pa.RecordBatch]) -> Iterator[Video]:
+    """Puts the runs of each video together."""
+    uri, duration_s = "", None
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    for batch in batches:
+        durations = batch["duration_s"].to_pylist()
+        for number, (video, times_s, similarities) in enumerate(iterate_runs(batch)):
+            if parts and video != uri:
+                yield joined(uri, parts, duration_s)
+                parts = []
+            uri, duration_s = video, durations[number]
+            parts.append((times_s, similarities))
+    if parts:
+        yield joined(uri, parts, duration_s)
+
+
+def joined(uri: str, parts: list[tuple[np.ndarray, np.ndarray]], duration_s: float | None) -> Video:
+    """A video of its runs, in any order."""
+    times_s = np.concatenate([part[0] for part in parts])
+    order = np.argsort(times_s, kind="stable")
+    similarities = np.concatenate([part[1] for part in parts])
+    return Video(uri, times_s[order], similarities[order], duration_s)
+
+
+def _row(video: str, it: Given) -> dict[str, Any]:
+    clips = [
+        {
+            "prompt": its.prompt,
+            "start_s": its.clip.start_s,
+            "end_s": its.clip.end_s,
+            "score": its.clip.score,
+        }
+        for its in it.clips
+    ]
+    return {
+        "video": video,
+        "class": it.name,
+        "score": it.score,
+        "duration_ratio": it.duration_ratio,
+        "calibrated": it.calibrated,
+        "clips": clips,
+    }

@@ -1,0 +1,155 @@
+"""Features to similarities, by one matrix product a batch; and a camera's background. No Spark in here.
+
+A run is a stretch of one video's frames in one batch: some hundred frames in a row of Arrow, so that what
+comes after has no row per frame to handle.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from framewatch.tables.feature_files import FeatureFiles, camera, unit, vectors
+
+RUNS = pa.schema(
+    [
+        ("video", pa.string()),
+        ("first_s", pa.float64()),
+        ("num_frames", pa.int32()),
+        # Numbers as bytes: as arrays, Spark would handle each by itself. float64, and float32 row by row.
+        ("times_s", pa.binary()),
+        ("similarities", pa.binary()),
+    ]
+)
+TOTALS = pa.schema(
+    [
+        ("camera", pa.string()),
+        ("count", pa.int64()),
+        ("sums", pa.list_(pa.float64())),
+        ("squares", pa.list_(pa.float64())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Batches of `video`, `timestamp_s`, `features` -> rows of `RUNS`.
+
+    Attributes:
+        columns: (length, prompts) float32; a frame's features, brought to length 1, are multiplied with it.
+    """
+
+    columns: np.ndarray
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield self._runs(batch)
+
+    def _runs(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        similarities = self.similarities(batch["features"])
+        times_s = batch["timestamp_s"].to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        videos = batch["video"].dictionary_encode()
+        numbers = videos.indices.to_numpy(zero_copy_only=False)
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        return pa.RecordBatch.from_arrays(
+            [
+                videos.dictionary.take(pa.array(numbers[bounds[:-1]])),
+                pa.array(times_s[bounds[:-1]]),
+                pa.array(np.diff(bounds).astype(np.int32)),
+                _as_bytes(times_s, bounds),
+                _as_bytes(similarities, bounds),
+            ],
+            schema=RUNS,
+        )
+
+    def similarities(self, features: Any) -> np.ndarray:
+        """(rows, prompts) float32 of a column of vectors or lists; NaN for a frame without features."""
+        numbers, valid = vectors(features)
+        found = np.full((len(features), self.columns.shape[1]), np.nan, np.float32)
+        if len(numbers):
+            found[valid] = unit(numbers) @ self.columns
+        return found
+
+
+def _as_bytes(rows: np.ndarray, bounds: list[int]) -> pa.Array:
+    """The rows from one bound to the next, a value each."""
+    offsets = np.array(bounds, np.int32) * (rows.nbytes // max(1, len(rows)))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
+    return pa.Array.from_buffers(pa.binary(), len(bounds) - 1, buffers)
+
+
+def iterate_runs(batch: pa.RecordBatch) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Video, times and similarities of each row of `RUNS`."""
+    for number, video in enumerate(batch["video"].to_pylist()):
+        its = (batch[name][number].as_buffer() for name in ("times_s", "similarities"))
+        yield video, *run_arrays(*its)
+
+
+def run_arrays(times_s: Any, similarities: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Times, (frames,), and similarities, (frames, prompts), of the bytes that `RUNS` has of them."""
+    times = np.frombuffer(times_s, np.float64)
+    return times, np.frombuffer(similarities, np.float32).reshape(len(times), -1)
+
+
+def total(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Rows of `RUNS` -> for each camera count, sums and sums of squares, rows of `TOTALS`."""
+    counts: dict[str, int] = defaultdict(int)
+    sums: dict[str, Any] = defaultdict(float)
+    squares: dict[str, Any] = defaultdict(float)
+    for batch in batches:
+        for video, _, similarities in iterate_runs(batch):
+            its = similarities[~np.isnan(similarities[:, 0])].astype(float)
+            if len(its):
+                counts[camera(video)] += len(its)
+                sums[camera(video)] = sums[camera(video)] + its.sum(axis=0)
+                squares[camera(video)] = squares[camera(video)] + (its**2).sum(axis=0)
+    rows = [{"camera": it, "count": counts[it], "sums": sums[it], "squares": squares[it]} for it in counts]
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=TOTALS)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Rows of `path`, a file of features each -> rows of `RUNS`.
+
+    Attributes:
+        features: of the run.
+        project: what is computed.
+    """
+
+    features: FeatureFiles
+    project: Project
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for path in batch["path"].to_pylist():
+                yield from self.project(self.features.read(path, ["timestamp_s", "features"]))
+
+
+@dataclass(frozen=True)
+class Background:
+    """How similar a camera's frames are to each prompt: (prompts,) mean and standard deviation."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def backgrounds(totals: Iterable[dict[str, Any]]) -> dict[str, Background]:
+    """Adds up rows of `TOTALS`, by camera."""
+    counts: dict[str, int] = defaultdict(int)
+    sums: dict[str, Any] = defaultdict(float)
+    squares: dict[str, Any] = defaultdict(float)
+    for row in totals:
+        counts[row["camera"]] += row["count"]
+        sums[row["camera"]] = sums[row["camera"]] + np.asarray(row["sums"], float)
+        squares[row["camera"]] = squares[row["camera"]] + np.asarray(row["squares"], float)
+    found = {}
+    for it, count in counts.items():
+        mean = sums[it] / count
+        variance = np.maximum(squares[it] / count - mean**2, 0.0)
+        found[it] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
+    return found

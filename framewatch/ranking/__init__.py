@@ -1,0 +1,1 @@
+"""Labels, the classifier, its evaluation, and the ranking of frames and incidents."""

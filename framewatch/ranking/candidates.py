@@ -1,0 +1,66 @@
+"""Candidates: the ranked frames that the review page keeps at hand, with their features."""
+
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from framewatch.tables.schema import CANDIDATES, FEATURES, INCIDENTS, PREDICTIONS, fields, require_columns
+
+# Frames that a random audit can draw: with none suspicious among them, 300 bound the share at 1%.
+_AUDITED = 1000
+
+
+def with_incident(predictions: DataFrame, incidents: DataFrame) -> DataFrame:
+    """The ranked frames, each with `in_incident`, the rank of the incident that it lies in, or null."""
+    ranges = incidents.select(
+        F.col("video").alias("of"), "start_s", "end_s", F.col("rank").alias("in_incident")
+    )
+    inside = (F.col("video") == F.col("of")) & (F.col("timestamp_s") >= F.col("start_s"))
+    joined = predictions.join(ranges, inside & (F.col("timestamp_s") < F.col("end_s")), "left")
+    return joined.select(*predictions.columns, "in_incident")
+
+
+def choose_candidates(
+    predictions: DataFrame,
+    incidents: DataFrame,
+    features: DataFrame,
+    *,
+    most: int,
+    period_s: float,
+    draw: str,
+) -> DataFrame:
+    """Chooses the frames whose ranking a reviewer's verdicts can change without Spark.
+
+    Args:
+        predictions: ranked frames.
+        incidents: what was found in them.
+        features: with the vectors of those frames.
+        period_s: seconds that a frame lasts, if the next does not come earlier.
+        draw: names the draw of the audit: another name draws other frames.
+        most: how many incidents, and how many frames outside of them.
+
+    Returns:
+        The `candidates` table: the peaks of the best incidents (`incident` is their rank), the best frames
+        outside of incidents, and a random sample of these. `audit` is set for the sample, in whose order it
+        is drawn: those with the smallest numbers are a simple random sample of the frames outside incidents.
+    """
+    require_columns(predictions, fields(PREDICTIONS, "origin", "timestamp_s", "rank"), table="predictions")
+    require_columns(incidents, fields(INCIDENTS, "peak_origin", "rank"), table="incidents")
+    require_columns(features, fields(FEATURES, "origin", "features"), table="features")
+    peaks = incidents.where(F.col("rank") <= most).select(
+        F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
+    )
+    outside = with_incident(predictions, incidents).where("in_incident is null").select("origin", "rank")
+    best = outside.orderBy("rank").limit(most).select("origin")
+    drawn = outside.select("origin", F.xxhash64(F.lit(draw), "origin").alias("audit"))
+    drawn = drawn.orderBy("audit", "origin").limit(_AUDITED)
+    union = peaks.unionByName(drawn, allowMissingColumns=True).unionByName(best, allowMissingColumns=True)
+    chosen = union.groupBy("origin").agg(F.max("incident").alias("incident"), F.max("audit").alias("audit"))
+    following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
+    ends = F.least(F.col("timestamp_s") + period_s, following)  # of a null, `least` takes the other
+    ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
+    rows = ranked.join(F.broadcast(chosen), "origin")
+    # Few rows, sent to each worker: the features are not shuffled.
+    usable = features.where(F.col("features").isNotNull())
+    vectors = usable.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
+    return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)

@@ -1,0 +1,98 @@
+"""Fit, save and load the logistic regression on features."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, StructField
+
+from framewatch.errors import InputError
+from framewatch.tables.schema import FEATURES, fields, finite_vectors, require_columns
+
+_WEIGHT = "_weight"
+_ROWS_PER_TASK = 2000
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Settings of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
+
+    Attributes:
+        max_iter: iterations at most.
+        reg_param: strength of the penalty.
+        elastic_net_param: 0 for an L2 penalty, 1 for L1.
+        standardization: whether to scale each feature to unit deviation before the penalty.
+        class_weights: `balanced` weights frames so that both classes count equally.
+    """
+
+    max_iter: int = 20
+    reg_param: float = 0.05
+    elastic_net_param: float = 0.3
+    standardization: bool = True
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegressionModel:
+    """Fits P(suspicious | features).
+
+    Args:
+        labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
+            rows count alike. Features that are null or not finite are left out.
+        settings: how to fit.
+
+    Raises:
+        InputError: only one class is left.
+    """
+    require_columns(
+        labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
+    )
+    weight = F.col("weight") if "weight" in labelled.columns else F.lit(1.0)
+    rows = labelled.where(finite_vectors().isNotNull()).select("features", "label", weight.alias(_WEIGHT))
+    of_ones = F.sum(F.when(F.col("label") == 1.0, F.col(_WEIGHT)))
+    totals = rows.agg(
+        F.count("*").alias("all"),
+        F.sum("label").alias("ones"),
+        F.sum(_WEIGHT).alias("weight"),
+        of_ones.alias("weight_of_ones"),
+    ).first()
+    assert totals is not None
+    num_rows, num_ones = int(totals["all"]), int(totals["ones"] or 0)
+    if num_ones in (0, num_rows):
+        raise InputError(
+            f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes"
+        )
+    regression = LogisticRegression(
+        maxIter=settings.max_iter,
+        regParam=settings.reg_param,
+        elasticNetParam=settings.elastic_net_param,
+        standardization=settings.standardization,
+        labelCol="label",
+        weightCol=_WEIGHT,
+    )
+    if settings.class_weights == "balanced":
+        # Half of the weight to each class, as scikit-learn's "balanced" has it.
+        half, ones = totals["weight"] / 2, totals["weight_of_ones"]
+        share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
+        rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
+    # Each of the fit's passes is a job, whose tasks cost more than what few rows take.
+    return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
+
+
+def identity(model: LogisticRegressionModel) -> str:
+    """Twelve hexadecimal digits that tell classifiers apart, of the SHA-256 of their numbers."""
+    numbers = np.append(model.coefficients.toArray(), model.intercept)
+    return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
+
+
+def save(model: LogisticRegressionModel, path: str) -> None:
+    """Writes the Spark ML model, over an older one."""
+    model.write().overwrite().save(path)
+
+
+def load(path: str) -> LogisticRegressionModel:
+    """Reads what `save` wrote."""
+    return LogisticRegressionModel.load(path)

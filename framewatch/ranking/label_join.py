@@ -1,0 +1,284 @@
+"""Labels matched to frames: which video or frame a name stands for, and which frames a range holds."""
+
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import BooleanType, StringType, StructField, StructType
+
+from framewatch.errors import InputError
+from framewatch.ranking import label_names
+from framewatch.ranking.label_files import SHOWN, Labels
+from framewatch.video.suffixes import VIDEO_SUFFIXES
+
+_ENDS = StructType(
+    [
+        StructField("name", StringType()),
+        StructField("whole", BooleanType()),
+        *(StructField(form, StringType()) for form in label_names.Forms._fields),
+    ]
+)
+_KEYS = "key int, written string, key_exact string, key_composed string, caseless string"
+_RANGES = "position int, video string, start_s double, end_s double, label int"
+# What a name in a label file may leave out.
+_SUFFIXES = {"video": VIDEO_SUFFIXES, "origin": ("jpg",)}
+# Above this, rows are shuffled rather than sent to every executor.
+_BROADCAST_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Found:
+    """Frames with a label.
+
+    Attributes:
+        labelled: `origin` and `label`.
+        num_frames: its rows.
+        num_suspicious: those with label 1.
+        num_empty: ranges that name a video and hold none of its frames.
+        empty: the first of these, by position.
+    """
+
+    labelled: DataFrame
+    num_frames: int
+    num_suspicious: int
+    num_empty: int = 0
+    empty: Sequence[int] = ()
+
+
+def small(rows: DataFrame, number: int) -> DataFrame:
+    """Rows to join with: sent whole to executors unless they are many."""
+    return F.broadcast(rows) if number <= _BROADCAST_ROWS else rows
+
+
+def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
+    """The value of `column` (video or origin) that each name of the labels stands for.
+
+    Where a name fits several, those count that it fits most strictly: the whole name before a name without
+    its suffix, and any difference in case last.
+
+    Raises:
+        InputError: names fit several equally.
+    """
+    names = list(dict.fromkeys(label.name for label in labels.rows))
+    trimmed = [label_names.trimmed(name) for name in names]
+    keys = [(key, name, *label_names.forms(trimmed[key])) for key, name in enumerate(names)]
+    keyed = small(frames.sparkSession.createDataFrame(keys, _KEYS), len(keys))
+    pairs = _ends(frames, column, {label_names.depth(name) for name in trimmed}).join(keyed, "caseless")
+    exact, composed = F.col("exact") == F.col("key_exact"), F.col("composed") == F.col("key_composed")
+    looseness = (
+        F.when(F.col("name") == F.col("written"), 0)
+        .when(F.col("whole"), F.when(exact, 1).when(composed, 2).otherwise(5))
+        .otherwise(F.when(exact, 3).when(composed, 4).otherwise(6))
+    )
+    fits = pairs.groupBy("key", looseness.alias("looseness"))
+    best: dict[str, Any] = {}
+    for row in fits.agg(F.min("name").alias("first"), F.max("name").alias("last")).collect():
+        name = names[row["key"]]
+        if name not in best or row["looseness"] < best[name]["looseness"]:
+            best[name] = row
+    _refuse_ambiguous(
+        labels, column, {name: row for name, row in best.items() if row["first"] != row["last"]}
+    )
+    return {name: row["first"] for name, row in best.items()}
+
+
+def _refuse_ambiguous(labels: Labels, column: str, ambiguous: Mapping[str, Any]) -> None:
+    rows = [row for row, label in enumerate(labels.rows) if label.name in ambiguous]
+    if not rows:
+        return
+    shown = []
+    for row in rows[:SHOWN]:
+        fit = ambiguous[labels.rows[row].name]
+        shown.append(f"{labels.row_text(row)} fits {fit['first']} and {fit['last']}")
+    more = f"; and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    raise InputError(
+        f"labels of {labels.source} fit several {column}s: {'; '.join(shown)}{more}: write the whole name, "
+        "or more of the path, such as camera1/Walk1.mpg"
+    )
+
+
+def _refuse_clashes(labels: Labels, clashes: Sequence[tuple[int, int]], num_frames: int) -> None:
+    if clashes:
+        shown = [f"{labels.row_text(one)} and {labels.row_text(other)}" for one, other in clashes]
+        raise InputError(
+            f"labels of {labels.source} contradict each other in {num_frames} frame(s): {'; '.join(shown)}: "
+            "keep one label a frame"
+        )
+
+
+def _ends(frames: DataFrame, column: str, depths: Collection[int]) -> DataFrame:
+    """The ends of all videos' or frames' paths that can match names with so many components."""
+    work = functools.partial(_ends_of_batches, depths=depths, suffixes=_SUFFIXES[column])
+    return frames.select(column).distinct().mapInArrow(work, _ENDS)
+
+
+def _ends_of_batches(
+    batches: Iterator[pa.RecordBatch], *, depths: Collection[int], suffixes: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    schema = to_arrow_schema(_ENDS)
+    for batch in batches:
+        rows = [
+            (path, whole, *forms)
+            for path in batch.column(0).to_pylist()
+            for whole, forms in label_names.ends(path, depths, suffixes)
+        ]
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [pa.array(list(values), field.type) for values, field in zip(columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
+    """Frames with the labels that name them.
+
+    Raises:
+        InputError: a frame has both labels.
+    """
+    first: dict[str, int] = {}
+    clashes = []
+    for row, label in enumerate(labels.rows):
+        origin = resolved.get(label.name)
+        if origin is not None:
+            earlier = first.setdefault(origin, row)
+            if labels.rows[earlier].label != label.label:
+                clashes.append((earlier, row))
+    _refuse_clashes(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
+    rows = [(origin, float(labels.rows[row].label)) for origin, row in first.items()]
+    labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double")
+    return Found(labelled, len(rows), sum(label == 1 for _, label in rows))
+
+
+def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
+    """Frames within the ranges of their videos.
+
+    One pass over each video in order of time: a range adds to a count where it starts and takes from it where
+    it ends, so that neither ranges nor frames are compared with each other.
+
+    Raises:
+        InputError: a frame has both labels.
+    """
+    rows = [
+        (position, resolved[row.name], row.start_s, row.end_s, row.label)
+        for position, row in enumerate(labels.rows)
+        if row.name in resolved
+    ]
+    ranges = frames.sparkSession.createDataFrame(rows, _RANGES)
+    swept = _sweep(frames, ranges, len(rows))
+    of_frames = swept.where("origin is not null")
+    totals = of_frames.agg(
+        F.count_if(F.col("normal") + F.col("suspicious") > 0).alias("labelled"),
+        F.count_if(F.col("suspicious") > 0).alias("suspicious"),
+        F.count_if((F.col("normal") > 0) & (F.col("suspicious") > 0)).alias("both"),
+    ).collect()[0]
+    if totals["both"]:
+        both = of_frames.where("normal > 0 and suspicious > 0").orderBy("video", "time_s")
+        clashes = {
+            _clash(labels, resolved, row["video"], row["time_s"]) for row in both.limit(SHOWN).collect()
+        }
+        _refuse_clashes(labels, sorted(clashes), totals["both"])
+    frames_before = F.max("frames") - F.min("frames")
+    empty = swept.where("origin is null").groupBy("position").agg(frames_before.alias("n")).where("n = 0")
+    positions = [
+        row["position"] for row in empty.select("position").orderBy("position").limit(SHOWN).collect()
+    ]
+    labelled = of_frames.where("normal + suspicious > 0").select(
+        "origin", (F.col("suspicious") > 0).cast("double").alias("label")
+    )
+    num_empty = empty.count() if len(positions) == SHOWN else len(positions)
+    return Found(labelled, totals["labelled"], totals["suspicious"], num_empty, positions)
+
+
+def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
+    """Frames, and starts and ends of ranges, in order of time.
+
+    Returns:
+        `video`, `time_s`, `origin` (null for a start or an end), `position` (null for a frame); and, up to
+        there, the number of `frames`, and how many `normal` and `suspicious` ranges are open.
+    """
+    edges = F.explode(
+        F.array(
+            *(
+                F.struct(F.col(column).alias("time_s"), F.lit(step).alias("step"))
+                for column, step in (("start_s", 1), ("end_s", -1))
+            )
+        )
+    )
+    events = ranges.select("video", "position", "label", edges.alias("edge")).select(
+        "video",
+        "edge.time_s",
+        "position",
+        F.lit(None).cast("string").alias("origin"),
+        F.when(F.col("label") == 0, F.col("edge.step")).otherwise(0).alias("normal"),
+        F.when(F.col("label") == 1, F.col("edge.step")).otherwise(0).alias("suspicious"),
+    )
+    videos = small(ranges.select("video").distinct(), num_ranges)
+    seen = frames.join(videos, "video", "left_semi").select(
+        "video",
+        F.col("timestamp_s").alias("time_s"),
+        F.lit(None).cast("int").alias("position"),
+        "origin",
+        F.lit(0).alias("normal"),
+        F.lit(0).alias("suspicious"),
+    )
+    # A range holds its start and not its end: at one time, all edges come before the frames.
+    order = Window.partitionBy("video").orderBy("time_s", F.col("origin").isNotNull())
+    so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    counted = {"frames": F.col("origin").isNotNull().cast("int")}
+    counted |= {name: F.col(name) for name in ("normal", "suspicious")}
+    sums = [F.sum(value).over(so_far).alias(name) for name, value in counted.items()]
+    return events.unionByName(seen).select("video", "time_s", "origin", "position", *sums)
+
+
+def _clash(labels: Labels, resolved: Mapping[str, str], video: str, time_s: float) -> tuple[int, int]:
+    """The first normal and the first suspicious range that hold a frame, in their order."""
+    first: dict[int, int] = {}
+    for position, row in enumerate(labels.rows):
+        if resolved.get(row.name) == video and row.start_s <= time_s < row.end_s:  # type: ignore[operator]
+            first.setdefault(row.label, position)
+    low, high = sorted(first.values())
+    return low, high
+
+
+def explain(
+    frames: DataFrame, column: str, labels: Labels, resolved: Mapping[str, str], rows: Sequence[int]
+) -> list[str]:
+    """Rows that match no frame, as text: with the closest name, or with what the video's frames cover."""
+    names = {labels.rows[row].name for row in rows}
+    closest = _closest(frames, column, [name for name in names if name not in resolved])
+    covered = _covered(frames, [resolved[name] for name in names if name in resolved])
+    shown = []
+    for row in rows:
+        name = labels.rows[row].name
+        hint = covered[resolved[name]] if name in resolved else closest.get(name)
+        shown.append(labels.row_text(row) + (f" ({hint})" if hint else ""))
+    return shown
+
+
+def _closest(frames: DataFrame, column: str, names: Sequence[str]) -> dict[str, str]:
+    """What is in `column` and has almost the file name of each name."""
+    if not names:
+        return {}
+    files = [label_names.forms(label_names.trimmed(name)).caseless.rpartition("/")[2] for name in names]
+    ends = _ends(frames, column, {1})
+    picks = []
+    for file in files:
+        distance = F.levenshtein("caseless", F.lit(file))
+        picks.append(F.min(F.struct(distance.alias("distance"), "name")))
+    found = ends.agg(*picks).collect()[0]
+    return {
+        name: f"the closest name is {pick['name']}"
+        for name, file, pick in zip(names, files, found, strict=True)
+        if pick is not None and pick["distance"] <= len(file) // 2
+    }
+
+
+def _covered(frames: DataFrame, videos: Sequence[str]) -> dict[str, str]:
+    if not videos:
+        return {}
+    times = frames.where(F.col("video").isin(*videos)).groupBy("video")
+    rows = times.agg(F.min("timestamp_s").alias("first"), F.max("timestamp_s").alias("last")).collect()
+    return {row["video"]: f"its frames are from {row['first']:g} s to {row['last']:g} s" for row in rows}

@@ -1,0 +1,193 @@
+"""Hand labels: read a label file from any storage, and join the labels to frames."""
+
+import glob
+import io
+from dataclasses import dataclass
+
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from framewatch.errors import InputError
+from framewatch.io import storage
+from framewatch.ranking import label_join
+from framewatch.ranking.label_files import SHOWN, Labels, from_ranges, merged, parse_labels
+from framewatch.tables.schema import FEATURES, fields, require_columns
+
+__all__ = [
+    "LabelCounts",
+    "Labels",
+    "check_labels",
+    "from_ranges",
+    "join_labels",
+    "read_labels",
+    "require_both_classes",
+]
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How labels and frames met.
+
+    Attributes:
+        labels: rows of the file.
+        unmatched: rows that match no frame.
+        unmatched_examples: some of them, as text, with the closest name.
+        labelled_frames: frames with a label.
+        suspicious_frames: frames whose label is 1.
+        unlabelled_frames: frames without a label, left out of training.
+        blank_rows: rows of the file without any value.
+    """
+
+    labels: int
+    unmatched: int
+    unmatched_examples: tuple[str, ...]
+    labelled_frames: int
+    suspicious_frames: int
+    unlabelled_frames: int
+    blank_rows: int = 0
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.labels} labels, {self.labelled_frames} labelled frames ({self.suspicious_frames} "
+            f"suspicious), {self.unlabelled_frames} frames without a label"
+        )
+        if self.blank_rows:
+            text += f"; {self.blank_rows} blank rows passed over"
+        if self.unmatched:
+            more = "; …" if self.unmatched > len(self.unmatched_examples) else ""
+            text += f"; {self.unmatched} labels match no frame: {'; '.join(self.unmatched_examples)}{more}"
+        return text
+
+
+def read_labels(spark: SparkSession, path: str) -> Labels:
+    """Reads and checks a label file, or the files of a directory or a glob, of any storage.
+
+    The labels are kept by the driver: what people label by hand is small.
+
+    Raises:
+        InputError: no such file, columns of neither format, or rows that are not valid; names the lines.
+    """
+    contents = _contents(spark, path)
+    return merged({name: parse_labels(_decompressed(data, name), name) for name, data in contents}, path)
+
+
+def check_labels(path: str, *, sees_all: bool) -> None:
+    """Checks a label file as far as Python sees it, before Spark starts.
+
+    Args:
+        path: as of `read_labels`.
+        sees_all: whether Spark would find no more there than Python does.
+
+    Raises:
+        InputError: as `read_labels`.
+    """
+    found = _read_file(path)
+    if isinstance(found, bytes):
+        parse_labels(_decompressed(found, path), path)
+    elif sees_all and not glob.glob(storage.local_path(path) or path):
+        raise _missing(path, found)
+
+
+def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
+    """Names and bytes: read by Python where it can, else by Spark, which has connectors of its own."""
+    found = _read_file(path)
+    if isinstance(found, bytes):
+        return [(path, found)]
+    try:
+        rows = spark.read.format("binaryFile").load(path).select("path", "content").collect()
+    except Exception as error:
+        if isinstance(error, AnalysisException) and "PATH_NOT_FOUND" not in str(error):
+            raise
+        rows = []
+    if not rows:
+        raise _missing(path, found)
+    return sorted((row["path"], bytes(row["content"])) for row in rows)
+
+
+def _read_file(path: str) -> bytes | Exception:
+    """A file's bytes; of directories, globs and what Python does not reach, the reason why there are none."""
+    try:
+        files, inner = storage.filesystem(path)
+        return files.cat_file(inner) if files.info(inner)["type"] == "file" else FileNotFoundError(path)
+    except Exception as error:  # of any library behind fsspec
+        return error
+
+
+def _missing(path: str, problem: Exception) -> InputError:
+    if isinstance(problem, FileNotFoundError):
+        return InputError(f"labels file '{path}' does not exist: give a CSV file, labels.train=FILE")
+    reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    return InputError(f"labels file '{path}' cannot be read ({reason}): give one that you may read")
+
+
+def _decompressed(data: bytes, name: str) -> bytes:
+    compression = infer_compression(name)
+    if compression is None:
+        return data
+    try:
+        return bytes(compr[compression](io.BytesIO(data)).read())
+    except Exception as error:  # each library has its own
+        raise InputError(
+            f"labels file '{name}' cannot be decompressed as {compression} ({error}): correct its suffix, or "
+            "save it anew"
+        ) from error
+
+
+def join_labels(frames: DataFrame, labels: Labels) -> tuple[DataFrame, LabelCounts]:
+    """Gives frames their labels.
+
+    A frame's label names the end of its `origin`; a range names the end of its `video`, with or without a
+    video suffix, and holds the frames with start_s <= timestamp_s < end_s.
+
+    Args:
+        frames: rows of `frames` or `features`; one row an origin.
+        labels: of `read_labels` or `from_ranges`.
+
+    Returns:
+        The frames that have a label, with a column `label` (double), and the counts.
+
+    Raises:
+        InputError: a name that fits several videos, a frame with both labels, or no match at all.
+    """
+    require_columns(frames, fields(FEATURES, "origin", "video", "timestamp_s"), table="frames")
+    column = "video" if labels.by_time else "origin"
+    resolved = label_join.resolve(frames, column, labels)
+    find = label_join.by_time if labels.by_time else label_join.by_frame
+    found = find(frames, labels, resolved)
+    unknown = [row for row, label in enumerate(labels.rows) if label.name not in resolved]
+    unmatched = sorted([*unknown[:SHOWN], *found.empty[:SHOWN]])[:SHOWN]
+    examples = label_join.explain(frames, column, labels, resolved, unmatched)
+    if not found.num_frames:
+        row = frames.select(column).first()
+        shown = f" ({'; '.join(examples)})" if examples else ""
+        raise InputError(
+            f"none of the {len(labels.rows)} labels of {labels.source} matches a frame{shown}: write names as"
+            f" the tables have them, such as {row[column] if row else 'none'}"
+        )
+    counts = LabelCounts(
+        labels=len(labels.rows),
+        unmatched=len(unknown) + found.num_empty,
+        unmatched_examples=tuple(examples),
+        labelled_frames=found.num_frames,
+        suspicious_frames=found.num_suspicious,
+        unlabelled_frames=frames.count() - found.num_frames,
+        blank_rows=labels.blank_rows,
+    )
+    labelled = label_join.small(found.labelled, found.num_frames)
+    return frames.join(labelled, "origin").select(*frames.columns, "label"), counts
+
+
+def require_both_classes(counts: LabelCounts) -> None:
+    """Checks that both classes have frames.
+
+    Raises:
+        InputError: all labels are 0, or all are 1.
+    """
+    if counts.suspicious_frames in (0, counts.labelled_frames):
+        only = 0 if counts.suspicious_frames == 0 else 1
+        raise InputError(
+            f"all {counts.labelled_frames} labelled frames have label {only}: training needs frames of both "
+            "classes"
+        )

@@ -1,0 +1,151 @@
+"""Gathers what the report shows, and writes it."""
+
+import base64
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+import framewatch
+from framewatch.feedback import STATES, VerdictLog, moment_states, segments_by_video
+from framewatch.io import storage
+from framewatch.ranking import budgets, model_card
+from framewatch.report import charts
+from framewatch.report.footage import read_footage
+from framewatch.tables.frame_pictures import Pictures, smaller
+from framewatch.tables.results import Results
+from framewatch.tables.timeline import clock
+
+_MOST_INCIDENTS = 100
+_MOST_TIMELINES = 40
+_MOST_FAILED = 200
+# Base64 adds a third: with all else, the page stays below 5 MB, which mail takes.
+_MOST_PICTURE_BYTES = 3_000_000
+_WIDTHS = (320, 240, 160, 96)
+
+
+def write_report(output: str) -> str:
+    """Writes `OUTPUT/report/index.html`, one file that needs no other, and returns its path.
+
+    Raises:
+        InputError: frames have not been ranked in `output`.
+    """
+    results = Results(output)
+    page = Environment(
+        loader=PackageLoader("framewatch.report"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html")
+    path = storage.join(output, "report", "index.html")
+    storage.write_bytes(path, page.render(**_contents(results)).encode())
+    return path
+
+
+def _contents(results: Results) -> dict[str, Any]:
+    ledger, notes, ranked = results.videos(), results.model_notes(), results.ranked_videos()
+    test = results.test_metrics()
+    cross_validation = (notes or {}).get("cross_validation")
+    told = {"left-out videos": cross_validation, "test labels": test}
+    measured = {name: metrics for name, metrics in told.items() if metrics}
+    columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "peak_origin", "num_frames", "rank"]
+    incidents = results.read("incidents", columns).sort_by("rank").to_pylist()
+    return {
+        "clock": clock,
+        "name": storage.basename,
+        "enough": budgets.up_to_all,
+        "best_of": budgets.best_sentence,
+        "quality": model_card.quality,
+        "version": framewatch.__version__,
+        "written_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "output": results.output,
+        "ranking": results.ranking,
+        "statuses": Counter(row["status"] for row in ledger),
+        "num_ranked": len(ranked),
+        "incidents_s": sum(row["end_s"] - row["start_s"] for row in incidents),
+        "num_incidents": len(incidents),
+        "incidents": _with_pictures(results, incidents[:_MOST_INCIDENTS]),
+        "timelines": _timelines(results, ranked, ledger, incidents),
+        "most_timelines": _MOST_TIMELINES,
+        "measured": measured,
+        "pr": charts.precision_recall({name: m["curve"] for name, m in measured.items() if m["curve"]}),
+        "failed": [row for row in ledger if row["status"] != "ok"][:_MOST_FAILED],
+        "num_failed": sum(row["status"] != "ok" for row in ledger),
+        "notes": notes,
+        "limits": [line.removeprefix("- ") for line in model_card.LIMITS.splitlines()],
+        "review": _review(results, incidents),
+        "footage": read_footage(results),
+    }
+
+
+def _with_pictures(results: Results, incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pictures = Pictures(results) if incidents else None
+    found = [pictures.get(row["peak_origin"]) if pictures else None for row in incidents]
+    for width in _WIDTHS:
+        small = [smaller(content, width) if content else None for content in found]
+        if sum(len(content) for content in small if content) <= _MOST_PICTURE_BYTES:
+            break
+    encoded = [base64.b64encode(content).decode() if content else None for content in small]
+    return [{**row, "picture": picture} for row, picture in zip(incidents, encoded, strict=True)]
+
+
+def _timelines(
+    results: Results, ranked: list[str], ledger: list[dict[str, Any]], incidents: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The videos that were ranked: those with the most suspicious incidents first."""
+    # Incidents come in order of rank, and a dict keeps the first place of each video.
+    shown = list(dict.fromkeys([row["video"] for row in incidents] + ranked))[:_MOST_TIMELINES]
+    rows = results.read("predictions", ["video", "timestamp_s", "prob2"], videos=shown)
+    durations = {row["video"]: row["duration_s"] or 0.0 for row in ledger}
+    labels = results.known_labels()
+    found = []
+    for video in shown:
+        its = rows.filter(pc.field("video") == video).sort_by("timestamp_s")
+        mine = [row for row in incidents if row["video"] == video]
+        chart = charts.timeline(
+            its["timestamp_s"].to_numpy(),
+            np.asarray(its["prob2"].to_numpy()),
+            duration_s=durations.get(video, 0.0),
+            period_s=results.ranking["period_s"],
+            threshold=results.ranking["threshold"],
+            incidents=[(row["start_s"], row["end_s"]) for row in mine],
+            labels=labels.get(video, []),
+        )
+        suspicious_s = sum(row["end_s"] - row["start_s"] for row in mine)
+        found.append({"video": video, "chart": chart, "incidents": len(mine), "suspicious_s": suspicious_s})
+    return found
+
+
+def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What reviewers have said; None where nobody has."""
+    log = VerdictLog(results.output)
+    verdicts = log.verdicts()
+    if not verdicts and not log.note:
+        return None
+    segments = segments_by_video(verdicts)
+    states: dict[int, str] = {}
+    for video, said in segments.items():
+        its = [row for row in incidents if row["video"] == video]
+        starts_s, ends_s = (np.array([row[name] for row in its], float) for name in ("start_s", "end_s"))
+        for row, state in zip(its, moment_states(starts_s, ends_s, said), strict=True):
+            if state:
+                states[row["rank"]] = STATES[state]
+    return {
+        "verdicts": len(verdicts),
+        "note": log.note,
+        "reviewers": sorted({verdict.reviewer for verdict in verdicts}),
+        "states": states,
+        "counts": Counter(states.values()),
+        "missed": _missed(results.output),
+    }
+
+
+def _missed(output: str) -> str:
+    try:
+        from framewatch.feedback.desk import missed_in
+    except ImportError as error:
+        return f"to estimate it, install {error.name}: pip install 'framewatch[review]'"
+    return missed_in(output).sentence

@@ -1,0 +1,70 @@
+"""Which moments of the queue to list."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from framewatch.feedback import STATES
+from framewatch.feedback.desk import Desk
+from framewatch.review.fields import NUMBER, TEXT, Field, choice
+
+ORDERS = ("suggested", "rank", "time")
+SHOWN = ("unseen", "reviewed", "all", *STATES[1:])
+FIELDS: Mapping[str, Field] = {
+    "order": choice(ORDERS),
+    "shown": choice(SHOWN),
+    "video": TEXT,
+    **dict.fromkeys(("from_s", "to_s", "min_prob", "max_prob"), NUMBER),
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a reviewer asks for.
+
+    Attributes:
+        order: `suggested` by the loop, `rank` of the job, or `time` by video.
+        shown: a state of `STATES`, `reviewed` for all but unseen, or `all`.
+        video: part of the names of the videos wanted, in any case.
+        from_s: moments that are over by this second of their video are left out.
+        to_s: moments that begin at this second or later are left out.
+        min_prob: the least probability.
+        max_prob: the greatest.
+    """
+
+    order: str = "suggested"
+    shown: str = "unseen"
+    video: str = ""
+    from_s: float = 0.0
+    to_s: float = float("inf")
+    min_prob: float = 0.0
+    max_prob: float = 1.0
+
+    def apply(self, desk: Desk) -> np.ndarray:
+        """Numbers of the moments, in order."""
+        moments, queue = desk.moments, desk.queue
+        if self.order == "suggested":
+            ordered = np.zeros(len(moments), bool)
+            ordered[queue.moments] = True
+            # An answer that was taken back since comes first.
+            again, answered = (
+                np.flatnonzero(~ordered & chosen) for chosen in (desk.states == 0, desk.states != 0)
+            )
+            order = np.concatenate([again, queue.moments, answered])
+        else:
+            order = np.arange(len(moments)) if self.order == "rank" else moments.by_video
+        keep = self._in_state(desk.states) & (moments.ends_s > self.from_s) & (moments.starts_s < self.to_s)
+        probability = 1 / (1 + np.exp(-queue.log_odds))
+        keep &= (probability >= self.min_prob) & (probability <= self.max_prob)
+        if self.video:
+            wanted = [self.video.lower() in name.lower() for name in moments.names]
+            keep &= np.array(wanted, bool)[moments.videos]
+        return order[keep[order]]
+
+    def _in_state(self, states: np.ndarray) -> np.ndarray:
+        if self.shown == "all":
+            return np.ones(len(states), bool)
+        if self.shown == "reviewed":
+            return states != 0
+        return states == STATES.index(self.shown)

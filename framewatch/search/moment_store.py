@@ -1,0 +1,296 @@
+"""A run's moments in Milvus: written video by video, searched, and what they were made of. No Spark in here.
+
+Two collections. One has a row a moment. In the other, `<name>_videos`, lies a row a video, written after its
+moments, so that an interrupted index knows what is whole; and one that says what the vectors are.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from framewatch.errors import InputError
+from framewatch.io import storage
+from framewatch.search import milvus_client
+from framewatch.search.collection import (
+    ABOUT,
+    About,
+    fitted_path,
+    make_collections,
+    read_about,
+    require_owner,
+    require_same,
+)
+from framewatch.search.fitted import Fitted
+from framewatch.search.hits import Hit
+from framewatch.search.milvus_client import Place, retried
+from framewatch.search.moment_vectors import Moments
+from framewatch.search.source import SourceVideo, at_clock
+from framewatch.tables.feature_files import camera
+
+_FIELDS = ("video", "timestamp_s", "end_s", "scope", "probability", "label")
+_WRITING = "being written"
+_ROWS = 500
+_METRICS = {"vector": "COSINE", "sketch": "IP"}
+# Fewer are compared whole at once: a sketch would save nothing.
+_FEW_NUMBERS = 8_000_000
+# Of a sketch's best, so many times the limit are compared again by whole vectors, and at least so many.
+_AGAIN, _AT_LEAST, _AT_MOST = 4, 100, 1000
+_MOST = 16_384  # Milvus gives no more
+
+
+class Store:
+    """An open collection. Several threads may search it; one process writes to it, or several on a server."""
+
+    def __init__(self, client: Any, place: Place, about: About, fitted: Fitted) -> None:
+        """Wraps what `open_store` and `create_store` have opened."""
+        self._client, self.place, self.about, self.fitted = client, place, about, fitted
+        self._videos = f"{place.collection}_videos"
+
+    def close(self) -> None:
+        """Lets go of it; of a file, other processes may then have it."""
+        milvus_client.disconnect(self._client, self.place)
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What there is
+
+    def versions(self) -> dict[str, str]:
+        """The version of each video that is, or is being, indexed."""
+        found = {}
+        rows = self._client.query_iterator(
+            self._videos, batch_size=5000, filter="", output_fields=["video", "version"]
+        )
+        try:
+            while batch := rows.next():
+                found.update({row["video"]: row["version"] for row in batch if row["version"] != ABOUT})
+        finally:
+            rows.close()
+        return found
+
+    def count(self) -> int:
+        """Moments."""
+        rows = self._client.query(self.place.collection, filter="", output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    # Writing
+
+    def replace(self, video: SourceVideo, moments: Moments, *, begun: bool) -> None:
+        """Makes these the moments of a video; a kill half-way leaves it for the next time.
+
+        Args:
+            video: of the source.
+            moments: all of them.
+            begun: whether there may be older ones.
+        """
+        retried(lambda: self._mark(video.uri, _WRITING))
+        rows = self._rows(video, moments)
+        for first in range(0, len(rows), _ROWS):
+            part = rows[first : first + _ROWS]
+            retried(lambda part=part: self._client.upsert(self.place.collection, part))
+        if begun:
+            older = f"video == {_quoted(video.uri)} and version != {_quoted(video.version)}"
+            retried(lambda: self._client.delete(self.place.collection, filter=older))
+        retried(lambda: self._mark(video.uri, video.version))
+
+    def drop(self, video: str) -> None:
+        """Removes a video's moments."""
+        retried(lambda: self._mark(video, _WRITING))
+        retried(lambda: self._client.delete(self.place.collection, filter=f"video == {_quoted(video)}"))
+        retried(lambda: self._client.delete(self._videos, ids=[_digest(video)]))
+
+    def finish(self) -> None:
+        """Builds what makes searches fast."""
+        retried(lambda: self._client.flush(self.place.collection))
+
+    def _mark(self, video: str, version: str) -> None:
+        row = {"id": _digest(video), "video": video, "version": version, "vector": [0.0, 1.0]}
+        self._client.upsert(self._videos, [row])
+
+    def _rows(self, video: SourceVideo, moments: Moments) -> list[dict[str, Any]]:
+        clocks = at_clock(video.clock_s, moments.starts_s)
+        vectors = self.fitted.vectors(moments.vectors) if len(moments) else moments.vectors
+        sketches = self.fitted.sketches(vectors) if self.about.sketch_length and len(moments) else None
+        of_camera = camera(moments.video)
+        return [
+            {
+                "origin": moments.origins[n],
+                "video": moments.video,
+                "camera": of_camera,
+                "timestamp_s": float(moments.starts_s[n]),
+                "end_s": float(moments.ends_s[n]),
+                "clock_s": _or_none(clocks[n]),
+                "scope": moments.scopes[n],
+                "probability": _or_none(moments.probabilities[n]),
+                "label": None if np.isnan(moments.labels[n]) else int(moments.labels[n]),
+                "still": bool(moments.still[n]),
+                "version": video.version,
+                "vector": vectors[n],
+                **({} if sketches is None else {"sketch": sketches[n]}),
+            }
+            for n in range(len(moments))
+        ]
+
+    # Searching
+
+    def search(self, vector: np.ndarray, *, limit: int, expression: str, exact: bool = False) -> list[Hit]:
+        """The moments most similar to a vector, the best first.
+
+        Args:
+            vector: (length,) float32 of length 1, as `fitted` makes them.
+            limit: most of them.
+            expression: a filter of Milvus.
+            exact: compares with all vectors, where the collection can.
+
+        Raises:
+            InputError: it cannot.
+        """
+        if exact and self.place.is_server and not self.about.exact:
+            raise InputError(
+                f"{self.place} has an approximate index: make it with index.exact=true to search exactly"
+            )
+        limit = min(limit, _MOST)
+        again = max(_AGAIN * limit, _AT_LEAST)
+        if not self.about.sketch_length or exact or again > _AT_MOST or self._is_small:
+            return self._found("vector", vector, limit, expression)
+        return self._by_sketch(vector, limit, again, expression)
+
+    @property
+    def _is_small(self) -> bool:
+        stats = self._client.get_collection_stats(self.place.collection)
+        return int(stats["row_count"]) * self.about.length <= _FEW_NUMBERS
+
+    def _found(self, field: str, vector: np.ndarray, limit: int, expression: str) -> list[Hit]:
+        rows = self._ask(field, vector, limit, expression, _FIELDS)
+        return [_hit(row, float(row["distance"])) for row in rows]
+
+    def _by_sketch(self, vector: np.ndarray, limit: int, again: int, expression: str) -> list[Hit]:
+        short = self.fitted.sketches(vector[None])[0]
+        rows = self._ask("sketch", short, again, expression, (*_FIELDS, "vector"))
+        hits = [_hit(row, float(np.asarray(row["entity"]["vector"], np.float32) @ vector)) for row in rows]
+        return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _ask(
+        self, field: str, vector: np.ndarray, limit: int, expression: str, fields: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        params = {"ef": max(2 * limit, 200)} if self.place.is_server and not self.about.exact else {}
+        found = retried(
+            lambda: self._client.search(
+                self.place.collection,
+                data=[vector],
+                anns_field=field,
+                limit=limit,
+                filter=expression,
+                output_fields=list(fields),
+                search_params={"metric_type": _METRICS[field], "params": params},
+            ),
+            attempts=3,
+        )
+        return list(found[0])
+
+
+def open_store(place: Place, *, wait_s: float = 10.0) -> Store:
+    """Opens a collection that has been made.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    if not place.is_server and storage.status(f"{place.uri}/LOCK")[1] is None:
+        raise InputError(f"there is no index {place}: run `framewatch index` first")
+    client = milvus_client.connect(place, wait_s=wait_s)
+    with _closed_on_error(client, place):
+        about = read_about(client, place)
+        if about is None:
+            raise InputError(f"{place} has no collection '{place.collection}': run `framewatch index` first")
+        for name in (place.collection, f"{place.collection}_videos"):
+            client.load_collection(name)
+        fitted = Fitted.read(fitted_path(place, about.output))
+    return Store(client, place, about, fitted)
+
+
+def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> Store:
+    """Makes a collection, or opens the one that is there for more of the same.
+
+    Args:
+        place: where.
+        about: what it is made of.
+        fit: gives what is fitted to the footage, where there is none yet.
+
+    Raises:
+        InputError: it has features of another kind, or of another run.
+    """
+    client = milvus_client.connect(place)
+    with _closed_on_error(client, place):
+        there = read_about(client, place)
+        if there is not None:
+            require_same(there, about, place)
+            milvus_client.disconnect(client, place)
+            return open_store(place)
+        fitted = fit()
+        fitted.write(fitted_path(place, about.output))
+        make_collections(client, place, about)
+    return Store(client, place, about, fitted)
+
+
+@contextlib.contextmanager
+def _closed_on_error(client: Any, place: Place) -> Iterator[None]:
+    """Lets go of a collection that cannot be used, and says so in one line."""
+    try:
+        yield
+    except InputError:
+        milvus_client.disconnect(client, place)
+        raise
+    except Exception as error:
+        milvus_client.disconnect(client, place)
+        raise milvus_client.damaged(place, error) from error
+
+
+def drop_store(place: Place, *, output: str) -> None:
+    """Removes a run's collection with all that belongs to it.
+
+    Raises:
+        InputError: it is another run's, or none of framewatch.
+    """
+    if not place.is_server:
+        milvus_client.require_milvus(place)
+        storage.delete(place.uri)
+        storage.delete(fitted_path(place, output))
+        return
+    client = milvus_client.connect(place)
+    try:
+        there = read_about(client, place)
+        if there is not None:
+            require_owner(there, output, place)
+            for name in (f"{place.collection}_videos", place.collection):
+                client.drop_collection(name)
+            storage.delete(fitted_path(place, output))
+    finally:
+        milvus_client.disconnect(client, place)
+
+
+def _hit(found: Any, score: float) -> Hit:
+    row = found["entity"]
+    return Hit(
+        origin=found["origin"], video=row["video"], start_s=row["timestamp_s"], end_s=row["end_s"],
+        peak_s=row["timestamp_s"], score=score, scope=row["scope"], probability=row["probability"],
+        label=row["label"],
+    )  # fmt: skip
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

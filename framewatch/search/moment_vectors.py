@@ -1,0 +1,123 @@
+"""One video's moments: its frames, and clips that are means over windows of them. No Spark in here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from framewatch.tables.feature_files import unit
+
+FRAME, CLIP = "frame", "clip"
+SCOPES = (FRAME, CLIP)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of one video; lists and arrays of equal length.
+
+    Attributes:
+        video: URI of the source.
+        origins: (n,) what names each for good: a frame's origin, a clip's first origin and length.
+        starts_s: (n,) seconds.
+        ends_s: (n,) seconds; moments are half-open.
+        scopes: (n,) `frame` or `clip`.
+        probabilities: (n,) P(suspicious), a clip's is its most suspicious frame's; NaN where not ranked.
+        labels: (n,) 1 suspicious, 0 not, NaN unknown; a clip is suspicious where a frame of it is.
+        still: (n,) whether it hardly differs from an earlier frame of the same stretch.
+        vectors: (n, length) float32 of length 1.
+    """
+
+    video: str
+    origins: list[str]
+    starts_s: np.ndarray
+    ends_s: np.ndarray
+    scopes: list[str]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    still: np.ndarray
+    vectors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of one video, in order of time; as in `Moments`."""
+
+    video: str
+    origins: list[str]
+    times_s: np.ndarray
+    probabilities: np.ndarray
+    labels: np.ndarray
+    vectors: np.ndarray
+
+
+def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: float) -> Moments:
+    """The frames, and the clips of them.
+
+    Args:
+        frames: of one video, vectors of length 1.
+        clip_s: length of a clip; 0 for none.
+        period_s: how long a frame lasts.
+        still_cosine: frames at least so similar to the last that was not still are still.
+    """
+    windows = clip_windows(frames.times_s, clip_s)
+    firsts = np.array([first for first, _ in windows], int)
+    lasts = np.array([stop - 1 for _, stop in windows], int)
+    parts = [slice(first, stop) for first, stop in windows]
+    still = still_frames(frames.vectors, still_cosine)
+    clip_vectors = [frames.vectors[part].mean(axis=0) for part in parts]
+    vectors = np.stack([*frames.vectors, *clip_vectors]) if len(frames.vectors) else frames.vectors
+    return Moments(
+        video=frames.video,
+        origins=[*frames.origins, *(f"{frames.origins[first]}+{clip_s:g}s" for first in firsts)],
+        starts_s=np.concatenate([frames.times_s, frames.times_s[firsts]]),
+        ends_s=np.concatenate([frames.times_s, frames.times_s[lasts]]) + period_s,
+        scopes=[FRAME] * len(frames.origins) + [CLIP] * len(windows),
+        probabilities=np.append(frames.probabilities, [_most(frames.probabilities[it]) for it in parts]),
+        labels=np.append(frames.labels, [_most(frames.labels[it]) for it in parts]),
+        still=np.append(still, np.array([still[it].all() for it in parts], bool)).astype(bool),
+        vectors=unit(vectors),
+    )
+
+
+def clip_windows(times_s: np.ndarray, clip_s: float) -> list[tuple[int, int]]:
+    """Windows of `clip_s` seconds, each half over the one before, as ranges of frames.
+
+    Args:
+        times_s: (n,) seconds, rising.
+        clip_s: length; 0 for no windows.
+
+    Returns:
+        Half-open (first, stop) of frames; at least two in each, and no window's frames all in another's.
+    """
+    if clip_s <= 0 or len(times_s) < 2:
+        return []
+    begins = np.arange(0, times_s[-1] + clip_s / 2, clip_s / 2)
+    firsts = np.searchsorted(times_s, begins - 1e-6)
+    stops = np.searchsorted(times_s, begins + clip_s - 1e-6)
+    found: list[tuple[int, int]] = []
+    for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
+        if stop - first >= 2 and (not found or stop > found[-1][1]):
+            found.append((first, stop))
+    return found
+
+
+def still_frames(vectors: np.ndarray, least_cosine: float) -> np.ndarray:
+    """(n,) whether a frame is a near-duplicate of the last one before it that is none.
+
+    Args:
+        vectors: (n, length) of length 1, in order of time.
+        least_cosine: from which on two frames count as the same picture.
+    """
+    still = np.zeros(len(vectors), bool)
+    shown = 0
+    for number in range(1, len(vectors)):
+        still[number] = vectors[number] @ vectors[shown] >= least_cosine
+        shown = shown if still[number] else number
+    return still
+
+
+def _most(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.max()) if len(known) else float("nan")

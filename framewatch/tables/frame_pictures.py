@@ -1,0 +1,97 @@
+"""One frame's picture out of the `frames` table, without reading the table."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from framewatch.errors import PictureError
+from framewatch.io import images, storage
+from framewatch.tables.results import Results
+
+# Row groups whose pictures stay in memory: neighbours in the queue often lie in one.
+_KEPT_GROUPS = 4
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row group, and the first and last `origin` in it, where its file says."""
+
+    path: str
+    number: int
+    first: str | None
+    last: str | None
+
+    def may_hold(self, origin: str) -> bool:
+        return self.first is None or self.last is None or self.first <= origin <= self.last
+
+
+class Pictures:
+    """Finds pictures by `origin`; its methods may be called by several threads."""
+
+    def __init__(self, results: Results) -> None:
+        """Reads where in the files which frames lie; the pictures are read when asked for."""
+        self._files, paths = storage.parquet_files(
+            storage.join(results.output, "frames"), "batch=*/*.parquet"
+        )
+        # A later batch has the frames of a file that has changed since.
+        self._paths = sorted(paths, key=_batch, reverse=True)
+        self._groups: list[_Group] | None = None
+        self._kept: OrderedDict[_Group, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, origin: str) -> bytes | None:
+        """The JPEG of a frame; None where the table has none."""
+        with self._lock:
+            if self._groups is None:
+                self._groups = [group for path in self._paths for group in self._row_groups(path)]
+            for group in self._groups:
+                if group.may_hold(origin):
+                    rows = self._rows(group)
+                    found = pc.index(rows["origin"], origin).as_py()
+                    if found >= 0:
+                        return rows["content"][found].as_py()
+        return None
+
+    def thumbnail(self, origin: str, width: int) -> bytes | None:
+        """The picture as a JPEG of at most this width, in pixels."""
+        content = self.get(origin)
+        return None if content is None else smaller(content, width)
+
+    def _row_groups(self, path: str) -> list[_Group]:
+        with self._files.open(path, "rb") as file:
+            about = pq.ParquetFile(file).metadata
+        column = about.schema.to_arrow_schema().get_field_index("origin")
+        groups = []
+        for number in range(about.num_row_groups):
+            told = about.row_group(number).column(column).statistics
+            known = told is not None and told.has_min_max
+            groups.append(_Group(path, number, *((told.min, told.max) if known else (None, None))))
+        return groups
+
+    def _rows(self, group: _Group) -> Any:
+        if group not in self._kept:
+            with self._files.open(group.path, "rb") as file:
+                rows = pq.ParquetFile(file).read_row_group(group.number, columns=["origin", "content"])
+            self._kept[group] = rows
+            if len(self._kept) > _KEPT_GROUPS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(group)
+        return self._kept[group]
+
+
+def smaller(content: bytes, width: int) -> bytes | None:
+    """A JPEG scaled down to this width; None where `content` cannot be decoded."""
+    try:
+        picture = images.decode_image(content)
+    except PictureError:
+        return None
+    return images.encode_jpeg(images.shrink(picture, width), quality=_QUALITY)
+
+
+def _batch(path: str) -> int:
+    return int(path.rpartition("batch=")[2].split("/")[0])

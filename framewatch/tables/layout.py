@@ -1,0 +1,47 @@
+"""Which tables an output has, and in which format; without Spark."""
+
+from typing import Literal
+
+from framewatch.errors import InputError
+from framewatch.io import storage
+from framewatch.tables.results import WRITTEN_BY
+
+Format = Literal["parquet", "delta"]
+# Tables that grow batch by batch, one partition each.
+BATCHED = ("videos", "frames", "features")
+
+
+def exists(output: str, table: str, table_format: Format) -> bool:
+    """Whether a table has been written: a killed run may leave directories without a file."""
+    path = storage.join(output, table)
+    if table_format == "delta":
+        return storage.is_delta(path)
+    return storage.matches(path, "batch=*/*.parquet" if table in BATCHED else "*.parquet")
+
+
+def require_table(output: str, table: str, table_format: Format) -> None:
+    """Checks that a table has been written.
+
+    Raises:
+        InputError: it has not; names the stage that writes it.
+    """
+    if not exists(output, table, table_format):
+        raise InputError(
+            f"there is no table {storage.join(output, table)}: run `framewatch {WRITTEN_BY[table]}` with "
+            "this output first"
+        )
+
+
+def require_format(output: str, table_format: Format) -> None:
+    """Checks that the tables that are there have a format.
+
+    Raises:
+        InputError: one has another.
+    """
+    other: Format = "parquet" if table_format == "delta" else "delta"
+    for table in WRITTEN_BY:
+        if exists(output, table, other) and not exists(output, table, table_format):
+            raise InputError(
+                f"{storage.join(output, table)} is {other}, and tables.format={table_format}: set another "
+                f"output, or tables.format={other}"
+            )

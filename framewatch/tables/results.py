@@ -1,0 +1,228 @@
+"""A run's tables for people: read with Arrow, without Spark."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from framewatch.errors import InputError
+from framewatch.io import storage
+from framewatch.tables import saved_model
+from framewatch.tables.saved_model import SavedModel
+
+# The verb that writes each table, for those who miss one.
+WRITTEN_BY = {
+    "videos": "extract",
+    "frames": "extract",
+    "features": "featurize",
+    "predictions": "rank",
+    "incidents": "rank",
+    "candidates": "rank",
+    "classifications": "classify",
+    "class_clips": "classify",
+    "clusters": "explore",
+    "cluster_frames": "explore",
+    "cluster_times": "explore",
+    "outliers": "explore",
+}
+
+
+def open_table(output: str, table: str) -> Any:
+    """A table of an output as a `pyarrow.dataset.Dataset`.
+
+    Raises:
+        InputError: it has not been written.
+    """
+    path = storage.join(output, table)
+    files, found = storage.parquet_files(path, "**/*.parquet")
+    if not found:
+        raise InputError(
+            f"there is no table {path}: run `framewatch {WRITTEN_BY[table]}` with this output first"
+        )
+    base = storage.filesystem(path)[1]
+    batch = pa.schema([("batch", pa.int32())])
+    schema = None
+    if table == "videos":  # older versions wrote fewer columns
+        schemas = [pq.read_schema(path, filesystem=files) for path in found]
+        schema = pa.unify_schemas([*schemas, batch], promote_options="permissive")
+    return ds.dataset(
+        found,
+        schema=schema,
+        format="parquet",
+        partitioning=ds.partitioning(batch, flavor="hive"),
+        partition_base_dir=base,
+        filesystem=files,
+    )
+
+
+# A file's size in bytes, and its last change in epoch milliseconds; None where the ledger has neither.
+FileId = tuple[int | None, int | None]
+
+
+def video_files(output: str) -> dict[str, FileId]:
+    """The file of each video in the ledger; none where there is no ledger."""
+    try:
+        ledger = open_table(output, "videos")
+    except InputError:
+        return {}
+    wanted = ["video", "size_bytes", "modified_ms", "modified_at", "batch"]
+    videos = _upgraded(ledger.to_table(columns=[name for name in wanted if name in ledger.schema.names]))
+    videos = videos.sort_by("batch")  # the latest row of a video comes last, and is the one that is kept
+    columns = [videos[name].to_pylist() for name in ("video", "size_bytes", "modified_ms")]
+    return {video: (size_bytes, modified_ms) for video, size_bytes, modified_ms in zip(*columns, strict=True)}
+
+
+class Results:
+    """What one output directory holds."""
+
+    def __init__(self, output: str) -> None:
+        """Checks that frames have been ranked there.
+
+        Raises:
+            InputError: they have not.
+        """
+        self.output = output
+        try:
+            self.ranking: dict[str, Any] = self.read_ranking()
+        except FileNotFoundError as error:
+            raise InputError(
+                f"no frames have been ranked in {output}: run `framewatch rank` with output={output} first"
+            ) from error
+
+    @property
+    def model_path(self) -> str:
+        """Directory of the classifier that ranked."""
+        path = self.ranking["model_path"]
+        return storage.join(self.output, path) if path == "model" else path
+
+    def read_ranking(self) -> dict[str, Any]:
+        """What `rank` says of its last run there; `ranking` keeps what it said when this was opened."""
+        return storage.read_json(storage.join(self.output, "ranking.json"))
+
+    @property
+    def stale(self) -> str:
+        """A line on what a killed `rank` left older than the tables; empty where all is whole."""
+        parts = " and ".join(self.ranking.get("stale", []))
+        return f"older than the ranking: {parts}; run `framewatch rank` again" if parts else ""
+
+    def dataset(self, table: str) -> Any:
+        """A table as a `pyarrow.dataset.Dataset`.
+
+        Raises:
+            InputError: it has not been written.
+        """
+        return open_table(self.output, table)
+
+    def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
+        """Columns of a table, of some videos or of all."""
+        only = None if videos is None else pc.field("video").isin(videos)
+        if table == "predictions":  # of an older run, NaN may be ranked first
+            is_number = pc.is_finite(pc.field("prob2"))
+            only = is_number if only is None else only & is_number
+        return self.dataset(table).to_table(columns=columns, filter=only)
+
+    def ranked_videos(self) -> list[str]:
+        """URIs of the videos with ranked frames, in order; the table may be larger than the memory."""
+        found: set[str] = set()
+        for batch in self.dataset("predictions").to_batches(columns=["video"]):
+            found.update(batch["video"].unique().to_pylist())
+        return sorted(found)
+
+    def videos(self) -> list[dict[str, Any]]:
+        """The ledger: the latest row of each video, in order of URI."""
+        latest: dict[str, dict[str, Any]] = {}
+        for row in _upgraded(self.dataset("videos").to_table()).to_pylist():
+            if row["video"] not in latest or row["batch"] > latest[row["video"]]["batch"]:
+                latest[row["video"]] = row
+        return [latest[video] for video in sorted(latest)]
+
+    def model_notes(self) -> dict[str, Any] | None:
+        """What the classifier's metrics.json holds; None where it is gone."""
+        saved = self._saved_model()
+        return None if saved is None else saved.notes
+
+    def _saved_model(self) -> SavedModel | None:
+        """The version that ranked, which may no longer be the current one."""
+        return saved_model.read(self.model_path, self.ranking.get("model_version"))
+
+    def test_metrics(self) -> dict[str, Any] | None:
+        """What test labels said of the ranking; None where there were none."""
+        try:
+            return storage.read_json(storage.join(self.output, "test_metrics.json"))
+        except FileNotFoundError:
+            return None
+
+    def known_labels(self) -> dict[str, list[tuple[float, float]]]:
+        """Hand labels and verdicts that were trained on or tested with: video -> (timestamp_s, label)."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for rows in (self.labelled(), _optional(storage.join(self.output, "labelled"))):
+            if rows is None:
+                continue
+            for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
+                found.setdefault(row["video"], []).append((row["timestamp_s"], row["label"]))
+        return {video: sorted(set(its)) for video, its in found.items()}
+
+    def labelled(self) -> Any | None:
+        """The frames that the classifier learned from, as a dataset; None where they were not kept."""
+        saved = self._saved_model()
+        return None if saved is None else _optional(saved.labelled_path)
+
+
+def _upgraded(videos: pa.Table) -> pa.Table:
+    """`videos` with the columns that older versions did not write, as `Tables.read` gives it."""
+    nothing = pa.nulls(len(videos))
+    kinds = {
+        "warning": pa.string(),
+        "attempts": pa.int32(),
+        "size_bytes": pa.int64(),
+        "modified_ms": pa.int64(),
+    }
+    for name, kind in kinds.items():
+        if name not in videos.column_names:
+            videos = videos.append_column(name, nothing.cast(kind))
+    # Through Arrow, which takes a time without a zone for UTC, as Spark writes it; Python takes it for local.
+    at = videos["modified_at"]
+    at_ms = at.cast(pa.timestamp("ms", at.type.tz), safe=False).cast(pa.int64())
+    place = videos.column_names.index("modified_ms")
+    return videos.set_column(place, "modified_ms", pc.coalesce(videos["modified_ms"], at_ms))
+
+
+def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
+    # A dataset's own `to_batches` reads ahead, and keeps the file's bytes beside the numbers.
+    for path in rows.files:
+        with rows.filesystem.open_input_file(path) as file:
+            parquet = pq.ParquetFile(file)
+            for number in range(parquet.num_row_groups):
+                yield parquet.read_row_group(number, columns=columns, use_threads=False)
+
+
+def _optional(uri: str) -> Any | None:
+    files, path = storage.filesystem(uri)
+    return ds.dataset(path, format="parquet", filesystem=files) if files.exists(path) else None
+
+
+def read_vectors(rows: Any, names: Sequence[str]) -> np.ndarray:
+    """Features of some frames, read part by part: no second copy of them is ever in memory.
+
+    Args:
+        rows: a `pyarrow.dataset.Dataset` with `origin` and `features`, lists of equal length.
+        names: the origins wanted, each of which is there.
+
+    Returns:
+        (names, length) float32, in the order of `names`; (0, 0) where none is wanted.
+    """
+    place = {name: number for number, name in enumerate(names)}
+    found = np.zeros((0, 0), np.float32)
+    for batch in _row_groups(rows, ["origin", "features"]):
+        places = np.array([place.get(name, -1) for name in batch["origin"].to_pylist()], int)
+        if not (places >= 0).any():
+            continue
+        vectors = batch["features"].combine_chunks().flatten().to_numpy().reshape(len(batch), -1)
+        if not len(found):
+            found = np.zeros((len(names), vectors.shape[1]), np.float32)
+        found[places[places >= 0]] = vectors[places >= 0]
+    return found

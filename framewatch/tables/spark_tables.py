@@ -1,0 +1,273 @@
+"""Where a run's tables lie, and how they are read and written: Parquet, or Delta where the session has it.
+
+`videos`, `frames` and `features` grow batch by batch, one partition each: `frames/batch=3`. A batch counts
+once the ledger `videos` has its rows; what a killed run left of one is written over by the next.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from framewatch.errors import InputError
+from framewatch.io import storage
+from framewatch.tables import layout, upgrade
+from framewatch.tables.layout import BATCHED, Format
+from framewatch.tables.schema import (
+    CANDIDATES,
+    CLASS_CLIPS,
+    CLASSIFICATIONS,
+    CLUSTER_FRAMES,
+    CLUSTER_TIMES,
+    CLUSTERS,
+    FEATURES,
+    FRAMES,
+    INCIDENTS,
+    METADATA_KEY,
+    OUTLIERS,
+    PREDICTIONS,
+    VIDEOS,
+)
+
+TABLES: dict[str, StructType] = {
+    "videos": VIDEOS,
+    "frames": FRAMES,
+    "features": FEATURES,
+    "predictions": PREDICTIONS,
+    "incidents": INCIDENTS,
+    "candidates": CANDIDATES,
+    "classifications": CLASSIFICATIONS,
+    "class_clips": CLASS_CLIPS,
+    "clusters": CLUSTERS,
+    "cluster_frames": CLUSTER_FRAMES,
+    "cluster_times": CLUSTER_TIMES,
+    "outliers": OUTLIERS,
+}
+# What the review page reads: single pictures, and vectors.
+_PIECEWISE = ("frames", "candidates")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables below one output directory, all in one format."""
+
+    spark: SparkSession
+    output: str
+    format: Format = "parquet"
+
+    def path(self, table: str) -> str:
+        """Where a table lies."""
+        return storage.join(self.output, table)
+
+    def exists(self, table: str) -> bool:
+        """Whether a table has been written: a killed run may leave directories without a file."""
+        return layout.exists(self.output, table, self.format)
+
+    def require_format(self) -> None:
+        """Checks that the session knows the format, and that what is there has it.
+
+        Raises:
+            InputError: it does not, or has another.
+        """
+        layout.require_format(self.output, self.format)
+        if self.format == "delta":
+            _require_delta(self.spark, self.output)
+
+    def read(self, table: str) -> DataFrame:
+        """All rows of a table, with its column metadata.
+
+        Raises:
+            InputError: it has not been written yet; says which stage writes it.
+        """
+        layout.require_table(self.output, table, self.format)
+        reader, path = self.spark.read.format(self.format), self.path(table)
+        if table == "videos":
+            return upgrade.videos(reader, path, self.format)
+        rows = upgrade.features(reader, path, self.format) if table == "features" else reader.load(path)
+        return rows.select(*TABLES[table].names)
+
+    def ledger(self) -> DataFrame:
+        """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
+        if not self.exists("videos"):
+            return self.spark.createDataFrame([], VIDEOS)
+        videos = self.read("videos")
+        latest = videos.groupBy("video").agg(F.max("batch").alias("batch"))
+        return videos.join(latest, ["video", "batch"], "left_semi").select(*VIDEOS.names)
+
+    def current(self, table: str) -> DataFrame:
+        """The rows of `frames` or `features` that the ledger vouches for."""
+        return (
+            self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
+        )
+
+    def sampling_fps(self, *, default: float) -> float:
+        """Samples a second of the frames that are here; `default` where there are none."""
+        if not self.exists("frames"):
+            return default
+        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
+
+    def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
+        """Writes one batch of a table, over what may be there of it."""
+        rows = df.drop("batch")
+        write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
+
+    def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
+        """Writes one batch of `videos`: from here on the batch counts.
+
+        Args:
+            rows: columns of `videos`; those that are missing become null.
+            batch: the number of the partition.
+        """
+        schema = StructType([field for field in VIDEOS.fields if field.name not in ("modified_at", "batch")])
+        videos = self.spark.createDataFrame(
+            [tuple(row.get(name) for name in schema.names) for row in rows], schema
+        )
+        videos = videos.withColumn("modified_at", F.timestamp_millis("modified_ms"))
+        self.write_batch(videos.orderBy("video").coalesce(1), "videos", batch)
+
+    def replace(self, df: DataFrame, table: str) -> None:
+        """Writes a whole table anew."""
+        write_table(df, self.path(table), self.format, piecewise=table in _PIECEWISE)
+
+    def stage(self, df: DataFrame, name: str) -> DataFrame:
+        """Writes rows that several tables are made of, and reads them back: their work runs once."""
+        path = storage.join(self._staging, name)
+        write_table(df, path)
+        return self.spark.read.schema(df.schema).parquet(path)
+
+    def delete_staged(self, *names: str) -> None:
+        """Removes what `stage` wrote, when it has served."""
+        for name in names:
+            storage.delete(storage.join(self._staging, name))
+
+    @property
+    def _staging(self) -> str:
+        fence = storage.fence_of(self.output)
+        return fence.staging if fence else storage.join(self.output, "_staging")
+
+    def delete(self, *tables: str) -> None:
+        """Removes whole tables."""
+        for table in tables:
+            storage.delete(self.path(table))
+
+    def delete_leftovers(self) -> None:
+        """Removes batches that a killed run did not finish, and what `stage` wrote."""
+        storage.delete(storage.join(self.output, "_staging"))
+        done = {row["batch"] for row in self.ledger().select("batch").distinct().collect()}
+        for table in ("frames", "features"):
+            for batch in self._batches(table) - done:
+                self._delete_batch(table, batch)
+
+    def delete_superseded(self) -> None:
+        """Removes rows of files that have changed since. What else is in their batches moves to a new one.
+
+        Killed at any point and repeated, it loses nothing: moved rows count once the ledger has them.
+        """
+        if not self.exists("videos"):
+            return
+        old = self.read("videos").join(self.ledger(), ["video", "batch"], "left_anti")
+        batches = sorted(row["batch"] for row in old.select("batch").distinct().collect())
+        if not batches:
+            return
+        moved = F.col("batch").isin(batches)
+        if not self.ledger().where(moved).isEmpty():
+            new = self.next_batch()
+            for table in ("features", "frames"):
+                if self.exists(table):
+                    self.write_batch(self.current(table).where(moved), table, new)
+            self.write_batch(self.ledger().where(moved).coalesce(1), "videos", new)
+        for batch in batches:
+            for table in reversed(BATCHED):
+                self._delete_batch(table, batch)
+
+    def next_batch(self) -> int:
+        """The lowest number that no batch has had."""
+        last = self.ledger().agg(F.max("batch")).first()
+        return 0 if last is None or last[0] is None else last[0] + 1
+
+    def first_batch_without_features(self) -> int:
+        """The first batch with a frame that has not been featurized; the next batch where there is none."""
+        frames = self.ledger().groupBy("batch").agg(F.sum("num_frames").alias("frames"))
+        done = self.current("features").groupBy("batch").agg(F.count("*").alias("done"))
+        lacks = F.col("frames") > F.coalesce("done", F.lit(0))
+        row = frames.join(done, "batch", "left").where(lacks).agg(F.min("batch")).first()
+        return self.next_batch() if row is None or row[0] is None else row[0]
+
+    def _batches(self, table: str) -> set[int]:
+        """The batches that anything lies of, whole or not."""
+        if self.format == "delta":
+            rows = self.read(table).select("batch").distinct().collect() if self.exists(table) else []
+            return {row["batch"] for row in rows}
+        names = storage.children(self.path(table))
+        return {int(name.removeprefix("batch=")) for name in names if name.startswith("batch=")}
+
+    def _delete_batch(self, table: str, batch: int) -> None:
+        if self.format == "parquet":
+            storage.delete(storage.join(self.path(table), f"batch={batch}"))
+        elif self.exists(table):
+            storage.check_fence(self.output)
+            self.spark.sql(f"DELETE FROM delta.`{self.path(table)}` WHERE batch = {batch}")
+
+
+def write_table(
+    df: DataFrame,
+    path: str,
+    table_format: Format = "parquet",
+    *,
+    batch: int | None = None,
+    piecewise: bool = False,
+) -> None:
+    """Writes a table, or one batch of it, over what is there. The one place that writes rows.
+
+    Args:
+        df: the rows, without `batch`.
+        path: the table's directory.
+        table_format: `parquet`, or `delta` where the session has it.
+        batch: the number of the partition to write; None for the whole table.
+        piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
+
+    Raises:
+        LockLostError: another run has taken over the output that it lies in.
+    """
+    storage.check_fence(path)
+    if table_format == "delta":
+        writer = _delta_writer(df, path, batch)
+    else:
+        writer = df.write
+        path = path if batch is None else storage.join(path, f"batch={batch}")
+    group_bytes = (8 if piecewise else 128) << 20
+    writer = writer.option("compression", "zstd").option("parquet.block.size", group_bytes)
+    writer = writer.format(table_format).mode("overwrite")
+    fence = storage.fence_of(path)
+    if fence is None or table_format == "delta" or path.startswith(fence.staging + "/"):
+        writer.save(path)
+        return
+    # Tasks of a run that has lost its lease may go on for a while: they write where no other run does.
+    staged = storage.join(fence.staging, "_written")
+    writer.save(staged)
+    storage.replace_directory(staged, path)
+
+
+def _delta_writer(df: DataFrame, path: str, batch: int | None) -> DataFrameWriter:
+    if batch is None:
+        writer = df.write.option("overwriteSchema", "true")
+    else:
+        writer = df.withColumn("batch", F.lit(batch).cast("int")).write.partitionBy("batch")
+        if storage.is_delta(path):  # not every engine replaces a part of what is not there
+            writer = writer.option("replaceWhere", f"batch = {batch}").option("mergeSchema", "true")
+    # Rows go by whole files here, and readers other than Spark know no deletion vectors.
+    return writer.option("delta.enableDeletionVectors", "false")
+
+
+def _require_delta(spark: SparkSession, output: str) -> None:
+    try:
+        spark.read.format("delta").load(storage.join(output, "_no_such_table")).schema  # noqa: B018
+    except Exception as error:  # of Spark's own, or of its JVM
+        if "DATA_SOURCE_NOT_FOUND" in str(error):
+            raise InputError(
+                "tables.format=delta needs Delta Lake, which this session lacks: on Databricks it is there, "
+                "elsewhere add it by spark.jars.packages; or set tables.format=parquet"
+            ) from error

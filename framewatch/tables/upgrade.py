@@ -1,0 +1,31 @@
+"""Tables of older runs, read as this version writes them."""
+
+from pyspark.sql import DataFrame, DataFrameReader
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from framewatch.tables.schema import FEATURES, NOT_FINITE, VIDEOS, finite_vectors
+
+
+def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
+    """`videos`: older ones lack columns."""
+    if table_format == "parquet":  # which has a schema in each file, and takes that of one for all
+        reader = reader.schema(VIDEOS)
+    rows = reader.load(path)
+    for field in VIDEOS.fields:
+        if field.name not in rows.columns:
+            rows = rows.withColumn(field.name, F.lit(None).cast(field.dataType))
+    modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
+    return rows.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))
+
+
+def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
+    """`features`: older ones hold vectors that are not finite, and no reasons for those that are null."""
+    rows = reader.load(path)
+    if "error" not in rows.columns and table_format == "parquet":  # other files may have it
+        rows = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]])).load(path)
+    vectors, metadata = finite_vectors(), rows.schema["features"].metadata
+    error = F.col("error") if "error" in rows.columns else F.lit(None).cast("string")
+    error = F.when(F.col("features").isNotNull() & vectors.isNull(), NOT_FINITE).otherwise(error)
+    rows = rows.withColumn("error", error).withColumn("features", vectors)
+    return rows.withMetadata("features", metadata)

@@ -1,0 +1,296 @@
+"""A playable MP4 of a moment of any video: browsers play H.264, and recorders write MPEG-2 and AVI.
+
+The clock is that of the samples: a clip is all samples between two times, `max_fps` a second. It is cut
+in a child, `python -m framewatch.video.clip_writer`, which reads a line of JSON and answers with one.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from framewatch.errors import InputError, VideoError
+from framewatch.io import access, storage
+from framewatch.video.decoder import DecodedFrame, Decoding
+from framewatch.video.probe import OpenVideo
+from framewatch.video.sampling import SampleClock
+from framewatch.video.stream import Stream
+
+# A clip's clock: of the usual rates, a frame lasts a whole number of these ticks.
+_TICKS_A_SECOND = 90_000
+# Videos count time in 64-bit ticks, some of a nanosecond. This is three years.
+_LAST_S = 1e8
+# A page waits for the clip, and its server has others to cut.
+_ENCODER_THREADS = 2
+# After so much more than its timeout, a child whose parent died ends by itself.
+_GRACE_S = 5
+
+_SYSTEM_ERRORS = (OSError, av.error.FFmpegError)
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How clips are encoded.
+
+    Attributes:
+        max_side: the longer side of larger pictures, pixels; 0 for any.
+        max_fps: frames a second, above which frames are dropped.
+        crf: H.264's constant rate factor, 1 (best, largest) to 51.
+    """
+
+    max_side: int = 640
+    max_fps: float = 30.0
+    crf: int = 23
+
+    def __post_init__(self) -> None:
+        if self.max_side < 0 or self.max_side == 1:
+            raise InputError(f"max_side={self.max_side}: give 2 pixels or more, or 0 for any")
+        if not 0 < self.max_fps <= 1000:
+            raise InputError(f"max_fps={self.max_fps}: give more than 0 and at most 1000")
+        if not 1 <= self.crf <= 51:  # 0 is lossless, in a profile that browsers do not play
+            raise InputError(f"crf={self.crf}: give 1 (best, largest) to 51")
+
+
+DEFAULTS = ClipSettings()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture, (height, width, 3) uint8 BGR, shown in [begin, end), ticks of the source's clock."""
+
+    begin: int
+    end: int
+    image: np.ndarray
+
+
+def cut_clip(
+    source: str, target: Path | str, *, start_s: float, end_s: float, settings: ClipSettings = DEFAULTS
+) -> float:
+    """Writes [start_s, end_s) of a video as MP4; the file appears at `target` only when it is whole.
+
+    The clip begins with the picture that is shown at `start_s`, though its frame may have begun before.
+    All others keep their own times. A clip ends at `end_s`, or where the video does.
+
+    Args:
+        source: a local path, or a URI that fsspec reads.
+        target: a path in a directory that exists.
+        start_s: seconds from the start of the video, on the clock of the samples' `timestamp_s`.
+        end_s: as `start_s`; the first moment that is not in the clip.
+        settings: of the encoder.
+
+    Returns:
+        The second of the source at which the clip's time 0 is: `start_s`, or later where damage leaves
+        nothing to show at `start_s`.
+
+    Raises:
+        InputError: the range is empty or negative, or `target` cannot be written.
+        VideoError: the video cannot be read, ends before `start_s`, or has no picture in the range.
+    """
+    _require_range(start_s, end_s)
+    pictures = _pictures(storage.readable(source), start_s, end_s, settings)
+    with contextlib.closing(pictures), _written_whole(Path(target)) as partial:
+        begin = _encode(pictures, partial, settings)
+    return start_s if begin == _ticks(start_s) else begin / _TICKS_A_SECOND
+
+
+def cut_clip_apart(
+    source: str,
+    target: Path | str,
+    *,
+    start_s: float,
+    end_s: float,
+    timeout_s: float = 60.0,
+    settings: ClipSettings = DEFAULTS,
+) -> float:
+    """As `cut_clip`, in a child process: a decoder that crashes or hangs does not take the caller with it.
+
+    Args:
+        source, target, start_s, end_s, settings: as of `cut_clip`; so is what returns.
+        timeout_s: seconds that the child may take before it is ended.
+
+    Raises:
+        InputError: the range is empty or negative, or there is nowhere to write beside `target`.
+        VideoError: what the child failed by; or it crashed, or took longer than `timeout_s`.
+    """
+    _require_range(start_s, end_s)
+    request = {"source": source, "start_s": start_s, "end_s": end_s, "settings": asdict(settings)}
+    with _written_whole(Path(target)) as partial:
+        answer = _asked_of_child({**request, "target": str(partial), "timeout_s": timeout_s}, timeout_s)
+        if "error" in answer:
+            raise VideoError(answer["error"])
+    return answer["begin_s"]
+
+
+def _require_range(start_s: float, end_s: float) -> None:
+    if not 0 <= start_s < _LAST_S:
+        raise InputError(f"start_s={start_s}: give seconds from the video's start, 0 to {_LAST_S:.0f}")
+    if not (math.isfinite(end_s) and _ticks(start_s) < _ticks(end_s)):
+        raise InputError(f"end_s={end_s}: the range is empty; give more than start_s={start_s}")
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * _TICKS_A_SECOND)
+
+
+@contextlib.contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """A path to write to, in a temporary directory beside `target`; once written, the file moves there."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".clip-", dir=target.parent) as directory:
+            partial = Path(directory) / "clip.mp4"
+            yield partial
+            partial.replace(target)
+    except _SYSTEM_ERRORS as error:
+        reason = f"{target} cannot be written ({error.strerror or error})"
+        raise InputError(f"{reason}: give a path in a directory you may write to") from error
+
+
+def _pictures(
+    source: str, start_s: float, end_s: float, settings: ClipSettings
+) -> Generator[_Picture, None, None]:
+    """What is shown in [start_s, end_s), in order and without gaps; the frame at its start begins there."""
+    start, end = _ticks(start_s), _ticks(end_s)
+    shown: tuple[int, np.ndarray] | None = None
+    try:
+        decoding, frames = _frames_from(source, start_s, end_s, settings)
+        with contextlib.closing(decoding):
+            for frame in frames:
+                at = max(start, _ticks(frame.timestamp_s))
+                if at >= end:
+                    break
+                if shown is not None and at > shown[0]:
+                    yield _Picture(shown[0], at, shown[1])
+                shown = at, frame.image
+    except _SYSTEM_ERRORS as error:
+        raise VideoError(f"the file cannot be read: {error.strerror or error}") from error
+    last_s = decoding.duration_s
+    if _ticks(last_s) <= start:
+        raise VideoError(f"start_s={start_s}: the video ends at {last_s:.3f} s; start before that")
+    if shown is None:
+        raise VideoError(f"no picture from {start_s} to {end_s} s could be decoded: take a longer range")
+    yield _Picture(shown[0], max(min(end, _ticks(last_s)), shown[0] + 1), shown[1])
+
+
+def _frames_from(
+    source: str, start_s: float, end_s: float, settings: ClipSettings
+) -> tuple[Decoding, Iterator[DecodedFrame]]:
+    """A decoding of the range and its frames, from the one that is shown at `start_s`, or one before it."""
+    with OpenVideo(source) as video:
+        frame_s = video.info.frame_duration_s
+    fps, max_side = settings.max_fps, settings.max_side // 2 * 2
+    first = max(0, math.floor((start_s - frame_s) * fps) - 1)
+    stop = math.ceil(end_s * fps) + 2  # a frame behind the range tells that the last in it ends with it
+    decoding = Decoding(source, fps, first=first, stop=stop, max_side=max_side)
+    frames = decoding.samples()
+    frame = next(frames, None)
+    found = decoding.duration_s <= start_s if frame is None else frame.timestamp_s <= start_s
+    if not found and first > 0:  # where rates vary, what is shown at the start may have begun long before
+        with contextlib.closing(Stream(source)) as stream:
+            begin_s = stream.begin_of_shown(start_s)
+        number = None if begin_s is None else SampleClock(fps).take(begin_s)
+        if number is not None and number <= first:
+            decoding.close()
+            decoding = Decoding(source, fps, first=max(0, number - 1), stop=stop, max_side=max_side)
+            return decoding, decoding.samples()
+    return decoding, frames if frame is None else itertools.chain([frame], frames)
+
+
+def _encode(pictures: Iterator[_Picture], path: Path, settings: ClipSettings) -> int:
+    """Writes pictures, each as long as it is shown; returns when the first begins, the clip's time 0."""
+    first = next(pictures)
+    height, width = (side + side % 2 for side in first.image.shape[:2])
+    picture, keyframe = first, -math.inf
+    with av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = _h264_stream(container, width, height, settings)
+        for picture in itertools.chain([first], pictures):
+            frame = _video_frame(picture.image, width, height)
+            frame.pts, frame.time_base = picture.begin - first.begin, Fraction(1, _TICKS_A_SECOND)
+            # The next frame would be more than a second behind the last keyframe.
+            if picture.end - keyframe > _TICKS_A_SECOND:
+                frame.pict_type, keyframe = av.video.frame.PictureType.I, picture.begin
+            container.mux(stream.encode(frame))
+        *packets, last = stream.encode(None)  # the encoder looks ahead: the last frame is still in it
+        last.duration = picture.end - picture.begin  # the others last until the next
+        container.mux([*packets, last])
+    return first.begin
+
+
+def _h264_stream(container: Any, width: int, height: int, settings: ClipSettings) -> Any:
+    # Without B-frames it takes no edit list, which some players ignore, to begin at 0.
+    options = {"preset": "veryfast", "crf": str(settings.crf), "forced-idr": "1", "bf": "0"}
+    rate = Fraction(settings.max_fps).limit_denominator(1001)
+    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    codec = stream.codec_context
+    codec.time_base = Fraction(1, _TICKS_A_SECOND)
+    codec.thread_count = _ENCODER_THREADS
+    # What OpenCV converts to. Untold, players guess it by the size.
+    codec.colorspace, codec.color_range = av.video.reformatter.Colorspace.ITU601, 1
+    return stream
+
+
+def _video_frame(image: np.ndarray, width: int, height: int) -> Any:
+    """A frame of even sides; where a video's size changes, its pictures are fitted to the first's."""
+    below, right = height - image.shape[0], width - image.shape[1]
+    if {below, right} <= {0, 1}:
+        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    else:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+
+
+def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """The child's answer.
+
+    Raises:
+        VideoError: it could not start, died, or was ended after `timeout_s`.
+    """
+    command = [sys.executable, "-m", "framewatch.video.clip_writer"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    options: dict[str, Any] = {"timeout": timeout_s, "env": env, "umask": access.umask()}
+    try:
+        child = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, **options)
+    except subprocess.TimeoutExpired:
+        reason = f"cutting the clip took longer than {timeout_s:g} s"
+        raise VideoError(f"{reason}: cut a shorter one, or set timeout_s higher") from None
+    except OSError as error:
+        raise VideoError(f"no process for the clip could be started: {error.strerror}") from error
+    if child.returncode < 0:
+        raise VideoError(f"the decoder crashed (signal {-child.returncode})")
+    if child.returncode > 0:
+        complaint = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise VideoError(f"the decoder ended with exit code {child.returncode}: {' '.join(complaint)}")
+    return json.loads(child.stdout)
+
+
+def _main() -> None:
+    """Answers one request. A failure is an answer too: whatever a decoder makes of a damaged file."""
+    request = json.loads(sys.stdin.buffer.read())
+    signal.alarm(math.ceil(request.pop("timeout_s")) + _GRACE_S)
+    # Nothing but the answer may reach the pipe, whatever a library prints.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    settings = ClipSettings(**request.pop("settings"))
+    try:
+        answer: dict[str, Any] = {"begin_s": cut_clip(**request, settings=settings)}
+    except Exception as error:
+        answer = {"error": " ".join(str(error).split()) or type(error).__name__}
+    print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    _main()
