@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from framewatch.cli.main import main
 from framewatch.feedback import Verdict, VerdictLog
 from framewatch.feedback.export import labels_csv
+from framewatch.tables import saved_model
 from framewatch.tables.spark_tables import Tables
 
 
@@ -235,7 +236,7 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
     assert main(["train", "--with-verdicts", "--debug", *command]) == 0
     notes = json.loads((output / "model" / "metrics.json").read_text())["labels"]
     assert (notes["verdicts"], notes["labelled_frames"], notes["suspicious_frames"]) == (3, 16, 9)
-    labelled = spark.read.parquet(f"{output}/model/labelled").collect()
+    labelled = spark.read.parquet(saved_model.require(f"{output}/model").labelled_path).collect()
     weights = {(row["video"][-8:], row["timestamp_s"]): (row["label"], row["weight"]) for row in labelled}
     assert weights["Box9.mp4", 3.0] == (1.0, 4.0)
     assert weights["Box1.mpg", 0.0] == (1.0, 4.0), "the label was 0"
@@ -349,11 +350,10 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(finished, arguments, capsys, 
     assert "Traceback" not in captured.err + captured.out
 
 
-def test_debug_shows_the_trace(finished, arguments) -> None:
-    from framewatch.errors import InputError
-
-    with pytest.raises(InputError):
-        main(["run", "--debug", *arguments, f"output={finished}", "videos.train=nowhere/*.mpg"])
+def test_debug_shows_the_trace(finished, arguments, capsys) -> None:
+    assert main(["run", "--debug", *arguments, f"output={finished}", "videos.train=nowhere/*.mpg"]) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "no video matches 'nowhere/*.mpg'" in printed.splitlines()[-1]
 
 
 def test_quantize_then_featurize_in_int8(

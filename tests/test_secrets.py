@@ -34,12 +34,6 @@ CONF = {
 SIGNED = f"X-Amz-Credential=A&X-Amz-Signature={PART}&sig={PART}"
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    yield
-    logs.set_up()
-
-
 @pytest.fixture
 def signed_labels(tmp_path: Path) -> Iterator[str]:
     """The address of a label file that wants a signature, and a user."""

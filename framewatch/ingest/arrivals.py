@@ -22,8 +22,6 @@ from framewatch.video.suffixes import VIDEO_SUFFIXES
 ARRIVALS = StructType(fields(VIDEOS, "video", "modified_at"))
 # A file that is written again under its name is another video.
 _CLOUD_FILES = {"cloudFiles.format": "binaryFile", "cloudFiles.allowOverwrites": "true"}
-# Of a glob: what Java's regular expressions have for it.
-_GLOB = {"*": "[^/]*", "?": "[^/]", "{": "(", "}": ")", ",": "|", "[": "[", "]": "]"}
 
 
 def auto_loader(spark: SparkSession, pattern: str, options: Mapping[str, str]) -> DataFrame:
@@ -121,8 +119,23 @@ def read_before(ledger: DataFrame, patterns: Sequence[str]) -> DataFrame:
 def _expressions(pattern: str) -> tuple[str, str]:
     """Regular expressions of a path as it stands, and as a glob."""
     path = pattern.rstrip("/")
-    parts = re.split(r"([*?{},\[\]])", path)
-    return re.escape(path), "".join(_GLOB.get(part, re.escape(part)) for part in parts)
+    return re.escape(path), _glob_expression(path)
+
+
+def _glob_expression(glob: str) -> str:
+    """What Java's regular expressions have for a glob."""
+    parts = re.split(r"(\{[^{}]*\}|\[[!^]?(?:\][^\]]*|[^\]]+)\]|[*?])", glob)
+    return "".join(_wildcard(part) if at % 2 else re.escape(part) for at, part in enumerate(parts))
+
+
+def _wildcard(part: str) -> str:
+    if part.startswith("{"):
+        return f"({'|'.join(map(_glob_expression, part[1:-1].split(',')))})"
+    if part.startswith("["):
+        negation = "^" if part[1] in "!^" else ""
+        characters = re.sub(r"([\[\]\\^&])", r"\\\1", part[1 + len(negation) : -1])
+        return f"[{negation}{characters}]"
+    return {"*": "[^/]*", "?": "[^/]"}[part]
 
 
 def _bare(expression: str) -> str:

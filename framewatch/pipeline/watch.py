@@ -223,7 +223,7 @@ class Looks:
 
 def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
     """Reads the videos that are new and ranks the frames of all; returns whether there was anything to do."""
-    listed, come = _find(run, looks)
+    listed = _find(run, looks)
     todo = looks.settled(unread(run, listed).select(*LISTING.names).collect())
     if todo:
         extract(run, run.spark.createDataFrame(todo, LISTING))
@@ -232,22 +232,20 @@ def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
     if _ranking(run).get("next_batch") == run.tables.next_batch() and not rank_anyway:
         return bool(todo)
     featurize(run)
-    rank(run, come)
+    rank(run, _arrived(run, listed))
     return True
 
 
-def _find(run: Run, looks: Looks) -> tuple[DataFrame, DataFrame]:
-    """The files to compare with the ledger, as they are now; and all that have ever come, to be ranked."""
-    config, ledger = run.config, run.tables.ledger()
-    patterns = config.videos.test
+def _find(run: Run, looks: Looks) -> DataFrame:
+    """The files to compare with the ledger, as they are now."""
+    config, patterns = run.config, run.config.videos.test
     if config.watch.source == "cloudFiles":
-        where = {"place": storage.join(config.output, "arrivals"), "table_format": run.tables.format}
         for pattern in patterns:
             found = arrivals.auto_loader(run.spark, pattern, config.watch.options)
-            arrivals.note_arrivals(found, pattern, **where)
-        come = arrivals.read_arrivals(run.spark, patterns, **where)
-        new = arrivals.without_done(come, ledger)
-        return listing.list_named(new, patterns, root=config.videos.root), come.select("video")
+            arrivals.note_arrivals(found, pattern, **_arrivals_place(run))
+        arrived = arrivals.read_arrivals(run.spark, patterns, **_arrivals_place(run))
+        new = arrivals.without_done(arrived, run.tables.ledger())
+        return listing.list_named(new, patterns, root=config.videos.root)
     listed, passed_over = run.spark.createDataFrame([], LISTING), listing.PassedOver()
     for pattern in patterns:
         with contextlib.suppress(NoVideosError):  # none yet
@@ -255,9 +253,23 @@ def _find(run: Run, looks: Looks) -> tuple[DataFrame, DataFrame]:
             listed = listed.union(some)
         _require_place(pattern)
     looks.report("passed over", f"passed over {passed_over}" if passed_over.counts else "")
-    listed = listed.dropDuplicates(["video"])
-    before = arrivals.read_before(ledger, [*patterns, *map(storage.absolute, patterns)])
-    return listed, listed.select("video").union(before).distinct()
+    return listed.dropDuplicates(["video"])
+
+
+def _arrived(run: Run, listed: DataFrame) -> DataFrame:
+    """All videos that have ever come, to be ranked: a column `video`.
+
+    It reads the ledger as it is after the extraction, which may have removed files that it read before.
+    """
+    patterns = run.config.videos.test
+    if run.config.watch.source == "cloudFiles":
+        return arrivals.read_arrivals(run.spark, patterns, **_arrivals_place(run)).select("video")
+    before = arrivals.read_before(run.tables.ledger(), [*patterns, *map(storage.absolute, patterns)])
+    return listed.select("video").union(before).distinct()
+
+
+def _arrivals_place(run: Run) -> dict[str, Any]:
+    return {"place": storage.join(run.config.output, "arrivals"), "table_format": run.tables.format}
 
 
 def _require_place(pattern: str) -> None:
