@@ -12,7 +12,6 @@ import pytest
 from conftest import FAST_OVERRIDES, ROOT, contents
 
 from framewatch.cli.main import main
-from framewatch.config import LockConfig
 from framewatch.errors import InputError, LockLostError
 from framewatch.io import storage
 from framewatch.io.locks import Lease, exclusive_lock
@@ -74,11 +73,10 @@ def test_a_run_that_wakes_up_after_another_took_over_writes_nothing_that_counts(
 def test_a_run_that_lost_its_lease_neither_writes_nor_removes(spark, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     output = f"{tmp_path}/out"
-    settings = LockConfig(kind="lease", lease_s=60)
     tables = Tables(spark, output)
     with (
         pytest.raises(LockLostError, match=r"taken over by another run \(the other\)"),
-        exclusive_lock(output, "extract", settings),
+        exclusive_lock(output, "extract", kind="lease", lease_s=60),
     ):
         tables.write_ledger([{"video": "a"}], 0)
         with pytest.raises(InputError, match="in use by another run"):
@@ -102,6 +100,6 @@ def test_a_run_that_lost_its_lease_neither_writes_nor_removes(spark, tmp_path: P
 def test_numbers_rise_over_all_runs(tmp_path: Path) -> None:
     """Also after a clean end, as an older run may be asleep all the while."""
     for number in (1, 2, 3):
-        with exclusive_lock(str(tmp_path), "extract", LockConfig(kind="lease")):
+        with exclusive_lock(str(tmp_path), "extract", kind="lease"):
             assert storage.fence_of(f"{tmp_path}/frames").number == number
     assert storage.fence_of(f"{tmp_path}/frames") is None

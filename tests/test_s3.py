@@ -18,7 +18,6 @@ from outputs import make_output
 from page_client import Client
 
 from framewatch.cli.main import main
-from framewatch.config import LockConfig
 from framewatch.errors import InputError
 from framewatch.feedback.loop import LoopSettings
 from framewatch.io import storage
@@ -176,15 +175,14 @@ def test_a_page_that_is_open_sees_what_another_writer_writes(
 
 
 def test_two_runs_at_once_on_remote_storage(bucket) -> None:
-    settings = LockConfig(lease_s=4)
-    with exclusive_lock("s3://clips/out", "extract", settings):
+    with exclusive_lock("s3://clips/out", "extract", lease_s=4):
         for wait_s in (0, 5):  # it is renewed
             time.sleep(wait_s)
             with pytest.raises(InputError, match=r"is in use by another run \(extract, process"):
-                exclusive_lock("s3://clips/out", "featurize", settings).__enter__()
+                exclusive_lock("s3://clips/out", "featurize", lease_s=4).__enter__()
     Lease("s3://clips/out", "a run that was killed", 4).acquire()
     time.sleep(4.1)
-    with exclusive_lock("s3://clips/out", "extract", settings):
+    with exclusive_lock("s3://clips/out", "extract", lease_s=4):
         pass
 
 

@@ -213,5 +213,5 @@ def _weights(args: argparse.Namespace) -> None:
     from framewatch.io.terminal import print_line
     from framewatch.models.weights import resolve_weights
 
-    found = resolve_weights(args.name, args.model, say=print_line)
+    found = resolve_weights(args.name, args.model, on_message=print_line)
     print_line(f"weights: {found.name}, SHA-256 {found.sha256}, {found.path}")

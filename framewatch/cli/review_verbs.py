@@ -42,6 +42,7 @@ def review(args: argparse.Namespace) -> None:
 
     try:
         from framewatch.feedback.loop import LoopSettings
+        from framewatch.io.terminal import print_line
         from framewatch.review.server import ServeSettings, serve
     except ImportError as error:
         raise SetupError(
@@ -71,7 +72,7 @@ def review(args: argparse.Namespace) -> None:
         index_gap_s=config.index.gap_s,
         max_pixels=config.images.max_pixels,
     )
-    serve(args.output, settings=settings, loop=loop, say=functools.partial(print_line, whole=True))
+    serve(args.output, settings=settings, loop=loop, on_message=functools.partial(print_line, whole=True))
 
 
 def _token(args: argparse.Namespace) -> str | None:

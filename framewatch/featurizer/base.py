@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
 
 from pyspark.errors import PySparkException
 from pyspark.ml import Transformer
@@ -11,82 +10,54 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, FloatType, StringType, StructField, StructType
 
-from framewatch.errors import ConfigError, SchemaError, WeightsError
+from framewatch.errors import SchemaError
 from framewatch.featurizer.inference import Work
 from framewatch.featurizer.params import NetworkParams
 from framewatch.featurizer.persistence import WeightsReadable, WeightsWritable
-from framewatch.models import conversion, engines
-from framewatch.models.registry import is_model_file
+from framewatch.models.resolve import OnMessage, resolve_spec
 from framewatch.models.spec import FeatureSpec, Network, resize_for
-from framewatch.models.weights import Weights, model_file, resolve_weights
 from framewatch.tables.schema import METADATA_KEY
 
 _IMAGE_FIELDS = {"height", "width", "nChannels", "mode", "data"}
 _ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 log = logging.getLogger("framewatch")
 
-Say = Callable[[str], None]
-
 
 class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsReadable):
     """A transformer that runs a network on a column of pictures."""
 
     @abstractmethod
-    def network(self, *, say: Say = log.info) -> Network:
+    def network(self, *, on_message: OnMessage = log.info) -> Network:
         """The network that the parameters name, its weights found or fetched.
 
         Raises:
             WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
         """
 
-    def feature_spec(self, *, spark: SparkSession | None = None, say: Say = log.info) -> FeatureSpec:
-        """The network and how it is run; `say` is told of downloads and conversions.
+    def feature_spec(
+        self, *, spark: SparkSession | None = None, on_message: OnMessage = log.info
+    ) -> FeatureSpec:
+        """The network and how it is run.
 
         Args:
             spark: its `spark.task.*` settings say what a worker has; None for one core and no GPU of its own.
-            say: is told in one line each.
+            on_message: called with one line when a download or a conversion begins.
 
         Raises:
             WeightsError: as `network`, or there is no int8 version of it.
             ConfigError, SetupError: engine and precision do not go together, or are not installed.
         """
         gpus = _setting(spark, "spark.task.resource.gpu.amount")
-        engine, precision = engines.choose(
-            self.getEngine(), self.getPrecision(), gpu=True if gpus and float(gpus) > 0 else None
+        network = self.network(on_message=on_message)
+        return resolve_spec(
+            network,
+            resize_for(network, self.getScaleHint()),
+            engine=self.getEngine(),
+            precision=self.getPrecision(),
+            has_gpu=True if gpus and float(gpus) > 0 else None,
+            num_threads=self.getNumThreads() or int(_setting(spark, "spark.task.cpus") or 1),
+            on_message=on_message,
         )
-        network = self.network(say=say)
-        if network.is_clip:
-            engines.require_openvino(network.name, engine)
-        converted = None
-        if engine == "openvino" and precision == "int8":
-            converted = conversion.quantized(network)
-        elif engine == "openvino":
-            converted = conversion.convert(network, network.weights.path, say=say)
-        elif network.registered is None and precision == "bfloat16":
-            if self.getPrecision() != "auto":
-                raise ConfigError(
-                    "precision 'bfloat16' of a model file runs on OpenVINO only: set engine=openvino"
-                )
-            precision = "float32"
-        threads = self.getNumThreads() or int(_setting(spark, "spark.task.cpus") or 1)
-        resize = resize_for(network, self.getScaleHint())
-        return FeatureSpec(network, resize, engine, precision, threads, converted)
-
-    def find_weights(self, *, classes: bool, say: Say) -> Weights:
-        name = self.getModelName()
-        if not is_model_file(name):
-            weights = resolve_weights(self.getWeights(), name, classes=classes, say=say)
-        elif self.isSet(self.weights):
-            raise ConfigError(f"weights were given for {name}, which has its own: clear weights")
-        else:
-            weights = model_file(name)
-        wanted = self.getWeightsSha256()
-        if wanted and weights.sha256 != wanted:
-            raise WeightsError(
-                f"weights {weights.path} have SHA-256 {weights.sha256}, not {wanted}, which this "
-                f"{type(self).__name__} was made with: give that file, or clear weightsSha256"
-            )
-        return weights
 
     @abstractmethod
     def output(self, numbers: Column) -> Column:

@@ -8,12 +8,11 @@ from pyspark.ml.param import TypeConverters
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from framewatch.errors import ConfigError
-from framewatch.featurizer.base import DeepImageTransformer, Say, log
+from framewatch.featurizer.base import DeepImageTransformer, log
 from framewatch.featurizer.params import at_least, param
 from framewatch.io.images import MAX_PIXELS
 from framewatch.models import imagenet
-from framewatch.models.registry import get_model, is_model_file
+from framewatch.models.resolve import OnMessage, resolve_classifying_network
 from framewatch.models.spec import Network
 
 
@@ -80,17 +79,15 @@ class DeepImagePredictor(DeepImageTransformer):
         """How many classes to name."""
         return self.getOrDefault(self.topK)
 
-    def network(self, *, say: Say = log.info) -> Network:
+    def network(self, *, on_message: OnMessage = log.info) -> Network:
         """The network with its classifying top, its weights found or fetched.
 
         Raises:
             WeightsError: there are no such weights.
         """
-        name = self.getModelName()
-        if is_model_file(name):
-            raise ConfigError(f"{name} has classes of its own: give modelName a name of the registry")
-        weights = self.find_weights(classes=True, say=say)
-        return Network(name, weights, "classes", get_model(name).preprocessing)
+        return resolve_classifying_network(
+            self.getModelName(), self.getWeights(), sha256=self.getWeightsSha256(), on_message=on_message
+        )
 
     def output(self, numbers: Column) -> Column:
         """An MLlib vector, or the named likeliest."""

@@ -7,11 +7,11 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.ml.param import TypeConverters
 from pyspark.sql import Column
 
-from framewatch.errors import ConfigError
-from framewatch.featurizer.base import DeepImageTransformer, Say, log
+from framewatch.featurizer.base import DeepImageTransformer, log
 from framewatch.featurizer.params import choice, param
 from framewatch.io.images import MAX_PIXELS
-from framewatch.models.registry import POOLINGS, Pooling, get_model, is_model_file
+from framewatch.models.registry import POOLINGS, Pooling, is_model_file
+from framewatch.models.resolve import OnMessage, resolve_network
 from framewatch.models.spec import Network
 
 
@@ -113,21 +113,24 @@ class DeepImageFeaturizer(DeepImageTransformer):
         """Whether `save` puts the weights inside."""
         return self.getOrDefault(self.saveWeights)
 
-    def network(self, *, say: Say = log.info) -> Network:
+    def network(self, *, on_message: OnMessage = log.info) -> Network:
         """The network that the parameters name, its weights found or fetched.
 
         Raises:
             WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
         """
-        weights = self.find_weights(classes=False, say=say)
-        name, layer = self.getModelName(), self.getLayer()
-        if is_model_file(name):
-            return Network(weights.name, weights, self.getPooling(), self.getPreprocessing(), layer)
-        if layer or self.isSet(self.preprocessing):
-            raise ConfigError(f"layer and preprocessing are for model files: {name} has its own, clear them")
-        model = get_model(name)
-        # A CLIP's features are one vector to begin with.
-        return Network(name, weights, "avg" if model.is_clip else self.getPooling(), model.preprocessing)
+        model = self.getModelName()
+        # A model file's weights are itself, and only it needs to know its preprocessing.
+        is_file = is_model_file(model)
+        return resolve_network(
+            model,
+            self.getWeights() if not is_file or self.isSet(self.weights) else None,
+            pooling=self.getPooling(),
+            layer=self.getLayer(),
+            preprocessing=self.getPreprocessing() if is_file or self.isSet(self.preprocessing) else None,
+            sha256=self.getWeightsSha256(),
+            on_message=on_message,
+        )
 
     def output(self, numbers: Column) -> Column:
         """An MLlib vector."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from framewatch.config import LockConfig
 from framewatch.errors import InputError, LockLostError
 from framewatch.io import access, fences, storage
 
@@ -20,19 +19,24 @@ _MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
 
 
 def exclusive_lock(
-    output: str, stage: str, settings: LockConfig | None = None
+    output: str, stage: str, *, kind: str = "auto", lease_s: float = 120.0
 ) -> contextlib.AbstractContextManager[None]:
     """Keeps other runs out of an output until this one ends, even by a kill.
+
+    Args:
+        output: the directory.
+        stage: which stage takes the lock, for the message that others get.
+        kind: `file`, `lease`, or `auto`: a lock on local files, a lease elsewhere.
+        lease_s: seconds after which a lease that was not renewed is another's to take.
 
     Raises:
         InputError: another run is writing there; when the context is entered.
         LockLostError: another run has taken over meanwhile; when anything is written or removed there.
     """
-    settings = settings or LockConfig()
     local = storage.local_path(output)
     holder = f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%H:%M} UTC"
-    if settings.kind == "lease" or local is None or (settings.kind == "auto" and not _has_locks(local)):
-        return _leased(output, holder, settings.lease_s)
+    if kind == "lease" or local is None or (kind == "auto" and not _has_locks(local)):
+        return _leased(output, holder, lease_s)
     return _locked(local, output, holder)
 
 

@@ -25,14 +25,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _OWN = ("imagenet", "auto", "openai")
 
 
-def find_checkpoint(name: str, model: ModelSpec, *, say: Callable[[str], None] = lambda _: None) -> Weights:
+def find_checkpoint(
+    name: str, model: ModelSpec, *, on_message: Callable[[str], None] = lambda _: None
+) -> Weights:
     """Finds a CLIP checkpoint, fetching it once from the hub where that is in reach.
 
     Args:
         name: a directory of ONNX files or in Hugging Face's layout; a name on the hub with a commit,
             `org/name@COMMIT`; `imagenet`, `auto` or `openai` for the one that belongs to the model's name.
         model: the registry's entry.
-        say: is told, in one line, when a download begins.
+        on_message: called with one line when a download begins.
 
     Returns:
         The checkpoint's large file.
@@ -45,7 +47,7 @@ def find_checkpoint(name: str, model: ModelSpec, *, say: Callable[[str], None] =
     if own or not directory.is_dir():
         hub_name = model.hub_name if own else name
         assert hub_name is not None
-        directory = _from_hub(hub_name, model, say)
+        directory = _from_hub(hub_name, model, on_message)
     for file in _LARGE_FILES:
         path = directory / file
         if path.is_file():
@@ -61,7 +63,7 @@ def _has_large_file(directory: Path) -> bool:
     return any((directory / file).is_file() for file in _HUB_LARGE_FILES)
 
 
-def _from_hub(hub_name: str, model: ModelSpec, say: Callable[[str], None]) -> Path:
+def _from_hub(hub_name: str, model: ModelSpec, on_message: Callable[[str], None]) -> Path:
     repository, _, commit = hub_name.partition("@")
     if not _COMMIT.fullmatch(commit):
         raise WeightsError(
@@ -90,7 +92,7 @@ def _from_hub(hub_name: str, model: ModelSpec, say: Callable[[str], None]) -> Pa
         directory = snapshot(_HUB_LARGE_FILES[0], here=True)
         if _has_large_file(directory):
             return directory
-    say(f"fetching {hub_name} for {model.name} (once)")
+    on_message(f"fetching {hub_name} for {model.name} (once)")
     try:
         for large_file in _HUB_LARGE_FILES:
             directory = snapshot(large_file)

@@ -42,7 +42,7 @@ def text_path(network: Network) -> Path:
     return image.with_name(image.name.replace("-float32.", "-text."))
 
 
-def convert(network: Network, path: str, *, say: Callable[[str], None] = lambda _: None) -> Weights:
+def convert(network: Network, path: str, *, on_message: Callable[[str], None] = lambda _: None) -> Weights:
     """The network in OpenVINO's format, made once from the weights at `path`; of a CLIP, both encoders.
 
     Raises:
@@ -50,7 +50,7 @@ def convert(network: Network, path: str, *, say: Callable[[str], None] = lambda 
     """
     target = converted_path(network)
     if not target.is_file():
-        say(f"converting {network.name} for OpenVINO (half a minute, once)")
+        on_message(f"converting {network.name} for OpenVINO (half a minute, once)")
         with _locked(target):
             if not target.is_file():
                 _run("convert", network, {"path": path, "target": str(target)})

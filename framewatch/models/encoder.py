@@ -12,6 +12,7 @@ from framewatch.io.images import MAX_PIXELS, decode_image, resize
 from framewatch.models import conversion
 from framewatch.models.engines import make_predict_fn
 from framewatch.models.registry import MODELS, is_model_file
+from framewatch.models.resolve import resolve_network, resolve_spec
 from framewatch.models.spec import FeatureSpec
 from framewatch.models.text_encoder import TextEncoder, load_text_encoder
 
@@ -99,37 +100,26 @@ class Encoder:
 
     @functools.cached_property
     def _spec(self) -> FeatureSpec:
-        # PySpark comes with it, which the review page does without until then.
-        from framewatch.featurizer.transformer import DeepImageFeaturizer
-
-        its = self._identity
-        featurizer = DeepImageFeaturizer(
-            inputCol="content",
-            outputCol="features",
-            pooling=its["pooling"],  # type: ignore[arg-type]  # written by ourselves
-            precision=its["precision"] if its["precision"] != "int8" else "auto",
-        )
-        if is_model_file(its["model"]):
-            featurizer.setParams(
-                modelName=self._model_file(), layer=its["layer"] or None, preprocessing=its["preprocessing"]
+        identity = self._identity
+        if is_model_file(identity["model"]):
+            network = resolve_network(
+                self._model_file(),
+                None,
+                pooling=identity["pooling"],  # type: ignore[arg-type]  # written by ourselves
+                layer=identity["layer"] or None,
+                preprocessing=identity["preprocessing"],
             )
         else:
-            weights = its["weights"] if its["weights"] in _NAMES else self._weights
-            featurizer.setParams(modelName=its["model"], weights=weights)
-        spec = featurizer.feature_spec()
-        if spec.network.weights.sha256 != its["weights_sha256"]:
+            weights = identity["weights"] if identity["weights"] in _NAMES else self._weights
+            network = resolve_network(identity["model"], weights, pooling=identity["pooling"])  # type: ignore[arg-type]
+        if network.weights.sha256 != identity["weights_sha256"]:
             raise WeightsError(
-                f"the features were made with weights '{its['weights']}' of SHA-256 {its['weights_sha256']}, "
-                f"and {spec.network.weights.path} is another file: give that one, featurizer.weights=FILE"
+                f"the features were made with weights '{identity['weights']}' of SHA-256 "
+                f"{identity['weights_sha256']}, and {network.weights.path} is another file: give that one, "
+                "featurizer.weights=FILE"
             )
-        return FeatureSpec(
-            spec.network,
-            its["resize"],  # type: ignore[arg-type]  # written by ourselves
-            spec.engine,
-            spec.precision,
-            spec.num_threads,
-            spec.converted,
-        )
+        precision = identity["precision"] if identity["precision"] != "int8" else "auto"
+        return resolve_spec(network, identity["resize"], precision=precision)  # type: ignore[arg-type]
 
     def _model_file(self) -> str:
         name = self._identity["model"]

@@ -78,7 +78,7 @@ def _digest(path: str, algorithm: str, *_identity: int) -> str:
 
 
 def resolve_weights(
-    name: str, model_name: str, *, classes: bool = False, say: Callable[[str], None] = lambda _: None
+    name: str, model_name: str, *, classes: bool = False, on_message: Callable[[str], None] = lambda _: None
 ) -> Weights:
     """Finds the weights called `name`, fetching them once where they are to be had.
 
@@ -87,7 +87,7 @@ def resolve_weights(
             a `.h5`, `.weights.h5` or `.keras` file. For a CLIP, as `clip.find_checkpoint` has it.
         model_name: the model they are for.
         classes: whether they must have the classifying top; a file's content is checked when it is loaded.
-        say: is told, in one line, when a download begins.
+        on_message: called with one line when a download begins.
 
     Raises:
         WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
@@ -98,15 +98,15 @@ def resolve_weights(
             raise WeightsError(f"{model.name} knows no ImageNet classes: choose another model")
         from framewatch.models.clip_checkpoints import find_checkpoint
 
-        return find_checkpoint(name, model, say=say)
+        return find_checkpoint(name, model, on_message=on_message)
     if classes and name == "nsfwjs":
         raise WeightsError("weights 'nsfwjs' know no ImageNet classes: choose 'imagenet' or a file")
     if name == "imagenet" or (classes and name == "auto"):
-        return _imagenet(model, weights_file(model.name, classes=classes), say)
+        return _imagenet(model, weights_file(model.name, classes=classes), on_message)
     if name == "nsfwjs":
-        return _nsfwjs(model, say)
+        return _nsfwjs(model, on_message)
     if name == "auto":
-        return _first_available(model, say)
+        return _first_available(model, on_message)
     return _local_file(name, model)
 
 
@@ -134,10 +134,10 @@ def _local_file(name: str, model: ModelSpec) -> Weights:
     return Weights(path.name, str(path.resolve()), file_digest(path))
 
 
-def _imagenet(model: ModelSpec, file: WeightsFile, say: Callable[[str], None]) -> Weights:
+def _imagenet(model: ModelSpec, file: WeightsFile, on_message: Callable[[str], None]) -> Weights:
     path = _imagenet_path(file)
     if not path.is_file():
-        say(f"fetching ImageNet weights of {model.name} (once): {file.url}")
+        on_message(f"fetching ImageNet weights of {model.name} (once): {file.url}")
         _download(file, path)
     return Weights("imagenet", str(path), _pinned_digest(path, file.sha256))
 
@@ -195,7 +195,7 @@ def _pinned_digest(path: Path, sha256: str | None = None) -> str:
     return digest
 
 
-def _nsfwjs(model: ModelSpec, say: Callable[[str], None]) -> Weights:
+def _nsfwjs(model: ModelSpec, on_message: Callable[[str], None]) -> Weights:
     from framewatch.models import nsfwjs
 
     if model.name != nsfwjs.MODEL_NAME:
@@ -204,23 +204,23 @@ def _nsfwjs(model: ModelSpec, say: Callable[[str], None]) -> Weights:
         )
     path = nsfwjs.converted_path(cache_directory())
     if not path.is_file():
-        say(f"fetching {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
+        on_message(f"fetching {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
         nsfwjs.fetch_and_convert(path)
     return Weights("nsfwjs", str(path), _pinned_digest(path))
 
 
-def _first_available(model: ModelSpec, say: Callable[[str], None]) -> Weights:
+def _first_available(model: ModelSpec, on_message: Callable[[str], None]) -> Weights:
     from framewatch.models import nsfwjs
 
     file = weights_file(model.name, classes=False)
     # What is here already comes first, so that a second run takes the weights of the first.
     if not _imagenet_path(file).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
-        return _nsfwjs(model, say)
+        return _nsfwjs(model, on_message)
     try:
-        return _imagenet(model, file, say)
+        return _imagenet(model, file, on_message)
     except WeightsError as imagenet_error:
-        say("Keras' weights are out of reach; trying the stand-in")
+        on_message("Keras' weights are out of reach; trying the stand-in")
         try:
-            return _nsfwjs(model, say)
+            return _nsfwjs(model, on_message)
         except FramewatchError as error:
             raise WeightsError(f"{imagenet_error}; and {error}") from error

@@ -55,8 +55,8 @@ def explore(run: Run) -> None:
     )
     if counts["left_out"]:
         text += f"; {counts['left_out']} frames have no features, or only zeros"
-    run.say("explore", text, **counts, registered=registered, seconds=seconds)
+    run.summarize("explore", text, **counts, registered=registered, seconds=seconds)
     if ranked is not None:
-        run.say("explore", f"report: {write_report(run.config.output)}")
+        run.summarize("explore", f"report: {write_report(run.config.output)}")
     else:
-        run.say("explore", f"tables: {storage.join(tables.output, '{clusters,outliers}')}")
+        run.summarize("explore", f"tables: {storage.join(tables.output, '{clusters,outliers}')}")

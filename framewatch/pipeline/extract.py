@@ -28,7 +28,7 @@ def list_videos(run: Run) -> DataFrame:
             run.spark, video_patterns(run.config), root=run.config.videos.root, passed_over=passed_over
         )
     if passed_over.counts:
-        run.say("extract", f"passed over {passed_over}", passed_over=dict(passed_over.counts))
+        run.summarize("extract", f"passed over {passed_over}", passed_over=dict(passed_over.counts))
     return listed
 
 
@@ -84,11 +84,11 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
             text += f"; {counts['kept']} gave fewer frames than before, which are kept"
         if counts["warnings"]:
             text += f"; {counts['warnings']} with a warning: see `warning` in `videos`"
-        run.say("extract", text + _remedy(outcome), **counts, seconds=round(seconds, 1))
+        run.summarize("extract", text + _remedy(outcome), **counts, seconds=round(seconds, 1))
     else:
         bad = f" ({_in_words(outcome)})" if outcome["failed"] or outcome["unreadable"] else ""
         text = f"nothing new: the ledger has all {outcome['videos']} videos{bad}"
-        run.say("extract", text + _remedy(outcome), **counts)
+        run.summarize("extract", text + _remedy(outcome), **counts)
     _require_few_failures(run, listed, outcome)
 
 

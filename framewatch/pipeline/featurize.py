@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from framewatch.config import FeaturizerConfig, ImagesConfig
 from framewatch.errors import InputError
 from framewatch.featurizer.transformer import DeepImageFeaturizer
+from framewatch.io.terminal import print_line
 from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
@@ -34,7 +35,7 @@ def featurize(run: Run) -> None:
     featurizer = make_featurizer(settings, run.config.images)
     if settings.mode == "overwrite":
         tables.delete("features")
-    spec = featurizer.feature_spec(spark=run.spark, say=print_line)
+    spec = featurizer.feature_spec(spark=run.spark, on_message=print_line)
     if tables.exists("features"):
         require_same_features(
             features_identity(tables),
@@ -63,9 +64,9 @@ def featurize(run: Run) -> None:
     without = f"; {_told(reasons)}" if reasons else ""
     if todo:
         rate = f"{num_frames} frames in {seconds:.1f} s, {num_frames / seconds:.1f} frames/s"
-        run.say("featurize", f"{rate}; {made_by}{without}", **counts, seconds=round(seconds, 1))
+        run.summarize("featurize", f"{rate}; {made_by}{without}", **counts, seconds=round(seconds, 1))
     else:
-        run.say("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
+        run.summarize("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
 
 
 def _without_features(tables: Tables) -> dict[str, int]:

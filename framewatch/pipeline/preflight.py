@@ -12,6 +12,7 @@ from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.ingest.patterns import check_local
 from framewatch.io import storage
+from framewatch.io.terminal import print_line
 from framewatch.models import conversion, engines
 from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import run as runs
@@ -137,14 +138,14 @@ def _local_videos(config: Config, patterns: Sequence[str]) -> None:
 
 
 def _weights(config: Config) -> None:
-    make_featurizer(config.featurizer, config.images).network(say=print_line)
+    make_featurizer(config.featurizer, config.images).network(on_message=print_line)
 
 
 def _network(config: Config) -> None:
     """Checks the network and its engine; and that features that stay there were made by it."""
     its = config.featurizer
     engine, precision = engines.choose(its.engine, its.precision)
-    network = make_featurizer(its, config.images).network(say=print_line)
+    network = make_featurizer(its, config.images).network(on_message=print_line)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)

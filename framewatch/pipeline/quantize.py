@@ -38,8 +38,8 @@ def quantize(run: Run) -> None:
     conversion.require_nncf()
     settings = run.config.featurizer
     featurizer = make_featurizer(settings, run.config.images)
-    network = featurizer.network(say=print_line)
-    source = conversion.convert(network, network.weights.path, say=print_line)
+    network = featurizer.network(on_message=print_line)
+    source = conversion.convert(network, network.weights.path, on_message=print_line)
     compared = min(settings.calibration_frames, _MOST_COMPARED)
     pictures = _pictures(run, network, source.path, settings.calibration_frames + compared)
     num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
@@ -56,7 +56,7 @@ def quantize(run: Run) -> None:
     storage.write_json(int8.path.removesuffix(".zip") + ".json", report)
     storage.write_json(storage.join(run.config.output, "quantization.json"), report)
     report["seconds"] = round(time.monotonic() - started, 1)
-    run.say("quantize", f"{_summary(report)}; {int8.path}; {report['seconds']} s", **report)
+    run.summarize("quantize", f"{_summary(report)}; {int8.path}; {report['seconds']} s", **report)
 
 
 def _pictures(run: Run, network: Network, source: str, limit: int) -> np.ndarray:

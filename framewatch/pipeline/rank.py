@@ -81,7 +81,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
     text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
-    run.say("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
+    run.summarize("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
     _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
 
@@ -213,7 +213,7 @@ def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:
     """Adds them to the classifier's card, unless it has been trained anew meanwhile."""
-    with exclusive_lock(run.model_path, "rank", run.config.lock):
+    with exclusive_lock(run.model_path, "rank", **asdict(run.config.lock)):
         now = saved_model.read(run.model_path)
         if now and now.version == saved.version:
             notes = {**saved.notes, "test": metrics}
@@ -229,7 +229,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
         return None
     predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
-    run.say("test labels", str(counts))
+    run.summarize("test labels", str(counts))
     learned = saved.labelled_path
     if storage.matches(learned, "*.parquet"):
         videos = run.spark.read.parquet(learned).select("video").distinct()

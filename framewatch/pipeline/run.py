@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ class Run:
         storage.write_json(path, manifest)
         return path
 
-    def say(self, stage: str, text: str, **counts: Any) -> None:
+    def summarize(self, stage: str, text: str, **counts: Any) -> None:
         """Prints a stage's closing line, and keeps its counts for the manifest."""
         with logs.stage(stage):
             print_line(f"{stage}: {text}")
@@ -89,7 +89,7 @@ def model_path(config: Config) -> str:
 def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
-    lock = exclusive_lock(config.output, stage, config.lock)
+    lock = exclusive_lock(config.output, stage, **asdict(config.lock))
     with explained(), lock, tracked(config, stage) as log:
         yield from _run(config, stage, debug, log)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -45,7 +45,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
     started = time.monotonic()
     place = place_of(config)
     storage.require_writable(config.output)
-    with exclusive_lock(config.output, "index", config.lock), access.umasked():
+    with exclusive_lock(config.output, "index", **asdict(config.lock)), access.umasked():
         features = FeatureFiles.of(config.output)
         if rebuild:
             drop_store(place, output=storage.absolute(config.output))

@@ -46,7 +46,7 @@ def train(run: Run) -> None:
     """
     storage.require_writable(run.model_path)
     # Another output may train the same classifier, by classifier.path.
-    with exclusive_lock(run.model_path, "train", run.config.lock):
+    with exclusive_lock(run.model_path, "train", **asdict(run.config.lock)):
         _train(run)
 
 
@@ -87,7 +87,7 @@ def _train(run: Run) -> None:
     text = f"{notes['told']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
     if metrics and metrics["budgets"]:
         text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
-    run.say("train", text, **card, seconds=round(seconds, 1))
+    run.summarize("train", text, **card, seconds=round(seconds, 1))
 
 
 def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:

@@ -135,7 +135,9 @@ def open_server(output: str, *, settings: ServeSettings, loop: LoopSettings) -> 
     return Server(server, app, f"{base}/?token={token}", desk)
 
 
-def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Callable[[str], None]) -> None:
+def serve(
+    output: str, *, settings: ServeSettings, loop: LoopSettings, on_message: Callable[[str], None]
+) -> None:
     """Serves the page of an output until it is interrupted.
 
     Raises:
@@ -144,12 +146,12 @@ def serve(output: str, *, settings: ServeSettings, loop: LoopSettings, say: Call
     pa.set_memory_pool(pa.system_memory_pool())  # which gives back what tables took while they were read
     server = open_server(output, settings=settings, loop=loop)
     num = server.desk.moments.num_incidents
-    say(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
+    on_message(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
     if server.desk.results.stale:
-        say(f"review: {server.desk.results.stale}")
+        on_message(f"review: {server.desk.results.stale}")
     if note := server.desk.log.note:
-        say(f"review: verdicts {note}")
-    say(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
+        on_message(f"review: verdicts {note}")
+    on_message(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl-C
     server.run()
 
