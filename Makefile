@@ -48,6 +48,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(VENV)/.classes: $(VENV)/.test tests/archive_classes.py
 	$(BIN)/python tests/archive_classes.py $(VENV) 2>/dev/null || echo "no archive of classes: tests take longer"

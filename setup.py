@@ -52,6 +52,7 @@ TEST = [
     "ipykernel>=6,<8",
     "matplotlib>=3.8,<4",
     "ruff>=0.8",
+    "import-linter>=2.1,<3",
     "mypy>=1.13,<3",
     "pandas-stubs",
     "types-PyYAML",

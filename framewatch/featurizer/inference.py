@@ -46,6 +46,7 @@ class Work:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches, with the network's numbers in another column."""
         num_rows, errors = 0, Counter[str]()
         for batch in batches:
             for start in range(0, batch.num_rows, self.batch_size):

@@ -82,7 +82,7 @@ def basename(uri: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """fsspec's file system of `uri`, and its path there.
+    """Fsspec's file system of `uri`, and its path there.
 
     It keeps no listings: another writer may have added or removed files since.
     """

@@ -1,6 +1,6 @@
 """Frames and moments of video in a notebook, of Jupyter or Databricks: HTML with everything inside.
 
-from framewatch.show import show_frames, show_video
+from framewatch.notebook import show_frames, show_video
 
 show_frames(spark.read.parquet("out/demo/frames"))
 show_video("out/samples/test/Fight5.mp4", at_s=9)

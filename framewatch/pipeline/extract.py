@@ -45,7 +45,7 @@ def video_patterns(config: Config) -> list[str]:
 
 
 def extract(run: Run, listed: DataFrame | None = None) -> None:
-    """videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again.
+    """Videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again.
 
     Args:
         run: the call.

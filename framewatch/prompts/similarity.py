@@ -45,6 +45,7 @@ class Project:
     columns: np.ndarray
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The similarities of the frames of each batch."""
         for batch in batches:
             if batch.num_rows:
                 yield self._runs(batch)
@@ -125,6 +126,7 @@ class Compare:
     project: Project
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The similarities of the frames in each file that a batch names."""
         for batch in batches:
             for path in batch["path"].to_pylist():
                 yield from self.project(self.features.read(path, ["timestamp_s", "features"]))

@@ -175,6 +175,7 @@ class Path:
         return self.do(gesture, end_s - self.now_s, heading=heading) if end_s > self.now_s + 0.04 else self
 
     def steps(self) -> tuple[Step, ...]:
+        """The steps so far."""
         return tuple(self._steps)
 
     def _add(self, gesture: str, seconds: float, xy: Point, heading: float | None) -> None:

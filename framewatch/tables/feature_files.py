@@ -100,7 +100,7 @@ class FeatureFiles:
 
 
 def column_metadata(file: Any, column: str) -> dict[str, Any]:
-    """framewatch's own metadata of a column, of a `pyarrow.parquet.ParquetFile` that Spark wrote."""
+    """Framewatch's own metadata of a column, of a `pyarrow.parquet.ParquetFile` that Spark wrote."""
     schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
     columns = {it["name"]: it.get("metadata", {}) for it in schema.get("fields", [])}
     return columns.get(column, {}).get(_METADATA_KEY, {})

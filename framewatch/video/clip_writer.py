@@ -119,8 +119,15 @@ def cut_clip_apart(
     """As `cut_clip`, in a child process: a decoder that crashes or hangs does not take the caller with it.
 
     Args:
-        source, target, start_s, end_s, settings: as of `cut_clip`; so is what returns.
+        source: as of `cut_clip`.
+        target: as of `cut_clip`.
+        start_s: as of `cut_clip`.
+        end_s: as of `cut_clip`.
         timeout_s: seconds that the child may take before it is ended.
+        settings: as of `cut_clip`.
+
+    Returns:
+        Where the clip begins, in seconds, as `cut_clip` does.
 
     Raises:
         InputError: the range is empty or negative, or there is nowhere to write beside `target`.

@@ -73,7 +73,8 @@ def video_info(container: Any, stream: Any, times: Sequence[int], *, is_whole: b
     """What is known of a stream before it is decoded.
 
     Args:
-        container, stream: of PyAV.
+        container: PyAV's, open.
+        stream: PyAV's, one of the container's.
         times: of the first packets, in ticks.
         is_whole: as `container.is_whole` has it.
     """
