@@ -56,6 +56,7 @@ TEST = [
     "mypy>=1.13,<3",
     "pandas-stubs",
     "types-PyYAML",
+    "types-cachetools",
 ]
 TESTED_EXTRAS = [
     "openvino",
@@ -106,6 +107,7 @@ setup(
         "omegaconf>=2.3,<3",
         "PyYAML>=6,<7",
         "fsspec>=2024.6",
+        "cachetools>=5.3,<8",
         "rich>=13,<16",
         "jinja2>=3.1,<4",
     ],

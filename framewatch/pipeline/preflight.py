@@ -14,11 +14,12 @@ from framewatch.ingest.patterns import check_local
 from framewatch.io import storage
 from framewatch.io.terminal import print_line
 from framewatch.models import conversion, engines
+from framewatch.models.identity import require_same_features
 from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import run as runs
 from framewatch.pipeline.classify import check_request
 from framewatch.pipeline.extract import require_same_sampling, video_patterns
-from framewatch.pipeline.featurize import make_featurizer, require_same_features
+from framewatch.pipeline.featurize import make_featurizer
 from framewatch.pipeline.run import Run, model_path
 from framewatch.pipeline.train import require_labels
 from framewatch.pipeline.watch import require_ready

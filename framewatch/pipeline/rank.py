@@ -18,7 +18,8 @@ from framewatch.io.command import command, python_command
 from framewatch.io.locks import exclusive_lock
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
-from framewatch.pipeline.featurize import features_identity, require_same_features
+from framewatch.models.identity import require_same_features
+from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run, metastore_directory
 from framewatch.pipeline.train import measures
 from framewatch.ranking import (
