@@ -25,7 +25,7 @@ from framewatch.io.terminal import print_line
 from framewatch.pipeline.extract import extract, unread
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
-from framewatch.pipeline.run import Run, model_path
+from framewatch.pipeline.run import Run
 from framewatch.ranking import classifier
 from framewatch.spark.java_errors import explain, last_cause
 from framewatch.tables import saved_model
@@ -155,7 +155,7 @@ def require_ready(config: Config) -> None:
     """
     if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
-    path = model_path(config)
+    path = config.model_path
     if saved_model.read(path) is None:
         raise InputError(
             f"there is no classifier in {path} to rank new videos by: run `framewatch train`, or "
