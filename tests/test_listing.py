@@ -92,7 +92,7 @@ def test_a_file_has_one_time_however_it_is_found(spark, tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("path,camera\na.mp4,7\n", "has the columns path, camera: it must have a column video"),
-        ("video\n", "names none: give one or more in its column video"),
+        ("video\n", "is empty: add paths or URIs to its column video"),
         ("", "has the columns none: it must have a column video"),
     ],
 )

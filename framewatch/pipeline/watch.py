@@ -242,7 +242,7 @@ def _find(run: Run, looks: Looks) -> DataFrame:
     if config.watch.source == "cloudFiles":
         for pattern in patterns:
             found = arrivals.auto_loader(run.spark, pattern, config.watch.options)
-            arrivals.note_arrivals(found, pattern, **_arrivals_place(run))
+            arrivals.record_arrivals(found, pattern, **_arrivals_place(run))
         arrived = arrivals.read_arrivals(run.spark, patterns, **_arrivals_place(run))
         new = arrivals.without_done(arrived, run.tables.ledger())
         return listing.list_named(new, patterns, root=config.videos.root)
@@ -269,7 +269,7 @@ def _arrived(run: Run, listed: DataFrame) -> DataFrame:
 
 
 def _arrivals_place(run: Run) -> dict[str, Any]:
-    return {"place": storage.join(run.config.output, "arrivals"), "table_format": run.tables.format}
+    return {"directory": storage.join(run.config.output, "arrivals"), "table_format": run.tables.format}
 
 
 def _require_place(pattern: str) -> None:
