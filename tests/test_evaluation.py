@@ -73,7 +73,7 @@ def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
     assert scored.count() == 12
     assert len(seen) == 3
     assert all(trained.isdisjoint(held_out) and held_out for trained, held_out in seen)
-    metrics = evaluation.evaluate(scored, evaluation.Measures(precision_at=[3], budgets_minutes=[0.05]))
+    metrics = evaluation.evaluate(scored, precision_at=[3], budgets_minutes=[0.05])
     assert metrics["average_precision"] == 1.0
     assert metrics["precision_at"] == {"3": 1.0}
     assert set(metrics["videos"]) == {"a", "b", "c"}

@@ -18,6 +18,8 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from framewatch.errors import InputError
+from framewatch.ingest.listing import list_videos, with_unique_names
 from framewatch.io import access
 from framewatch.tables.schema import (
     FRAMES,
@@ -29,7 +31,7 @@ from framewatch.tables.schema import (
     require_columns,
 )
 from framewatch.video.outcome import combined
-from framewatch.video.worker import Sampling, extract_batches, plan_batches
+from framewatch.video.worker import Sampling, extract_batches, frame_batches, plan_batches
 
 # A range of one video's samples, [first, stop); stop is null for the last part.
 PARTS = StructType(
@@ -66,9 +68,68 @@ _OUTCOME = StructType(
 EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
+# What `read_frames` gives: a row per frame, and a row per video that is not whole, with the reason.
+READ = StructType(
+    [*[field for field in FRAMES.fields if field.name != "batch"], StructField("error", StringType())]
+)
 _MOST_PARTS = 10_000
 # About 50 MB of CCTV frames in each Parquet file.
 _FRAMES_PER_FILE = 2000
+
+
+def read_frames(
+    spark: SparkSession,
+    paths: str | Sequence[str],
+    fps: float = 1.0,
+    *,
+    max_side: int = 0,
+    jpeg_quality: int = 95,
+    timeout_s: float = 3600.0,
+) -> DataFrame:
+    """Reads frames of videos at their presentation times, `fps` samples per second.
+
+    The videos are listed at once and decoded when the result is used, one task per video. Cache or write the
+    result where it is used more than once.
+
+    Args:
+        spark: the session.
+        paths: files, directories or globs, on local paths or any file system that Spark reaches.
+        fps: samples per second.
+        max_side: longest side of a picture in pixels, larger ones are scaled down; 0 keeps their size.
+        jpeg_quality: 1 to 100.
+        timeout_s: seconds after which decoding of a video stops.
+
+    Returns:
+        One row per frame: `origin` (unique name), `video` (URI), `frame_index`, `timestamp_s` (seconds from
+        the video's first frame), `width`, `height` (pixels), `content` (JPEG), and `error`, which is null. A
+        video that fails or is damaged has one more row, with only `video` and `error`.
+
+    Raises:
+        InputError: a path matches no video, or a setting is out of range.
+
+    Example:
+        >>> frames = read_frames(spark, "videos/*.mp4", fps=1)
+        >>> frames.where("error is null").select("video", "timestamp_s").first()
+        Row(video='file:/.../videos/walk.mp4', timestamp_s=0.0)
+    """
+    if not 0 < fps <= 1000:
+        raise InputError(f"fps={fps:g} is not valid: give samples per second, above 0 and up to 1000")
+    if not 1 <= jpeg_quality <= 100:
+        raise InputError(f"jpeg_quality={jpeg_quality} is not valid: give 1 to 100")
+    listed = with_unique_names(list_videos(spark, [paths] if isinstance(paths, str) else list(paths)))
+    parts = listed.select(
+        F.monotonically_increasing_id().alias("id"),
+        "video",
+        "name",
+        F.lit(0).alias("first"),
+        F.lit(None).cast("int").alias("stop"),
+    ).repartition(listed.count())
+    sampling = Sampling(fps=fps, max_side=max_side, jpeg_quality=jpeg_quality, timeout_s=timeout_s)
+    work = functools.partial(
+        frame_batches, schema=to_arrow_schema(READ), part_schema=to_arrow_schema(EXTRACTED), sampling=sampling
+    )
+    frames = parts.mapInArrow(work, READ)
+    return frames.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
 
 
 def plan_parts(

@@ -135,14 +135,10 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     """Writes `incidents` and `candidates`, and counts what there is."""
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
-    settings = incidents.IncidentSettings(
-        threshold=chosen.value,
-        gap_s=config.incidents.gap_s,
-        min_length_s=config.incidents.min_length_s,
-        smoothing_s=config.incidents.smoothing_s,
-        period_s=run.period_s,
+    found = incidents.find_incidents(
+        predictions, threshold=chosen.value, period_s=run.period_s, **asdict(config.incidents)
     )
-    tables.replace(incidents.find_incidents(predictions, settings=settings).coalesce(1), "incidents")
+    tables.replace(found.coalesce(1), "incidents")
     found = tables.read("incidents")
     kept = candidates.choose_candidates(
         predictions, found, features, most=config.review.candidates, period_s=run.period_s, draw=draw
@@ -242,7 +238,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
     write_table(rows, storage.join(run.config.output, "labelled"))
-    return evaluation.evaluate(labelled, measures(run))
+    return evaluation.evaluate(labelled, **measures(run))
 
 
 def register(run: Run) -> list[str]:

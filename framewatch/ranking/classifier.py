@@ -1,7 +1,6 @@
 """Fit, save and load the logistic regression on features."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,35 +16,39 @@ _WEIGHT = "_weight"
 _ROWS_PER_TASK = 2000
 
 
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
+def train(
+    labelled: DataFrame,
+    *,
+    max_iter: int = 20,
+    reg_param: float = 0.05,
+    elastic_net_param: float = 0.3,
+    standardization: bool = True,
+    class_weights: Literal["none", "balanced"] = "none",
+) -> LogisticRegressionModel:
+    """Fits Spark's logistic regression, P(suspicious | features).
 
-    Attributes:
+    The defaults are those of the 2018 notebooks.
+
+    Args:
+        labelled: rows with `features` (vector), `label` (0.0 or 1.0), and perhaps `weight`; without one, all
+            rows count alike. Rows whose features are null or not finite are left out.
         max_iter: iterations at most.
         reg_param: strength of the penalty.
         elastic_net_param: 0 for an L2 penalty, 1 for L1.
         standardization: whether to scale each feature to unit deviation before the penalty.
-        class_weights: `balanced` weights frames so that both classes count equally.
-    """
+        class_weights: `balanced` weights rows so that both classes count equally.
 
-    max_iter: int = 20
-    reg_param: float = 0.05
-    elastic_net_param: float = 0.3
-    standardization: bool = True
-    class_weights: Literal["none", "balanced"] = "none"
-
-
-def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegressionModel:
-    """Fits P(suspicious | features).
-
-    Args:
-        labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
-            rows count alike. Features that are null or not finite are left out.
-        settings: how to fit.
+    Returns:
+        The fitted model, an ordinary stage of Spark ML.
 
     Raises:
+        SchemaError: a column is missing or has another type.
         InputError: only one class is left.
+
+    Example:
+        >>> classifier = train(labelled, reg_param=0.01)
+        >>> classifier.numFeatures
+        2048
     """
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
@@ -66,14 +69,14 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
             f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes"
         )
     regression = LogisticRegression(
-        maxIter=settings.max_iter,
-        regParam=settings.reg_param,
-        elasticNetParam=settings.elastic_net_param,
-        standardization=settings.standardization,
+        maxIter=max_iter,
+        regParam=reg_param,
+        elasticNetParam=elastic_net_param,
+        standardization=standardization,
         labelCol="label",
         weightCol=_WEIGHT,
     )
-    if settings.class_weights == "balanced":
+    if class_weights == "balanced":
         # Half of the weight to each class, as scikit-learn's "balanced" has it.
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))

@@ -17,23 +17,6 @@ from framewatch.tables.schema import PREDICTIONS, fields, require_columns
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What to tell of a ranking.
-
-    Attributes:
-        precision_at: the k of each precision@k.
-        budgets_minutes: budgets of review to tell the worth of.
-        period_s: seconds from one frame to the next: what viewing one costs.
-        gap_s: seconds without a suspicious frame that an incident may span.
-    """
-
-    precision_at: Sequence[int] = (3, 10, 20)
-    budgets_minutes: Sequence[float] = (1, 2, 5, 10, 20, 40)
-    period_s: float = 1.0
-    gap_s: float = 2.0
-
-
-@dataclass(frozen=True)
 class RankedLabels:
     """The labels of ranked frames, as counts at each distinct probability, the highest first.
 
@@ -192,41 +175,57 @@ def out_of_fold(
     return whole
 
 
-def evaluate(scored: DataFrame, measures: Measures | None = None) -> dict[str, Any]:
+def evaluate(
+    scored: DataFrame,
+    *,
+    precision_at: Sequence[int] = (3, 10, 20),
+    budgets_minutes: Sequence[float] = (1, 2, 5, 10, 20, 40),
+    period_s: float = 1.0,
+    gap_s: float = 2.0,
+) -> dict[str, Any]:
     """Metrics of scored, labelled frames, over all and per video.
 
-    Only a few numbers a labelled frame come to the driver: hand labels are few.
+    Only a few numbers per labelled frame come to the driver: hand labels are few.
 
     Args:
         scored: `origin`, `video`, `timestamp_s`, `prob2`, `label`.
-        measures: what to tell; by default, of frames one second apart.
+        precision_at: the k of each precision@k.
+        budgets_minutes: budgets of review to evaluate, in minutes of footage.
+        period_s: seconds from one frame to the next: what viewing one costs.
+        gap_s: seconds without a suspicious frame that an incident may span.
 
     Returns:
-        The summary of `RankedLabels`, its curve, what budgets of review buy, and a summary for each video.
+        `frames`, `suspicious`, `base_rate`, `average_precision`, `roc_auc`, `precision_at`, the
+        precision-recall `curve`, the recall that `budgets` buy, and a summary for each of `videos`.
+
+    Raises:
+        SchemaError: a column is missing or has another type.
+
+    Example:
+        >>> metrics = evaluate(ranked.join(labelled.select("origin", "label"), "origin"))
+        >>> 0 <= metrics["average_precision"] <= 1
+        True
     """
-    measures = measures or Measures()
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(scored, fields(PREDICTIONS, *columns), table="scored frames")
     rows: Any = scored.select(*columns, "label").toPandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {
-        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(
-            measures.precision_at
-        )
+        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(precision_at)
         for video, part in rows.groupby("video")
     }
     ranked = RankedFrames(
         videos=rows["video"].to_numpy(),
         timestamps_s=rows["timestamp_s"].to_numpy(),
         labels=rows["label"].to_numpy(),
-        period_s=measures.period_s,
-        gap_s=measures.gap_s,
+        period_s=period_s,
+        gap_s=gap_s,
     )
     return {
-        **overall.summary(measures.precision_at),
+        **overall.summary(precision_at),
         "curve": overall.curve(),
-        "budgets": [spent.summary() for spent in ranked.spend(measures.budgets_minutes)],
+        "budgets": [spent.summary() for spent in ranked.spend(budgets_minutes)],
         "videos": by_video,
     }
 

@@ -135,23 +135,32 @@ def _decompressed(data: bytes, name: str) -> bytes:
         ) from error
 
 
-def join_labels(frames: DataFrame, labels: Labels) -> tuple[DataFrame, LabelCounts]:
-    """Gives frames their labels.
+def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, LabelCounts]:
+    """Gives frames their hand labels.
 
     A frame's label names the end of its `origin`; a range names the end of its `video`, with or without a
     video suffix, and holds the frames with start_s <= timestamp_s < end_s.
 
     Args:
-        frames: rows of `frames` or `features`; one row an origin.
-        labels: of `read_labels` or `from_ranges`.
+        frames: rows with `origin`, `video` and `timestamp_s`; one row per origin.
+        labels: the path of a CSV file, `video,start_s,end_s,label` or `origin,label`; or labels that have
+            been read.
 
     Returns:
-        The frames that have a label, with a column `label` (double), and the counts.
+        The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides.
 
     Raises:
-        InputError: a name that fits several videos, a frame with both labels, or no match at all.
+        SchemaError: a column is missing or has another type.
+        InputError: the file is missing or not valid, a name that fits several videos, a frame with both
+            labels, or no match at all.
+
+    Example:
+        >>> labelled, counts = join_labels(features, "labels.csv")
+        >>> counts.labelled_frames == labelled.count()
+        True
     """
     require_columns(frames, fields(FEATURES, "origin", "video", "timestamp_s"), table="frames")
+    labels = read_labels(frames.sparkSession, labels) if isinstance(labels, str) else labels
     column = "video" if labels.by_time else "origin"
     resolved = label_join.resolve(frames, column, labels)
     find = label_join.by_time if labels.by_time else label_join.by_frame
