@@ -1,4 +1,4 @@
-"""Fit, save and load the logistic regression on features."""
+"""Fits, saves and loads the logistic regression on features."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ClassifierSettings:
     """Settings of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
 
     Attributes:
-        max_iter: iterations at most.
+        max_iter: maximum number of iterations.
         reg_param: strength of the penalty.
         elastic_net_param: 0 for an L2 penalty, 1 for L1.
         standardization: whether to scale each feature to unit deviation before the penalty.
@@ -40,12 +40,12 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
     """Fits P(suspicious | features).
 
     Args:
-        labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
-            rows count alike. Features that are null or not finite are left out.
-        settings: how to fit.
+        labelled: `features` rows with a `label` of 0.0 or 1.0 and optionally a `weight`; the default weight
+            is 1. Rows whose features are null or not finite are ignored.
+        settings: hyperparameters.
 
     Raises:
-        InputError: only one class is left.
+        InputError: the remaining rows have only one class.
     """
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
@@ -74,25 +74,25 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
         weightCol=_WEIGHT,
     )
     if settings.class_weights == "balanced":
-        # Half of the weight to each class, as scikit-learn's "balanced" has it.
+        # Each class gets half of the total weight, as with class_weight="balanced" in scikit-learn.
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
         rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
-    # Each of the fit's passes is a job, whose tasks cost more than what few rows take.
+    # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
     return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
 
 
 def identity(model: LogisticRegressionModel) -> str:
-    """Twelve hexadecimal digits that tell classifiers apart, of the SHA-256 of their numbers."""
+    """Returns twelve hexadecimal digits of the SHA-256 of the coefficients and the intercept."""
     numbers = np.append(model.coefficients.toArray(), model.intercept)
     return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
 
 
 def save(model: LogisticRegressionModel, path: str) -> None:
-    """Writes the Spark ML model, over an older one."""
+    """Writes the Spark ML model, replacing an existing one."""
     model.write().overwrite().save(path)
 
 
 def load(path: str) -> LogisticRegressionModel:
-    """Reads what `save` wrote."""
+    """Reads a model written by `save`."""
     return LogisticRegressionModel.load(path)

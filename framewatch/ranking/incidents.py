@@ -1,4 +1,4 @@
-"""Incidents: neighbouring suspicious frames of one video are one thing to look at."""
+"""Incidents: groups neighbouring suspicious frames of one video for review."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ from pyspark.sql import functions as F
 
 from framewatch.tables.schema import INCIDENTS, PREDICTIONS, fields, require_columns
 
-# Times are quotients of ticks; two that mean the same second may differ by less than this.
+# Timestamps are ticks divided by a time base; equal times may differ by less than this.
 _ROUNDING_S = 1e-6
 _TICKS_PER_S = 1_000_000
 
 
 @dataclass(frozen=True)
 class IncidentSettings:
-    """When frames become incidents.
+    """How frames are grouped into incidents.
 
     Attributes:
-        threshold: a frame is suspicious where its smoothed probability is above this.
-        gap_s: seconds without a suspicious frame that an incident may span.
-        min_length_s: shorter incidents are left out.
-        smoothing_s: probabilities are averaged over the frames at most half of this away; 0 for none.
-        period_s: seconds from one frame to the next, and how long a frame lasts.
+        threshold: a frame is suspicious if its smoothed probability is above this.
+        gap_s: the longest gap without a suspicious frame within one incident, in seconds.
+        min_length_s: shorter incidents are dropped.
+        smoothing_s: width of the moving average of probabilities, in seconds; 0 for no smoothing.
+        period_s: seconds between frames, and the duration of a frame.
     """
 
     threshold: float = 0.5
@@ -32,25 +32,25 @@ class IncidentSettings:
 
 
 def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> DataFrame:
-    """Joins suspicious frames that are near each other.
+    """Groups neighbouring suspicious frames into incidents.
 
     Args:
         predictions: scored frames.
-        settings: when frames become incidents.
+        settings: how frames are grouped.
 
     Returns:
-        The `incidents` table. An incident lasts from its first suspicious frame to the end of its last,
-        `[start_s, end_s)`. Its peak is its most probable frame, the earliest of several. Ranks go by the
-        peak's probability, then by the number of suspicious frames, video and start.
+        The `incidents` table. An incident lasts from its first suspicious frame to the end of its last one,
+        `[start_s, end_s)`. Its peak is the frame with the highest probability, the earliest if tied.
+        Incidents are ranked by peak probability, then number of suspicious frames, video and start.
     """
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(predictions, fields(PREDICTIONS, *columns), table="predictions")
     in_time = Window.partitionBy("video").orderBy("timestamp_s")
-    ticks = (F.col("timestamp_s") * _TICKS_PER_S).cast("long")  # a range of doubles is none to Spark
+    ticks = (F.col("timestamp_s") * _TICKS_PER_S).cast("long")  # PySpark's rangeBetween takes integers
     reach = int((settings.smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
     near = Window.partitionBy("video").orderBy(ticks).rangeBetween(-reach, reach)
     smoothed = F.avg("prob2").over(near) if settings.smoothing_s > 0 else F.col("prob2")
-    # A frame lasts until the next, which may come a little early.
+    # A frame lasts until the next one, which may come slightly early.
     ends = F.least(F.col("timestamp_s") + settings.period_s, F.lead("timestamp_s").over(in_time))
     frames = predictions.select(*columns, smoothed.alias("smoothed"), ends.alias("ends_s"))
     suspicious = frames.where(F.col("smoothed") > settings.threshold)
@@ -75,7 +75,7 @@ def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> Dat
         F.col("peak")["prob2"].alias("peak_prob2"),
         "num_frames",
     )
-    # Incidents are few: one task orders them all.
+    # There are few incidents, so one task can sort them.
     order = Window.partitionBy(F.lit(1)).orderBy(
         F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
     )

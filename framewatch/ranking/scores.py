@@ -1,4 +1,4 @@
-"""Score frames with a fitted classifier, and rank them: the most suspicious first."""
+"""Scores frames with a fitted classifier, and ranks them, the most suspicious first."""
 
 from pyspark.ml import Model
 from pyspark.ml.functions import vector_to_array
@@ -11,7 +11,7 @@ from framewatch.tables.schema import FEATURES, PREDICTIONS, fields, finite_vecto
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
     """Adds `probability` (vector), `prob2` (P(suspicious)) and `prediction` (1.0 above `threshold`).
 
-    Frames without features are left out, and so are those whose features are not finite.
+    Drops frames whose features are null or not finite.
     """
     require_columns(features, fields(FEATURES, "features"), table="features")
     scored = classifier.transform(features.where(finite_vectors().isNotNull()))
@@ -21,9 +21,9 @@ def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> 
 
 
 def rank(scored: DataFrame) -> DataFrame:
-    """The `predictions` table. Equal probabilities are ranked by origin, so that ranks are stable."""
+    """Returns the `predictions` table. Ties are ordered by origin, so that ranks are deterministic."""
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
-    # One global order needs one task; it sorts small rows, no pictures and no features.
+    # A global order needs one task. It sorts narrow rows, without pictures and features.
     narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
     order = Window.partitionBy(F.lit(1)).orderBy(F.col("prob2").desc(), "origin")
     return narrow.withColumn("rank", F.row_number().over(order)).select(*PREDICTIONS.names)
