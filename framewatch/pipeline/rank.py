@@ -79,7 +79,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     registered = _publish(run, about)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
-    text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    text += (
+        f"(above {chosen.value:.3g}{chosen.log_suffix}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    )
     text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.summarize("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))

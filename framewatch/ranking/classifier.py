@@ -1,4 +1,4 @@
-"""Fit, save and load the logistic regression on features."""
+"""Fits, saves and loads the logistic regression on features."""
 
 import hashlib
 from typing import Literal
@@ -81,21 +81,21 @@ def train(
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
         rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
-    # Each of the fit's passes is a job, whose tasks cost more than what few rows take.
+    # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
     return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
 
 
 def identity(model: LogisticRegressionModel) -> str:
-    """Twelve hexadecimal digits that tell classifiers apart, of the SHA-256 of their numbers."""
+    """Returns twelve hexadecimal digits of the SHA-256 of the coefficients and the intercept."""
     numbers = np.append(model.coefficients.toArray(), model.intercept)
     return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
 
 
 def save(model: LogisticRegressionModel, path: str) -> None:
-    """Writes the Spark ML model, over an older one."""
+    """Writes the Spark ML model, replacing an existing one."""
     model.write().overwrite().save(path)
 
 
 def load(path: str) -> LogisticRegressionModel:
-    """Reads what `save` wrote."""
+    """Reads a model written by `save`."""
     return LogisticRegressionModel.load(path)

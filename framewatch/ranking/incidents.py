@@ -1,11 +1,11 @@
-"""Incidents: neighbouring suspicious frames of one video are one thing to look at."""
+"""Incidents: groups neighbouring suspicious frames of one video for review."""
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from framewatch.tables.schema import INCIDENTS, PREDICTIONS, fields, require_columns
 
-# Times are quotients of ticks; two that mean the same second may differ by less than this.
+# Timestamps are ticks divided by a time base; equal times may differ by less than this.
 _ROUNDING_S = 1e-6
 _TICKS_PER_S = 1_000_000
 
@@ -31,7 +31,8 @@ def find_incidents(
 
     Returns:
         The `incidents` table: `video`, `start_s`, `end_s`, `peak_s`, `peak_origin`, `peak_prob2`,
-        `num_frames`, `rank`. An incident lasts from its first suspicious frame to the end of its last, `[start_s, end_s)`.
+        `num_frames`, `rank`. An incident lasts from its first suspicious frame to the end of its last,
+        `[start_s, end_s)`.
         Its peak is its most probable frame, the earliest of several. Ranks go by the peak's probability, then
         by the number of suspicious frames, video and start.
 
@@ -75,7 +76,7 @@ def find_incidents(
         F.col("peak")["prob2"].alias("peak_prob2"),
         "num_frames",
     )
-    # Incidents are few: one task orders them all.
+    # There are few incidents, so one task can sort them.
     order = Window.partitionBy(F.lit(1)).orderBy(
         F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
     )

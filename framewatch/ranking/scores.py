@@ -1,4 +1,4 @@
-"""Score frames with a fitted classifier, and rank them: the most suspicious first."""
+"""Scores frames with a fitted classifier, and ranks them, the most suspicious first."""
 
 from pyspark.ml import Model
 from pyspark.ml.functions import vector_to_array
@@ -53,7 +53,7 @@ def rank(scored: DataFrame) -> DataFrame:
         Row(rank=1, prediction=1.0)
     """
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
-    # One global order needs one task; it sorts small rows, no pictures and no features.
+    # A global order needs one task. It sorts narrow rows, without pictures and features.
     narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
     order = Window.partitionBy(F.lit(1)).orderBy(F.col("prob2").desc(), "origin")
     return narrow.withColumn("rank", F.row_number().over(order)).select(*PREDICTIONS.names)
