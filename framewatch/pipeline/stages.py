@@ -1,8 +1,11 @@
 """The stages in order: what each reads and writes, what it can skip, and what it says at its end."""
 
+from dataclasses import replace
+
 from pyspark.sql import DataFrame
 
 from framewatch.config import load_config
+from framewatch.io import storage
 from framewatch.pipeline.classify import ask, classify
 from framewatch.pipeline.explore import explore
 from framewatch.pipeline.extract import extract
@@ -79,9 +82,12 @@ def run(*overrides: str, config_file: str | None = None) -> DataFrame:
         ...     "videos.test=videos/test",
         ...     "output=out",
         ... )
-        >>> predictions.orderBy("rank").select("video", "timestamp_s", "prob2").show(3)  # doctest: +SKIP
+        >>> predictions.orderBy("rank").select("rank", "prediction").first()
+        Row(rank=1, prediction=1.0)
     """
     config = load_config(config_file, overrides)
+    # A session that is older than the current directory resolves relative paths elsewhere.
+    config = replace(config, output=storage.absolute(config.output))
     with start(config, "run") as call:
         run_all(call)
         return call.tables.read("predictions")

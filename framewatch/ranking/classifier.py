@@ -47,8 +47,8 @@ def train(
 
     Example:
         >>> classifier = train(labelled, reg_param=0.01)
-        >>> classifier.numFeatures
-        2048
+        >>> classifier.numClasses
+        2
     """
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
