@@ -1,6 +1,7 @@
 """The package: what is built, what an install holds, and what an install without PySpark answers."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.dataset
 import pytest
+import yaml
 from conftest import FAST_OVERRIDES, ROOT
 
 import framewatch
@@ -83,6 +85,14 @@ def test_wheel_and_sdist_hold_every_file_of_the_package(built: tuple[Path, Path]
 def test_the_version_is_that_of_the_module(metadata: Message) -> None:
     assert metadata["Version"] == framewatch.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_newest_release_is_in_the_changelog_and_the_citation() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version, date = re.search(r"^## \[(\d[\w.]*)\] - ([\d-]+)$", changelog, re.MULTILINE).groups()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (str(citation["version"]), str(citation["date-released"])) == (version, date)
+    assert framewatch.__version__ == version
 
 
 def test_only_extras_require_pyspark(metadata: Message) -> None:
