@@ -49,6 +49,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/typos
 
 $(VENV)/.classes: $(VENV)/.test tests/archive_classes.py
 	$(BIN)/python tests/archive_classes.py $(VENV) 2>/dev/null || echo "no archive of classes: tests take longer"
@@ -59,12 +60,12 @@ $(VENV)/old-spark/.done: $(VENV)/.test
 		'pyspark==$(OLD_SPARK).*' 'py4j==0.10.9.7' 'pysail>=0.7,<1'
 	@touch $@
 
-$(VENV)/.demo: setup.py
+$(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql,review,search$(EXTRA_JAVA)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[spark,openvino,sql,review,search$(EXTRA_JAVA)]'
 	@touch $@
 
-$(VENV)/.test: setup.py
+$(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# Compiled after, on all cores: pip would do it on one.
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
