@@ -35,6 +35,8 @@ EXTRAS = {
     # Runs, metrics and models on an MLflow server, or in a SQLite file.
     "tracking": ["mlflow-skinny>=3.17,<4", "sqlalchemy>=2,<3", "alembic>=1.10,<2"],
     "notebooks": ["jupyterlab>=4,<5", "matplotlib>=3.8,<4"],
+    # The documentation site.
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.29,<2"],
 }
 TEST = [
     "pytest>=8,<10",
@@ -70,6 +72,7 @@ TESTED_EXTRAS = [
     "delta",
     "search",
     "tracking",
+    "docs",
 ]
 
 setup(
