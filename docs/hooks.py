@@ -76,16 +76,19 @@ def _cell(cell: dict[str, Any]) -> list[str]:
     source = "".join(cell["source"])
     if cell["cell_type"] != "code":
         return [source]
-    return [f"```python\n{source}\n```", *(_output(output) for output in cell.get("outputs", []))]
+    parts, printed = [f"```python\n{source}\n```"], ""
+    for output in cell.get("outputs", []):
+        if "text/html" in output.get("data", {}):
+            html = re.sub(r"\n\s*\n", "\n", "".join(output["data"]["text/html"]))  # a blank line ends a block
+            parts += [_as_text(printed), f'<div class="output">\n{html}\n</div>']
+            printed = ""
+        else:
+            printed += "".join(output.get("text") or [*output["data"]["text/plain"], "\n"])
+    return [part for part in (*parts, _as_text(printed)) if part]
 
 
-def _output(output: dict[str, Any]) -> str:
-    data = output.get("data", {})
-    if "text/html" in data:
-        html = re.sub(r"\n\s*\n", "\n", "".join(data["text/html"]))  # a blank line would end the block
-        return f'<div class="output">\n{html}\n</div>'
-    text = "".join(output.get("text") or data.get("text/plain", ""))
-    return f"```text\n{text.rstrip()}\n```"
+def _as_text(printed: str) -> str:
+    return f"```text\n{printed.rstrip()}\n```" if printed else ""
 
 
 def cli_reference() -> str:

@@ -1,5 +1,10 @@
 """framewatch finds the suspicious moments in a mountain of video, on Apache Spark."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for type checkers and the API reference, which execute nothing
+    from framewatch.featurizer.transformer import DeepImageFeaturizer
+
 __version__ = "0.1.0"
 __all__ = ["DeepImageFeaturizer", "__version__"]
 
