@@ -1,5 +1,6 @@
 # make demo: draw the samples, run the whole job, show the most suspicious frames.
-# make test, make test-old-spark, make check: what .ci/run calls. All of them make .venv first, and install only once.
+# make test, make test-old-spark, make check: what .ci/run calls. make docs: the documentation site, in site/.
+# All of them make .venv first, and install only once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +21,7 @@ OLD_SPARK := 3.5
 OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/prompts tests/test_delta.py tests/test_launch.py -k \
 	'manifest or own_work or saved_classifier or sql_as or bytes_structs or columns or fresh_process or spark or delta'
 
-.PHONY: demo test test-old-spark check clean
+.PHONY: demo test test-old-spark check docs clean
 
 demo: $(VENV)/.demo
 	@# ImageNet weights where Keras' download is in reach, else the stand-in, which needs npm.
@@ -51,6 +52,10 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
+# Warnings are errors: links that lead nowhere, pages that are not in the navigation.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 $(VENV)/.classes: $(VENV)/.test tests/archive_classes.py
 	$(BIN)/python tests/archive_classes.py $(VENV) 2>/dev/null || echo "no archive of classes: tests take longer"
 	@touch $@
@@ -72,5 +77,10 @@ $(VENV)/.test: pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some packages hold files for other Pythons
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) out site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -83,7 +83,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """What docs/cluster.md ships: the wheel, named .zip, and an environment packed by venv-pack.
+    """What docs/how-to/cluster.md ships: the wheel, named .zip, and an environment packed by venv-pack.
 
     The environment is a small one, which finds all but framewatch in that of the tests.
     """

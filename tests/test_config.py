@@ -84,5 +84,5 @@ def test_shipped_files_are_valid(name: str) -> None:
 
 
 def test_every_key_is_documented() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text()
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     assert [key for key in all_keys() if f"`{key}`" not in page] == []

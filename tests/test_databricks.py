@@ -307,7 +307,7 @@ def test_the_wheel_asks_for_no_pyspark(wheel: zipfile.Path) -> None:
 
 
 def test_the_documentation_has_the_variables_the_jobs_and_the_build_command() -> None:
-    page = (ROOT / "docs" / "databricks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "databricks.md").read_text(encoding="utf-8")
     for name, variable in BUNDLE["variables"].items():
         row = rf"^\| `{name}` \| `?{re.escape(str(variable['default']))}\b"
         assert re.search(row, page, re.MULTILINE), name

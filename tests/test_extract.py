@@ -172,7 +172,8 @@ def test_a_retry_that_gives_fewer_frames_keeps_those_that_are_there(
 def test_the_queries_of_the_documentation(spark, undisturbed: Path) -> None:
     for name in ("videos", "frames"):
         Tables(spark, str(undisturbed)).read(name).createOrReplaceTempView(name)
-    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "videos.md").read_text(), flags=re.DOTALL)
+    page = (ROOT / "docs" / "reference" / "videos.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
     queries = [query for block in blocks for query in block.split(";") if query.strip()]
     answers = [spark.sql(query).collect() for query in queries]
     assert len(answers) >= 4

@@ -271,8 +271,7 @@ def test_parameters_are_the_first_code(stored: Any) -> None:
 
 
 def test_links_of_notebooks_lead_somewhere() -> None:
-    texts = [(ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")]
-    texts += [cell.source for path in PATHS for cell in nbformat.read(path, as_version=4).cells]
+    texts = [cell.source for path in PATHS for cell in nbformat.read(path, as_version=4).cells]
     targets = [target for text in texts for target in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
     assert len(targets) > 8
     assert [target for target in targets if not (ROOT / "notebooks" / target).exists()] == []

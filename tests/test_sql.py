@@ -1,4 +1,4 @@
-"""The views and docs/sql.md, in Spark and in DuckDB, on small tables with known answers."""
+"""The views and docs/how-to/sql.md, in Spark and in DuckDB, on small tables with known answers."""
 
 import os
 import re
@@ -21,7 +21,8 @@ from framewatch.tables import catalog
 from framewatch.tables.schema import FEATURES, FRAMES, INCIDENTS, PREDICTIONS
 from framewatch.tables.spark_tables import Tables
 
-PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "sql.md").read_text(encoding="utf-8")
+TABLES_PAGE = (ROOT / "docs" / "reference" / "tables.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?);\n```", PAGE, flags=re.DOTALL)
 DATABASE = "sql_review"
 VIEWS = ["top_frames", "top_incidents", "video_summary", "failed_videos"]
@@ -289,7 +290,8 @@ def test_the_duckdb_script_of_a_remote_output() -> None:
 
 
 def test_the_page_names_every_column(in_duckdb: Query) -> None:
-    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", PAGE, flags=re.DOTALL | re.MULTILINE))
+    page = TABLES_PAGE.split("\n## Views\n")[1]
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, flags=re.DOTALL | re.MULTILINE))
     assert list(sections) == VIEWS
     for view, section in sections.items():
         cells = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
@@ -309,7 +311,7 @@ def test_queries_of_the_page(in_spark: Query, in_duckdb: Query, tmp_path: Path) 
         script += [f"select '=== {number}'", sql]
     (tmp_path / "queries.sql").write_text(";\n".join(script), encoding="utf-8")
     write_sql_settings(str(tmp_path / "spark-sql.conf"), str(tmp_path / "catalog"), "default")
-    opened = re.search(r"^ +framewatch (sql) out/demo", PAGE, flags=re.MULTILINE).group(1)
+    opened = re.search(r"^framewatch (sql) out/demo", PAGE, flags=re.MULTILINE).group(1)
     options = ["--master=local[1]", "--conf=spark.sql.shuffle.partitions=1"]
     options += ["--conf=spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:page;create=true"]
     done = subprocess.run(

@@ -46,7 +46,7 @@ _VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argp
     "sql": (spark_verbs.add_sql, spark_verbs.launch),
     "submit": (spark_verbs.add_submit, spark_verbs.launch),
 }
-_OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/configuration.md lists the keys"
+_OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/reference/configuration.md lists the keys"
 
 
 class _Parser(argparse.ArgumentParser):

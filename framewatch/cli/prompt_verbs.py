@@ -22,7 +22,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
     )
     add_output(parser)
     parser.add_argument(
-        "--classes", metavar="FILE", required=True, help="the request; docs/prompts.md shows one"
+        "--classes", metavar="FILE", required=True, help="the request; docs/how-to/prompts.md shows one"
     )
     parser.add_argument(
         "--threshold", type=float, help="a frame matches at this score, 0 to 100, or above (default: 75)"
@@ -126,7 +126,7 @@ def _read_json(file: str) -> Any:
         return json.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(
-            f"--classes {file} does not exist: give a JSON file, as docs/prompts.md shows"
+            f"--classes {file} does not exist: give a JSON file, as docs/how-to/prompts.md shows"
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"--classes {file} is not valid JSON ({error}): mend it there") from error

@@ -139,7 +139,7 @@ def _unknown_message(key: str, leaves: list[str]) -> str:
     by_name = {leaf.rsplit(".", 1)[-1]: leaf for leaf in leaves}
     near = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
     near = near or [by_name[n] for n in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(by_name), n=1)]
-    hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists the keys"
+    hint = f"did you mean {near[0]}?" if near else "docs/reference/configuration.md lists the keys"
     return f"unknown configuration key '{key}': {hint}"
 
 

@@ -188,7 +188,7 @@ class NotebookRun:
         return tables.ledger() if name == "videos" else rows
 
     def open_sql(self) -> SparkSession:
-        """Makes the tables, and the views of docs/sql.md, known to this session's SQL by their names.
+        """Makes the tables and views of docs/reference/tables.md known to this session's SQL by their names.
 
         They are views of the session, so that an open notebook keeps no metastore from others.
 

@@ -104,7 +104,7 @@ class Request:
 
 
 def read_request(text: str, *, source: str) -> Request:
-    """Reads a request in JSON; docs/classes.schema.json says what it holds.
+    """Reads a request in JSON; docs/reference/classes.schema.json says what it holds.
 
     Args:
         text: the JSON.

@@ -60,7 +60,7 @@ class VideoClasses:
 def answer(
     found: Sequence[VideoClasses], *, include_clips: bool, limit: int, token: str | None = None
 ) -> dict[str, Any]:
-    """One page of an answer, as JSON; docs/classifications.schema.json says what it holds.
+    """One page of an answer, as JSON; docs/reference/classifications.schema.json says what it holds.
 
     Args:
         found: all results, in an order that stays.

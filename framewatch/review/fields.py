@@ -1,6 +1,7 @@
 """The fields of requests. A route declares its own; what is not declared is refused before the route runs.
 
-No other module reads a request's query or body. docs/review.md lists the fields and what each may reach.
+No other module reads a request's query or body. docs/reference/requests.md lists the fields and what each may
+reach.
 """
 
 import json

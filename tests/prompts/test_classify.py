@@ -52,7 +52,7 @@ def run(output: Path, request: object, *options: str) -> int:
 
 
 def schema(name: str) -> dict:
-    return json.loads((ROOT / "docs" / f"{name}.schema.json").read_text())
+    return json.loads((ROOT / "docs" / "reference" / f"{name}.schema.json").read_text())
 
 
 def test_each_video_has_the_class_that_it_shows(spark, output: Path, capsys) -> None:

@@ -57,7 +57,7 @@ def test_define_run_and_look(ask: Ask, output: Path) -> None:
     assert len(curve["times_s"]) == 20 and curve["scores"][2] > curve["scores"][12]
     assert ask(f"{found['id']}/play/0/2.000-5.000.mp4")[4:8] == b"ftyp"
     answer = ask(f"{found['id']}/classifications.json")
-    schema = json.loads((ROOT / "docs" / "classifications.schema.json").read_text())
+    schema = json.loads((ROOT / "docs" / "reference" / "classifications.schema.json").read_text())
     jsonschema.validate(answer, schema)
     rows = list(csv.DictReader(ask(f"{found['id']}/clips.csv").decode().splitlines()))
     assert len(rows) == sum(len(it["clips"]) for video in answer["data"] for it in video["classes"])

@@ -128,7 +128,7 @@ def routes(app: Flask) -> dict[str, tuple[str, str, set[str], Fields]]:
 def test_every_field_of_every_route_is_tried_and_documented(app: Flask) -> None:
     declared = routes(app)
     assert declared.keys() == EXAMPLES.keys(), (
-        "a new route needs an example here, and a line in docs/review.md"
+        "a new route needs an example here, and a line in docs/reference/requests.md"
     )
     expected = set()
     for endpoint, (method, rule, names, its) in declared.items():
@@ -147,12 +147,10 @@ def test_every_field_of_every_route_is_tried_and_documented(app: Flask) -> None:
 
 
 def documented() -> set[tuple[str, str]]:
-    """Requests and fields of the table in docs/review.md."""
+    """Requests and fields of the table in docs/reference/requests.md."""
     found, request = set(), ""
-    section = (
-        (ROOT / "docs" / "review.md").read_text().split("## What a request may hold")[1].split("\n## ")[0]
-    )
-    for line in section.splitlines():
+    page = (ROOT / "docs" / "reference" / "requests.md").read_text(encoding="utf-8")
+    for line in page.splitlines():
         if line.startswith("| ") and "---" not in line and not line.startswith("| request"):
             first, names = (cell.strip() for cell in line.split("|")[1:3])
             request = first.strip("`") or request
@@ -174,7 +172,7 @@ def test_fields_of_a_class_request_are_those_of_its_schema() -> None:
     def resolved(schema: Any) -> Any:
         return whole["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
-    whole = json.loads((ROOT / "docs" / "classes.schema.json").read_text())
+    whole = json.loads((ROOT / "docs" / "reference" / "classes.schema.json").read_text())
     assert set(names(whole, "request")) == NESTED.keys()
 
 
