@@ -269,5 +269,5 @@ def require_writable(directory: str) -> None:
     except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
-            f"output={directory} cannot be written ({reason}): set output to a directory with write permission"
+            f"output={directory} cannot be written ({reason}): set a directory with write permission"
         ) from error

@@ -35,7 +35,7 @@ def test_what_was_found_is_no_longer_missed() -> None:
 def test_nothing_drawn_tells_nothing() -> None:
     it = estimate_missed(1000, 0, 0, found=3)
     assert (it.low, it.high) == (0, 997)
-    assert "nothing outside the incidents has been drawn" in it.sentence
+    assert "no audit sample yet" in it.sentence
 
 
 def test_all_drawn_tells_all() -> None:
