@@ -142,7 +142,7 @@ def read(decoder: DecoderProcess, path: Path) -> Read:
         outcome = {"failure": str(error)}
     part = {
         **dict.fromkeys(_OF_A_PART),
-        "complaint": decoder.last_complaint(),
+        "complaint": decoder.last_error(),
         **outcome,
         "num_frames": len(times_s),
     }

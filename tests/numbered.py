@@ -165,7 +165,7 @@ class Extractor:
                 numbers[header["index"]] = read_number(cv2.resize(image, (BITS * SIDE, 4 * SIDE)))
                 times_s[header["index"]] = header["timestamp_s"]
                 sizes.add((image.shape[1], image.shape[0]))
-            part = {**dict.fromkeys(_OF_A_PART), "complaint": self.decoder.last_complaint(), **outcome}
+            part = {**dict.fromkeys(_OF_A_PART), "complaint": self.decoder.last_error(), **outcome}
             outcomes.append({**part, "num_frames": num_frames})
         return Extracted(combined(outcomes), numbers, times_s, sizes)
 

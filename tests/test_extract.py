@@ -93,7 +93,9 @@ def test_two_runs_at_once_on_one_output(clips, tmp_path: Path, capsys) -> None:
         lock.flush()
         assert main(command) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "/out is in use by another run (extract, process 1 on here, since 10:00): wait for its end" in said
+    assert (
+        "/out is in use by another run (extract, process 1 on here, since 10:00): wait until it ends" in said
+    )
     assert main(command) == 0
 
 

@@ -97,7 +97,7 @@ def test_videos_that_cannot_be_read_cost_themselves_only(spark, tmp_path: Path, 
     assert ledger["empty.mp4"]["error"] == "the file is empty"
     assert "not a video" in ledger["text.mp4"]["error"]
     assert "No such file" in ledger["gone.mpg"]["error"]
-    assert ledger["sound.mp4"]["error"] == "no video stream: the file holds only sound or data"
+    assert ledger["sound.mp4"]["error"] == "no video stream: the file contains only audio or data"
     assert pictures.count() == 2
 
 

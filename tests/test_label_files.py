@@ -143,14 +143,17 @@ def test_a_point_among_decimal_commas_is_ambiguous() -> None:
         (f"ImageName,{HEADER}", "has the columns of both formats (line 1): keep ImageName,label or video"),
         (
             HEADER.encode() + "Tür,0,1,1\n".encode("cp1252"),
-            "is not UTF-8: line 2 can be 'Tür,0,1,1' (Windows-",
+            "is not UTF-8: line 2 could be 'Tür,0,1,1' (Windows-",
         ),
-        (HEADER.encode("utf-16-le"), "has a NUL character in line 1, as UTF-16 without a byte order mark"),
+        (
+            HEADER.encode("utf-16-le"),
+            "has a NUL character in line 1, so it may be UTF-16 without a byte order mark",
+        ),
         (
             b"\xff\xfea",
-            "has the byte order mark of UTF-16 and is not UTF-16, at byte 2: save it as CSV UTF-8",
+            "has the byte order mark of UTF-16 but is not valid UTF-16 at byte 2: save it as CSV UTF-8",
         ),
-        (gzip.compress(HEADER.encode(), mtime=0), "is not UTF-8: line 1 can be"),
+        (gzip.compress(HEADER.encode(), mtime=0), "is not UTF-8: line 1 could be"),
     ],
 )
 def test_files_that_are_no_label_files(data: str | bytes, problem: str) -> None:

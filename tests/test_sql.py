@@ -42,16 +42,16 @@ MODIFIED_MS = round(MODIFIED_AT.replace(tzinfo=UTC).timestamp() * 1000)
 LEDGER = [
     [
         (FIGHT, "ok", None, 10.0),
-        (SAME_NAME, "partial", "1.5 s came out: the last 8.5 s are missing", 1.5),
+        (SAME_NAME, "partial", "1.5 s decoded: the last 8.5 s are missing", 1.5),
         (CHANGED, "failed", "the file is empty", None),
         (CALM, "ok", None, 10001.0),
         (UNRANKED, "ok", None, 5.0),
-        (BROKEN, "failed", "no video stream: the file holds only sound or data", None),
+        (BROKEN, "failed", "no video stream: the file contains only audio or data", None),
         (NOW_EMPTY, "ok", None, 9.0),
     ],
     [
         (CHANGED, "ok", None, 40000.0),
-        (CUT, "partial", "3.0 s came out: the last 12.0 s are missing", 3.0),
+        (CUT, "partial", "3.0 s decoded: the last 12.0 s are missing", 3.0),
         (NOW_EMPTY, "failed", "the file is empty", None),
     ],
 ]

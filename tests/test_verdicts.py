@@ -116,7 +116,7 @@ def test_verdicts_of_a_replaced_file_are_set_aside_until_it_is_back(
     set_file(reviewed, VIDEO, size_bytes, modified_ms)
     log = VerdictLog(str(reviewed))
     assert log.verdicts() == [] and log.set_aside() == kept
-    assert "set aside: 2 verdicts on 1 video" in log.note
+    assert "set aside: 2 verdicts on 1 video" in log.file_summary
     assert log.undo("ann") is None, "nobody takes back what is not shown"
     new = log.append(verdict(0, 1, "not", video=VIDEO))
     assert label_ranges(VerdictLog(str(reviewed)).verdicts()) == [(VIDEO, 0, 1, 0)]
@@ -146,8 +146,8 @@ def test_verdicts_of_an_older_version_count_and_are_counted(reviewed: Path) -> N
     set_file(reviewed, VIDEO, 1, 1)
     log = VerdictLog(str(reviewed))
     assert [it.id for it in log.verdicts()] == ["a"] and len(log.set_aside()) == 2
-    assert log.note.endswith(
-        "without a file: 1 verdict of an older version, which count for the files that are here"
+    assert log.file_summary.endswith(
+        "without a file: 1 verdict from an older version, which count for the present files"
     )
 
 

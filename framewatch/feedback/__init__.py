@@ -1,4 +1,4 @@
-"""Reviewers' answers, without Spark: the log of them, and what they say of each second of a video."""
+"""Reviewers' verdicts: the log, the state of each second of a video, and active learning. No Spark."""
 
 from framewatch.feedback.segments import (
     STATES,

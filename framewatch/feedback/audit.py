@@ -1,4 +1,4 @@
-"""What was missed: from a random sample of the low-ranked footage, how much of it is suspicious."""
+"""Audit: estimates from a random sample how many suspicious frames outside incidents are still unseen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from scipy.special import gammaln
 
 @dataclass(frozen=True)
 class Missed:
-    """An estimate of the suspicious frames outside incidents that nobody has seen.
+    """An estimate of the suspicious frames outside incidents that no reviewer has seen.
 
     Attributes:
-        frames: outside incidents.
-        drawn: of them, those of the random sample that have a sure answer.
-        drawn_suspicious: of those, the suspicious.
-        found: suspicious frames outside incidents that reviewers have found, in the sample or otherwise.
-        estimate: how many are still unseen.
+        frames: number of frames outside incidents.
+        drawn: frames of the random sample with the verdict suspicious or not.
+        drawn_suspicious: frames of the random sample with the verdict suspicious.
+        found: suspicious frames outside incidents that reviewers found, in the sample or elsewhere.
+        estimate: suspicious frames that are still unseen.
         low: lower end of the 95% confidence interval of `estimate`.
         high: upper end.
     """
@@ -31,21 +31,21 @@ class Missed:
 
     @property
     def sentence(self) -> str:
-        """The estimate in words."""
+        """The estimate as a sentence."""
         if not self.drawn:
-            return "nothing outside the incidents has been drawn at random yet"
+            return "no audit sample yet: review moments that are shown at random"
         return (
             f"about {self.estimate:.0f} suspicious frames (95%: {self.low} to {self.high}) are still unseen "
-            f"in the {self.frames} frames outside incidents: of {self.drawn} drawn at random, "
-            f"{self.drawn_suspicious} were suspicious"
+            f"in the {self.frames} frames outside incidents: {self.drawn_suspicious} of {self.drawn} frames "
+            "drawn at random were suspicious"
         )
 
 
 def estimate_missed(frames: int, drawn: int, drawn_suspicious: int, found: int) -> Missed:
-    """Estimates from a simple random sample, drawn without replacement.
+    """Returns an estimate from a simple random sample, drawn without replacement.
 
-    The interval is exact (Clopper and Pearson's, for the hypergeometric distribution): it holds the numbers
-    of suspicious frames for which a sample this extreme, to either side, has a chance above 2.5%.
+    The interval is exact (Clopper-Pearson, for the hypergeometric distribution): it contains the numbers of
+    suspicious frames for which a sample at least this extreme, on either side, has a probability above 2.5%.
     """
     if drawn == 0:
         return Missed(frames, 0, 0, found, 0.0, 0, max(0, frames - found))
@@ -70,18 +70,18 @@ def estimate_missed(frames: int, drawn: int, drawn_suspicious: int, found: int) 
 
 
 def _at_least(frames: int, marked: int, drawn: int, seen: int) -> bool:
-    """Whether `seen` or more of the marked have a chance above 2.5% to be drawn."""
+    """Returns whether drawing `seen` or more of the marked frames has a probability above 2.5%."""
     draws = np.arange(max(seen, drawn - (frames - marked)), min(marked, drawn) + 1)
     log_chances = _log_choose(marked, draws) + _log_choose(frames - marked, drawn - draws)
     return bool(np.exp(log_chances - _log_choose(frames, drawn)).sum() > 0.025)
 
 
-def _log_choose(of: int, chosen: np.ndarray | int) -> np.ndarray:
-    return gammaln(of + 1) - gammaln(np.add(chosen, 1)) - gammaln(of - np.asarray(chosen) + 1)
+def _log_choose(total: int, chosen: np.ndarray | int) -> np.ndarray:
+    return gammaln(total + 1) - gammaln(np.add(chosen, 1)) - gammaln(total - np.asarray(chosen) + 1)
 
 
 def _smallest(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The smallest number from `low` to `high` from which on `holds` is true."""
+    """Returns the smallest number from `low` to `high` for which `holds` is true, by bisection."""
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)

@@ -1,4 +1,4 @@
-"""The desk: the moments of one output, what has been said of them, and in which order to look at the rest."""
+"""The desk: the moments of one output, their verdicts, and the review queue."""
 
 import contextlib
 import hashlib
@@ -24,20 +24,20 @@ from framewatch.feedback.moments import read_moments
 from framewatch.tables.results import Results, read_vectors
 
 _UNSEEN, _SUSPICIOUS, _NOT, _UNSURE, _DISAGREEMENT = range(5)
-# Of the answers to a frame, those that teach.
-_TAUGHT = {"suspicious": 1.0, "not": 0.0}
+# The label of each state that the classifier learns from.
+_LABELS = {"suspicious": 1.0, "not": 0.0}
 
 
 @dataclass(frozen=True)
 class Queue:
-    """An order of all moments that nobody has answered.
+    """An order of all moments without a verdict.
 
     Attributes:
-        version: rises with each new order.
-        moments: their numbers.
-        reasons: (n,) why each of all moments is where it is, as a number into `REASONS`.
-        log_odds: (n,) of every moment, as the order's classifier has it.
-        num_verdicts: that it has learned from.
+        version: increases with each new order.
+        moments: indices of the moments, in order.
+        reasons: (n,) index into `REASONS` for each of all moments: why it is at its position.
+        log_odds: (n,) log-odds of each of all moments, from the classifier of this order.
+        num_verdicts: number of verdicts that the classifier was trained on.
     """
 
     version: int
@@ -48,10 +48,10 @@ class Queue:
 
 
 class Desk:
-    """Holds one output's moments for any number of reviewers, who may call its methods at once."""
+    """Holds the moments of one output for any number of reviewers. Thread-safe."""
 
     def __init__(self, output: str, settings: LoopSettings) -> None:
-        """Reads tables and verdicts, and ranks what is unseen.
+        """Reads tables and verdicts, and ranks the unseen moments.
 
         Raises:
             InputError: frames have not been ranked in `output`.
@@ -67,10 +67,10 @@ class Desk:
         self.segments: dict[str, list[Segment]] = {}
         self.states = np.zeros(len(self.moments), np.int8)
         static = np.clip(self.moments.prob2, 1e-12, 1 - 1e-12)
-        # Where probabilities round to the same number, ranks still tell moments apart.
+        # Breaks ties by rank where probabilities round to the same number.
         self._static = np.log(static / (1 - static)) - 1e-9 * np.arange(len(self.moments))
         self.ranking_id = _id(self.results.ranking)
-        self._take_in()
+        self._apply_verdicts()
         self.queue = Queue(0, np.zeros(0, int), np.zeros(0, np.int8), self._static, 0)
         self.learn()
 
@@ -89,41 +89,41 @@ class Desk:
         return Loop(self._footage, none, np.zeros(0), self.settings)
 
     def judge(self, verdict: Verdict) -> Verdict:
-        """Keeps a verdict."""
-        kept = self.log.append(verdict)
-        self._take_in()
-        return kept
+        """Appends a verdict to the log; returns it with its time and file identity."""
+        appended = self.log.append(verdict)
+        self._apply_verdicts()
+        return appended
 
     def undo(self, reviewer: str) -> Verdict | None:
-        """Takes back a reviewer's last verdict; None where there is none."""
+        """Undoes and returns a reviewer's latest verdict; None if there is none."""
         undone = self.log.undo(reviewer)
-        self._take_in()
+        self._apply_verdicts()
         return undone
 
     def refresh(self) -> None:
-        """Takes in what others have written."""
+        """Reads verdicts that other processes have written."""
         if self.log.refresh():
-            self._take_in()
+            self._apply_verdicts()
 
     @property
     def is_outdated(self) -> bool:
-        """Whether frames have been ranked anew since."""
-        with contextlib.suppress(FileNotFoundError):  # it is being ranked
+        """Whether frames were ranked again after this desk was opened."""
+        with contextlib.suppress(FileNotFoundError):  # a ranking is in progress
             return _id(self.results.read_ranking()) != self.ranking_id
         return False
 
     @property
     def num_verdicts(self) -> int:
-        """Verdicts that stand."""
+        """Number of current verdicts."""
         return len(self.verdicts)
 
     @property
     def learning_is_due(self) -> bool:
-        """Whether enough verdicts have come, or gone, since the last refit."""
+        """Whether enough verdicts were added or undone since the last refit."""
         return abs(self.num_verdicts - self.queue.num_verdicts) >= self.settings.refit_every
 
     def learn(self) -> None:
-        """Orders anew what is unseen, by a classifier refit with all verdicts."""
+        """Refits the classifier with all verdicts, and reorders the unseen moments."""
         with self._learning:
             with self._lock:
                 states, segments, num_verdicts = self.states, self.segments, self.num_verdicts
@@ -135,16 +135,17 @@ class Desk:
             )
 
     def _answers(self, segments: dict[str, list[Segment]]) -> np.ndarray:
-        """What is said of each row of the footage, at its own second: 1, 0, or NaN."""
+        """Returns (n,) the label of each frame of the footage by the verdicts: 1, 0, or NaN without one."""
         answers = np.full(len(self._footage.videos), np.nan)
-        for video, its in segments.items():
+        for video, of_video in segments.items():
             number = self._number_of.get(video, -1)
             begin, end = np.searchsorted(self._footage.videos, [number, number + 1])
             times = self._footage.timestamps_s[begin:end]
-            place = np.searchsorted([segment.start_s for segment in its], times + 1e-6, side="right") - 1
-            said = np.array([_TAUGHT.get(segment.state, np.nan) for segment in its])[place]
-            over = np.array([segment.end_s for segment in its])[place] - 1e-6
-            answers[begin:end] = np.where((place >= 0) & (times < over), said, np.nan)
+            starts_s = [segment.start_s for segment in of_video]
+            index = np.searchsorted(starts_s, times + 1e-6, side="right") - 1
+            labels = np.array([_LABELS.get(segment.state, np.nan) for segment in of_video])[index]
+            ends_s = np.array([segment.end_s for segment in of_video])[index] - 1e-6
+            answers[begin:end] = np.where((index >= 0) & (times < ends_s), labels, np.nan)
         return answers
 
     def _log_odds(self, segments: dict[str, list[Segment]]) -> np.ndarray | None:
@@ -159,30 +160,30 @@ class Desk:
 
     def _ordered(self, states: np.ndarray, log_odds: np.ndarray, num_verdicts: int, version: int) -> Queue:
         unseen = np.flatnonzero(states == _UNSEEN)
-        at_hand = unseen[self.moments.rows[unseen] >= 0]
-        slots = mix(log_odds, at_hand, self.moments.audit, num_verdicts, self.settings)
-        rest = unseen[self.moments.rows[unseen] < 0]  # beyond what is kept at hand: as ranked
+        with_features = unseen[self.moments.rows[unseen] >= 0]
+        slots = mix(log_odds, with_features, self.moments.audit, num_verdicts, self.settings)
+        rest = unseen[self.moments.rows[unseen] < 0]  # moments without loaded features keep their rank
         moments = np.append(np.array([slot.index for slot in slots], int), rest)
         reasons = np.zeros(len(states), np.int8)
         for slot in slots:
             reasons[slot.index] = REASONS.index(slot.reason)
         return Queue(version, moments, reasons, log_odds, num_verdicts)
 
-    def _take_in(self) -> None:
+    def _apply_verdicts(self) -> None:
         with self._lock:
             self.verdicts = self.log.verdicts()
             self.segments = segments_by_video(self.verdicts)
             states = np.zeros(len(self.moments), np.int8)
             for video, segments in self.segments.items():
                 if video in self._number_of:
-                    its = self.moments.of_video(self._number_of[video])
-                    states[its] = moment_states(
-                        self.moments.starts_s[its], self.moments.ends_s[its], segments
+                    indices = self.moments.of_video(self._number_of[video])
+                    states[indices] = moment_states(
+                        self.moments.starts_s[indices], self.moments.ends_s[indices], segments
                     )
             self.states = states
 
     def missed(self) -> Missed:
-        """What a random sample says of the footage outside incidents."""
+        """Estimates the suspicious frames outside incidents that are still unseen, from the audit sample."""
         states, audit = self.states[self.moments.audit], self.moments.audit
         reached = int(np.argmax(states == _UNSEEN)) if (states == _UNSEEN).any() else len(audit)
         drawn = states[:reached]
@@ -195,7 +196,7 @@ class Desk:
         )
 
     def counts(self) -> dict[str, int]:
-        """How many moments are in each state."""
+        """Returns the number of moments in each state."""
         return {state: int((self.states == number).sum()) for number, state in enumerate(STATES)}
 
 
@@ -204,5 +205,5 @@ def _id(ranking: dict[str, Any]) -> str:
 
 
 def missed_in(output: str) -> Missed:
-    """What a random sample says of an output's footage outside incidents."""
+    """Estimates the unseen suspicious frames outside incidents of an output, from its audit sample."""
     return Desk(output, LoopSettings()).missed()

@@ -1,4 +1,4 @@
-"""Verdicts as a file of hand labels, in the project's format by time."""
+"""Exports verdicts as a label file by time."""
 
 from collections.abc import Iterable
 
@@ -7,5 +7,5 @@ from framewatch.io import csv_text
 
 
 def labels_csv(verdicts: Iterable[Verdict]) -> str:
-    """`video,start_s,end_s,label`: what reviewers are sure of and agree on."""
+    """Returns CSV with `video,start_s,end_s,label` for the ranges on which sure reviewers agree."""
     return csv_text.write([("video", "start_s", "end_s", "label"), *label_ranges(verdicts)])

@@ -1,7 +1,8 @@
-"""The loop: each few verdicts refit the ranking of what is unseen, in well under a second.
+"""The active-learning loop: every few verdicts, refits the classifier and reranks the unseen footage.
 
-The classifier is that of training, a logistic regression with an L2 penalty, on the original labels and the
-verdicts, these weighted more. What a verdict says holds for the seconds around it too: footage is continuous.
+A refit takes well under a second. The classifier is the one of training, a logistic regression with an L2
+penalty, fitted on the original labels and on the verdicts, which have a higher weight. A verdict also affects
+the seconds around it, because footage is continuous.
 """
 
 from collections.abc import Iterator
@@ -11,13 +12,13 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-# Why a moment is shown.
+# The query strategies: why a moment is shown.
 REASONS = ("top", "uncertain", "random")
-# With more labelled frames a fit would take more than a second.
+# With more labelled frames, a fit takes more than a second.
 MOST_LABELLED = 2000
-# Further down nobody looks before the next refit.
+# No reviewer gets further down the queue before the next refit.
 _MIXED_SLOTS = 1000
-# Candidates scored at once: more would only cost memory.
+# Candidates scored in one batch; larger batches only use more memory.
 _ROWS = 2048
 
 
@@ -26,14 +27,14 @@ class LoopSettings:
     """How verdicts change the ranking.
 
     Attributes:
-        refit_every: verdicts from one refit to the next.
-        uncertain_share: of the queue, moments about which the classifier is most uncertain.
-        random_share: of the queue, moments drawn at random: they tell what the ranking misses.
-        verdict_weight: weight of a verdict, where an original label has 1.
+        refit_every: number of verdicts between refits.
+        uncertain_share: share of the queue for the moments with the most uncertain prediction.
+        random_share: share of the queue for moments drawn at random, which measure what the ranking misses.
+        verdict_weight: sample weight of a verdict; an original label has weight 1.
         reg_param: strength of the penalty.
-        smooth_s: scores are averaged over the seconds around, with a Gaussian of this deviation.
-        reach_s: deviation of the Gaussian by which a verdict reaches its neighbours.
-        push: by how much a verdict raises or lowers the log-odds right beside it.
+        smooth_s: standard deviation, in seconds, of the Gaussian that smooths scores over time.
+        reach_s: standard deviation, in seconds, of the Gaussian that spreads a verdict to its neighbours.
+        push: how much a verdict raises or lowers the log-odds of its own frame.
     """
 
     refit_every: int = 4
@@ -48,12 +49,12 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Footage:
-    """Frames to rank, in order of video and time; arrays of equal length.
+    """Frames to rank, sorted by video and time.
 
     Attributes:
         features: (n, length) float32.
-        videos: (n,) integers that tell videos apart, rising.
-        timestamps_s: (n,) float64, rising within a video.
+        videos: (n,) integers that identify videos, ascending.
+        timestamps_s: (n,) float64, ascending within a video.
     """
 
     features: np.ndarray
@@ -63,42 +64,42 @@ class Footage:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the queue: which frame, and why it is there."""
+    """A position in the queue: the index of a frame, and its query strategy."""
 
     index: int
     reason: str
 
 
 class Loop:
-    """Ranks footage, and again with each refit."""
+    """Ranks footage again after each refit."""
 
     def __init__(
         self, footage: Footage, features: np.ndarray, labels: np.ndarray, settings: LoopSettings
     ) -> None:
-        """Prepares for refits.
+        """Computes the standardization of features.
 
         Args:
-            footage: what to rank.
-            features: (m, length) float32 of frames with an original label; m may be 0, and should be at
+            footage: the frames to rank.
+            features: (m, length) float32, the frames with an original label; m may be 0, and should be at
                 most `MOST_LABELLED`.
-            labels: (m,) their labels, 1 for suspicious.
+            labels: (m,) the original labels, 1 for suspicious.
             settings: how verdicts change the ranking.
         """
         self._footage, self._settings = footage, settings
         self._features, self._labels = features, labels.astype(np.int64)
-        known = features if len(features) else footage.features[:MOST_LABELLED]
-        self._mean = known.mean(axis=0)
-        deviation = known.std(axis=0)
+        reference = features if len(features) else footage.features[:MOST_LABELLED]
+        self._mean = reference.mean(axis=0)
+        deviation = reference.std(axis=0)
         self._scale = 1 / np.where(deviation > 1e-6, deviation, 1)
 
     def refit(self, answers: np.ndarray) -> np.ndarray | None:
-        """The log-odds of being suspicious, after these verdicts.
+        """Returns the log-odds of being suspicious, given these verdicts.
 
         Args:
-            answers: (n,) float, 1 for suspicious, 0 for not, NaN where there is no sure verdict.
+            answers: (n,) float, 1 for suspicious, 0 for not, NaN without a sure verdict.
 
         Returns:
-            (n,) float64; None while labels and verdicts are all of one class.
+            (n,) float64; None as long as labels and verdicts have only one class.
         """
         judged = np.flatnonzero(~np.isnan(answers))
         labels = np.append(self._labels, answers[judged].astype(np.int64))
@@ -108,7 +109,7 @@ class Loop:
         weights = np.ones(len(labels))
         weights[len(self._labels) :] = self._settings.verdict_weight
         total = weights.sum()
-        for label in (0, 1):  # both classes count alike: few frames are suspicious
+        for label in (0, 1):  # balances the classes, because few frames are suspicious
             weights[labels == label] *= total / 2 / weights[labels == label].sum()
         rows -= self._mean
         rows *= self._scale
@@ -143,7 +144,7 @@ class Loop:
         return total
 
     def _neighbours(self, deviation_s: float) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Pairs of frames of one video within three deviations, and how near they are, 0 to 1."""
+        """Yields pairs of frames of one video within three deviations, and their Gaussian weights, 0 to 1."""
         videos, times = self._footage.videos, self._footage.timestamps_s
         for step in range(1, len(times)):
             one, other = slice(0, len(times) - step), slice(step, len(times))
@@ -157,13 +158,13 @@ class Loop:
 def fit_logistic(
     rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, reg_param: float
 ) -> tuple[np.ndarray, float]:
-    """Logistic regression with an L2 penalty, as Spark's: the weighted mean loss + reg_param / 2 |w|².
+    """Fits a logistic regression with Spark's L2 objective: the weighted mean loss + reg_param / 2 |w|².
 
     Args:
-        rows: (n, length) float32, of like scale.
+        rows: (n, length) float32, standardized.
         labels: (n,) 0 or 1.
-        weights: (n,), of sum 1.
-        reg_param: strength of the penalty; the intercept has none.
+        weights: (n,), which sum to 1.
+        reg_param: strength of the penalty; the intercept is not penalized.
 
     Returns:
         Coefficients (length,) float64, and the intercept.
@@ -173,14 +174,14 @@ def fit_logistic(
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         coefficients, intercept = parameters[:-1], parameters[-1]
         margins = signs * (rows @ coefficients.astype(np.float32) + intercept)
-        # Of the derivative of log(1 + exp(-margin)): -1 / (1 + exp(margin)).
+        # The derivative of log(1 + exp(-margin)) is -1 / (1 + exp(margin)).
         pulls = -weights * signs * np.exp(-np.logaddexp(0, margins))
         gradient = rows.T @ pulls.astype(np.float32) + reg_param * coefficients
         value = weights @ np.logaddexp(0, -margins) + reg_param / 2 * (coefficients @ coefficients)
         return float(value), np.append(gradient, pulls.sum())
 
     start = np.zeros(rows.shape[1] + 1)
-    with threadpool_limits(1):  # of products this small, threads wait for each other longer than they work
+    with threadpool_limits(1):  # for matrices this small, synchronizing threads costs more than it saves
         found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-4})
     return found.x[:-1], float(found.x[-1])
 
@@ -188,37 +189,37 @@ def fit_logistic(
 def mix(
     log_odds: np.ndarray, unseen: np.ndarray, audit: np.ndarray, num_seen: int, settings: LoopSettings
 ) -> list[Slot]:
-    """The order in which to show what is unseen.
+    """Returns the order in which to show unseen moments, mixed from three query strategies.
 
-    Each slot goes to the kind that is furthest behind its share, counting from the first verdict on, so that
-    a refit does not begin the count anew.
+    Each slot goes to the strategy that is furthest behind its share. The count starts at the first verdict,
+    so that a refit does not reset it.
 
     Args:
-        log_odds: (n,) of being suspicious.
-        unseen: indices of what may be shown.
-        audit: indices of what may be drawn at random, in the order of drawing.
-        num_seen: slots that have been shown before.
+        log_odds: (n,) log-odds of being suspicious.
+        unseen: indices of moments that may be shown.
+        audit: indices of moments that may be drawn at random, in the order of drawing.
+        num_seen: number of slots that were shown before.
         settings: the shares.
     """
     by_score = unseen[np.argsort(-log_odds[unseen], kind="stable")]
-    by_doubt = unseen[np.argsort(np.abs(log_odds[unseen]), kind="stable")]
+    by_uncertainty = unseen[np.argsort(np.abs(log_odds[unseen]), kind="stable")]
     drawn = audit[np.isin(audit, unseen)]
     shares = {
         "top": 1 - settings.uncertain_share - settings.random_share,
         "uncertain": settings.uncertain_share,
         "random": settings.random_share,
     }
-    sources = {"top": iter(by_score), "uncertain": iter(by_doubt), "random": iter(drawn)}
+    sources = {"top": iter(by_score), "uncertain": iter(by_uncertainty), "random": iter(drawn)}
     given = dict.fromkeys(shares, 0)
     slots: list[Slot] = []
     taken: set[int] = set()
     for number in range(1, num_seen + min(_MIXED_SLOTS, len(unseen)) + 1):
-        kind = max(shares, key=lambda its: shares[its] * number - given[its])
+        kind = max(shares, key=lambda strategy: shares[strategy] * number - given[strategy])
         given[kind] += 1
         if number <= num_seen:
             continue
         found = next((index for index in sources[kind] if index not in taken), None)
-        if found is None:  # nothing of its kind is left
+        if found is None:  # this strategy has no moments left
             kind, found = "top", next(index for index in sources["top"] if index not in taken)
         taken.add(found)
         slots.append(Slot(int(found), kind))

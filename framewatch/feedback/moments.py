@@ -1,4 +1,4 @@
-"""Moments: what a reviewer answers. The incidents, and single frames outside of them."""
+"""Moments: the units of review, which are the incidents and single frames outside incidents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +16,21 @@ _log = logs.get("review")
 
 @dataclass(frozen=True)
 class Moments:
-    """All moments, in order of rank: the incidents, then the frames. Arrays of equal length.
+    """All moments: the incidents in order of rank, followed by the single frames in order of rank.
 
     Attributes:
         names: URIs of the videos.
-        videos: (n,) numbers into `names`.
+        videos: (n,) indices into `names`.
         starts_s: (n,) float64.
-        ends_s: (n,) float64; moments are half-open.
-        peaks_s: (n,) second of the most suspicious frame.
-        prob2: (n,) its probability, as ranked.
-        num_frames: (n,) suspicious frames.
-        num_incidents: the first so many are incidents.
-        origins: (n,) strings, names of the peaks' frames.
-        rows: (n,) the row of `footage` that is the peak; -1 where it is not kept at hand.
-        audit: numbers of moments, in the order in which the audit draws them.
-        by_video: (n,) numbers of moments, in order of video and start.
+        ends_s: (n,) float64, exclusive.
+        peaks_s: (n,) timestamp of the frame with the highest probability, in seconds.
+        prob2: (n,) probability of that frame when it was ranked.
+        num_frames: (n,) number of suspicious frames.
+        num_incidents: number of incidents, which come first.
+        origins: (n,) strings, the origins of the peak frames.
+        rows: (n,) the row of the peak in the footage; -1 if its features are not loaded.
+        audit: indices of the moments of the audit sample, in the order of drawing.
+        by_video: (n,) indices of moments, sorted by video and start.
     """
 
     names: list[str]
@@ -50,7 +50,7 @@ class Moments:
         return len(self.videos)
 
     def of_video(self, number: int) -> np.ndarray:
-        """The moments of a video, in order of start."""
+        """Returns the indices of the moments of a video, sorted by start."""
         ordered = self.videos[self.by_video]
         return self.by_video[np.searchsorted(ordered, number) : np.searchsorted(ordered, number, "right")]
 
@@ -59,7 +59,7 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     """Reads incidents and candidates.
 
     Returns:
-        The moments, and the footage of those with features; `Moments.rows` leads from one to the other.
+        The moments, and the frames with features; `Moments.rows` maps moments to rows of the footage.
     """
     columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "peak_origin", "rank"]
     incidents = results.read("incidents", columns).sort_by("rank")
@@ -100,7 +100,7 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
 
 
 def _read_candidates(results: Results, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-    """Candidates in order of video and time, the numbers of their videos, and their features, all finite."""
+    """Returns the candidates with finite features by video and time, their video numbers, and features."""
     candidates = results.read(
         "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
     )
@@ -109,7 +109,7 @@ def _read_candidates(results: Results, number_of: dict[str, int]) -> tuple[pa.Ta
     usable = np.isfinite(vectors).all(axis=1) & np.isfinite(_numbers(candidates, "prob2"))
     if usable.all():
         return candidates, videos, vectors
-    _log.warning("%d candidates have no finite features: rank anew", np.count_nonzero(~usable))
+    _log.warning("%d candidates have no finite features: rank again", np.count_nonzero(~usable))
     return candidates.filter(pa.array(usable)), videos[usable], vectors[usable]
 
 
@@ -133,7 +133,7 @@ def _numbers(table: pa.Table, name: str, missing: Any = None) -> np.ndarray:
 
 
 def _audit_order(candidates: pa.Table, rows: np.ndarray) -> np.ndarray:
-    """Moments in the order of the audit, whose numbers are hashes: the smallest come first."""
+    """Returns the moments of the audit sample in the order of drawing, by ascending hash."""
     moment_of_row = np.full(len(candidates), _NONE)
     moment_of_row[rows[rows != _NONE]] = np.flatnonzero(rows != _NONE)
     drawn = np.flatnonzero(candidates["audit"].is_valid().to_numpy(zero_copy_only=False))

@@ -1,4 +1,4 @@
-"""What verdicts say together of each second of a video."""
+"""Combines the verdicts of all reviewers into the state of each second of a video."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,19 +9,19 @@ import numpy as np
 
 from framewatch.feedback.verdict import Verdict
 
-# What reviewers together say of a second.
+# The combined verdict of all reviewers on a second.
 State = Literal["suspicious", "not", "unsure", "disagreement"]
 
-# Of a moment, which may also be unseen.
+# The states of a moment, which may also be unseen.
 STATES = ("unseen", "suspicious", "not", "unsure", "disagreement")
 
-# A moment has been answered where answers cover it but for rounding.
+# A moment has a verdict if verdicts cover it, apart from rounding.
 _COVERED, _ROUNDING_S = 0.99, 1e-6
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Seconds `[start_s, end_s)` of a video, and what each reviewer last said of them."""
+    """Seconds `[start_s, end_s)` of a video, and the latest answer of each reviewer."""
 
     start_s: float
     end_s: float
@@ -29,7 +29,7 @@ class Segment:
 
     @property
     def state(self) -> State:
-        """What they say together. Who is unsure does not contradict who is sure."""
+        """The combined verdict. An unsure answer does not contradict a sure one."""
         sure = {answer for answer in self.answers.values() if answer != "unsure"}
         if len(sure) > 1:
             return "disagreement"
@@ -37,26 +37,26 @@ class Segment:
 
 
 def segments_by_video(verdicts: Iterable[Verdict]) -> dict[str, list[Segment]]:
-    """What is said of each video's seconds.
+    """Combines verdicts into segments; the latest answer of each reviewer counts.
 
     Args:
-        verdicts: in order of time.
+        verdicts: verdicts in chronological order.
 
     Returns:
-        For each video the stretches that have an answer, in order and apart from each other.
+        The segments of each video that have an answer, sorted and disjoint.
     """
     of_video = defaultdict(list)
     for verdict in verdicts:
         of_video[verdict.video].append(verdict)
-    return {video: _segments(its) for video, its in of_video.items()}
+    return {video: _segments(chronological) for video, chronological in of_video.items()}
 
 
 def _segments(verdicts: list[Verdict]) -> list[Segment]:
     bounds = sorted({second for verdict in verdicts for second in (verdict.start_s, verdict.end_s)})
-    place = {second: number for number, second in enumerate(bounds)}
+    index_of = {second: number for number, second in enumerate(bounds)}
     painted: list[dict[str, str]] = [{} for _ in bounds]
     for verdict in verdicts:
-        for number in range(place[verdict.start_s], place[verdict.end_s]):
+        for number in range(index_of[verdict.start_s], index_of[verdict.end_s]):
             painted[number][verdict.reviewer] = verdict.answer
     found: list[Segment] = []
     for start_s, end_s, answers in zip(bounds, bounds[1:], painted, strict=False):
@@ -68,32 +68,32 @@ def _segments(verdicts: list[Verdict]) -> list[Segment]:
 
 
 def moment_states(starts_s: np.ndarray, ends_s: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
-    """What is said of moments of one video.
+    """Returns the states of moments of one video.
 
     Args:
-        starts_s: (n,) where each begins.
-        ends_s: (n,) where it ends; half-open.
-        segments: what is said of the video's seconds.
+        starts_s: (n,) starts of the moments, in seconds.
+        ends_s: (n,) ends of the moments, exclusive.
+        segments: the combined verdicts on the video.
 
     Returns:
-        (n,) int8, numbers into `STATES`. A moment that answers do not cover is unseen. Else the most telling
-        answer to any part of it counts: disagreement before suspicious, unsure, and not.
+        (n,) int8, indices into `STATES`. A moment that segments do not cover is unseen. Otherwise the
+        strongest state of any part counts: disagreement before suspicious, unsure, and not.
     """
-    covered, told = np.zeros(len(starts_s)), np.zeros(len(starts_s), np.int8)
+    covered, strongest = np.zeros(len(starts_s)), np.zeros(len(starts_s), np.int8)
     order = ("unseen", "not", "unsure", "suspicious", "disagreement")
     for segment in segments:
         overlap = np.minimum(ends_s, segment.end_s) - np.maximum(starts_s, segment.start_s)
         touched = overlap > _ROUNDING_S
         covered[touched] += overlap[touched]
-        told[touched] = np.maximum(told[touched], order.index(segment.state))
+        strongest[touched] = np.maximum(strongest[touched], order.index(segment.state))
     number = np.array([STATES.index(state) for state in order], np.int8)
-    return np.where(covered >= _COVERED * (ends_s - starts_s), number[told], np.int8(0))
+    return np.where(covered >= _COVERED * (ends_s - starts_s), number[strongest], np.int8(0))
 
 
 def label_ranges(verdicts: Iterable[Verdict]) -> list[tuple[str, float, float, int]]:
-    """Verdicts as labels by time: (video, start_s, end_s, label), half-open, none overlapping another.
+    """Converts verdicts to labels by time: (video, start_s, end_s, label), half-open and disjoint.
 
-    Seconds of which reviewers are unsure, or on which they disagree, have no label.
+    Seconds on which reviewers are unsure or disagree get no label.
     """
     ranges: list[tuple[str, float, float, int]] = []
     for video, segments in sorted(segments_by_video(verdicts).items()):

@@ -1,4 +1,4 @@
-"""One answer of a reviewer."""
+"""A verdict: one answer of a reviewer."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -18,16 +18,16 @@ class Verdict:
     """One reviewer's answer about `[start_s, end_s)` of a video.
 
     Attributes:
-        video: its URI.
-        answer: what the reviewer said.
-        reviewer: who.
+        video: URI of the video.
+        answer: `suspicious`, `not` or `unsure`.
+        reviewer: name of the reviewer.
         reason: why the moment was shown: `top`, `uncertain`, `random`, or `chosen` by the reviewer.
-        model: what had ranked it.
-        prob2: its probability when it was shown.
-        at: when, ISO 8601 in UTC; later answers of a reviewer replace earlier ones.
-        id: names it for ever.
-        size_bytes: of the video's file; None where the ledger had none, as in lines of older versions.
-        modified_ms: when the file was last changed, epoch milliseconds; None likewise.
+        model: identity of the classifier that ranked the moment.
+        prob2: probability of the moment when it was shown.
+        at: time of the answer, ISO 8601 in UTC; later answers of a reviewer replace earlier ones.
+        id: permanent identifier.
+        size_bytes: size of the video's file; None if unknown, as in logs of older versions.
+        modified_ms: modification time of the file, epoch milliseconds; None if unknown.
     """
 
     video: str
@@ -48,7 +48,7 @@ class Verdict:
             raise InputError(f"answer={self.answer} is not valid: choose one of {', '.join(ANSWERS)}")
         if not 0 <= self.start_s < self.end_s < float("inf"):
             raise InputError(
-                f"[{self.start_s}, {self.end_s}) is no range of seconds: give start_s below end_s"
+                f"[{self.start_s}, {self.end_s}) is not a range of seconds: give start_s below end_s, from 0"
             )
         name = self.reviewer
         if not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
@@ -56,10 +56,10 @@ class Verdict:
 
     @property
     def has_file(self) -> bool:
-        """Whether the verdict names the file that was looked at."""
+        """Whether the verdict records the file that was reviewed."""
         return self.size_bytes is not None or self.modified_ms is not None
 
     def is_of(self, file: FileId) -> bool:
-        """Whether the verdict may be about this file: nothing that both have differs."""
+        """Returns whether the verdict may be about this file: known sizes and times are equal."""
         pairs = zip((self.size_bytes, self.modified_ms), file, strict=True)
         return all(own is None or other is None or own == other for own, other in pairs)

@@ -1,7 +1,7 @@
-"""The log of verdicts: lines are only ever appended. Verdicts of a file that has been replaced are set aside.
+"""The append-only log of verdicts. Verdicts on a file that was replaced since are set aside.
 
-Below `OUTPUT/verdicts` lie files of JSON lines. Each open `VerdictLog` writes a file of its own, so that two
-reviewers, or two servers, never write to the same one. An answer taken back is a further line.
+`OUTPUT/verdicts` contains JSON Lines files. Each open `VerdictLog` writes its own file, so that two reviewers
+or servers never write to the same one. Undoing a verdict appends another line.
 """
 
 import contextlib
@@ -24,14 +24,15 @@ _NO_FILE: FileId = (None, None)
 
 
 class VerdictLog:
-    """The verdicts of one output, of all who write there.
+    """The verdicts of one output, from all reviewers.
 
-    They are of the files that the ledger had when the log was opened. A verdict keeps the size and time of
-    its file. Where the ledger has another file for the video, the verdict is set aside, until that is back.
+    A verdict records the size and time of the video's file, from the `videos` table as it was when the log
+    was opened. If the table lists another file for the video, the verdict is set aside until the original
+    file is restored.
     """
 
     def __init__(self, output: str) -> None:
-        """Reads the ledger, and the verdicts that there are.
+        """Reads the `videos` table and the existing verdicts.
 
         Args:
             output: the run's directory.
@@ -47,7 +48,7 @@ class VerdictLog:
         self.refresh()
 
     def append(self, verdict: Verdict) -> Verdict:
-        """Keeps a verdict for good before it returns; gives it its time and the identity of its file."""
+        """Writes a verdict durably; returns it with its time and the identity of its file."""
         if not verdict.has_file:
             size_bytes, modified_ms = self._files.get(verdict.video, _NO_FILE)
             verdict = replace(verdict, size_bytes=size_bytes, modified_ms=modified_ms)
@@ -58,7 +59,7 @@ class VerdictLog:
             return Verdict(**self._append(line))
 
     def undo(self, reviewer: str) -> Verdict | None:
-        """Takes back the reviewer's last verdict that stands, and returns it; None where there is none."""
+        """Undoes and returns the reviewer's latest current verdict; None if there is none."""
         self.refresh()
         with self._lock:
             standing = [
@@ -72,29 +73,29 @@ class VerdictLog:
             return standing[-1]
 
     def verdicts(self) -> list[Verdict]:
-        """Those that stand and are not set aside, in order of time."""
+        """Returns the current verdicts that are not set aside, in chronological order."""
         with self._lock:
             return [verdict for verdict in self._standing() if self._is_current(verdict)]
 
     def set_aside(self) -> list[Verdict]:
-        """Those that stand, but are of another file than the ledger has, in order of time."""
+        """Returns the current verdicts on files that were replaced since, in chronological order."""
         with self._lock:
             return [verdict for verdict in self._standing() if not self._is_current(verdict)]
 
     @property
-    def note(self) -> str:
-        """What a user should know of the verdicts' files, in one line; empty where there is nothing."""
+    def file_summary(self) -> str:
+        """Problems with the files of verdicts, in one line; empty without any."""
         parts = []
         if aside := self.set_aside():
             num_videos = len({verdict.video for verdict in aside})
             parts.append(
-                f"set aside: {_number(len(aside), 'verdict')} on {_number(num_videos, 'video')}, whose files "
-                "have another size or time since (answer again, or restore the files with their times)"
+                f"set aside: {_number(len(aside), 'verdict')} on {_number(num_videos, 'video')} whose files "
+                "changed in size or time (review again, or restore the files with their times)"
             )
         if unnamed := sum(not verdict.has_file for verdict in self.verdicts()):
             parts.append(
-                f"without a file: {_number(unnamed, 'verdict')} of an older version, "
-                "which count for the files that are here"
+                f"without a file: {_number(unnamed, 'verdict')} from an older version, "
+                "which count for the present files"
             )
         return "; ".join(parts)
 
@@ -107,11 +108,11 @@ class VerdictLog:
         return [Verdict(**line) for line in lines if "answer" in line and line["id"] not in undone]
 
     def refresh(self) -> bool:
-        """Reads what others have written since; returns whether there was anything."""
+        """Reads verdicts that others have written; returns whether there were any."""
         found = False
         with self._lock:
             for name in storage.children(self._directory):
-                # On object storage a file never changes.
+                # On object storage, files never change.
                 if name.endswith(".jsonl") and (self._is_local or name not in self._read_bytes):
                     found |= self._read(name)
         return found
@@ -125,9 +126,8 @@ class VerdictLog:
             with files.open(path, "rb") as file:
                 file.seek(begin)
                 data = file.read()
-            whole = data[
-                : data.rfind(b"\n") + 1
-            ]  # a line without its end is still being written, or never was
+            # A last line without a newline is still being written, or its writer stopped.
+            whole = data[: data.rfind(b"\n") + 1]
             self._read_bytes[name] = begin + len(whole)
             for line in _parsed(whole):
                 self._lines.setdefault(line["id"], line)
@@ -139,7 +139,7 @@ class VerdictLog:
         try:
             self._write((json.dumps(line, ensure_ascii=False) + "\n").encode())
         except OSError:
-            self._name = _file_name()  # half a line may be there; what follows must not be appended to it
+            self._name = _file_name()  # the file may end in half a line; the next verdict must not follow it
             raise
         self._last_at = line["at"]
         self._lines[line["id"]] = line
@@ -147,7 +147,7 @@ class VerdictLog:
 
     def _write(self, data: bytes) -> None:
         local = storage.local_path(self._directory)
-        if local is None:  # object storage appends nothing: each verdict is a file, which appears whole
+        if local is None:  # object storage cannot append, so each verdict is a file, written atomically
             storage.write_bytes(storage.join(self._directory, f"{uuid.uuid4().hex}.jsonl"), data)
             return
         path = Path(local) / f"{self._name}.jsonl"
@@ -183,7 +183,7 @@ def _parsed(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _after(last: str) -> str:
-    """Now, or just after `last`: two answers never have the same time."""
+    """Returns the current time, or just after `last`, so that no two verdicts have the same time."""
     now = datetime.now(UTC)
     if last and now <= (before := datetime.fromisoformat(last)):
         now = before + timedelta(microseconds=1)

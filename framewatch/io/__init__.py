@@ -1,1 +1,1 @@
-"""What reaches the world outside: what is read, printed, logged and written. Does not import Spark."""
+"""Input and output: storage, locks, picture codecs, terminal and logs. Does not import Spark."""

@@ -1,6 +1,7 @@
-"""Which users of the machine may read the files that are written: footage shows people.
+"""File permissions of outputs, which are private by default because footage shows people.
 
-`private`, the default, is the user alone; `group` may read and write; `all` may read.
+`private` gives access to the user only, `group` also gives read and write access to the group, and `all` also
+gives read access to everyone.
 Files are 0600, 0660 or 0644, directories 0700, 0770 or 0755. Does not import Spark.
 """
 
@@ -14,9 +15,9 @@ _access = "private"
 
 
 def set_access(access: str) -> None:
-    """Sets who may read what this process writes from here on.
+    """Sets the permissions of files that this process writes from now on.
 
-    Any other access than `private` becomes the umask of the process, for what libraries write.
+    `group` and `all` also set the umask of the process, for files that libraries write.
     """
     global _access
     _access = access
@@ -25,30 +26,30 @@ def set_access(access: str) -> None:
 
 
 def current() -> str:
-    """What is set."""
+    """Returns the access that is set."""
     return _access
 
 
 def umask() -> int:
-    """The bits that new files and directories must not have."""
+    """Returns the permission bits to clear on new files and directories."""
     return UMASKS[_access]
 
 
 def opener(path: str, flags: int) -> int:
-    """For `open`: a new file has the access that is set."""
+    """Opener for `open`: creates files with the access that is set."""
     return os.open(path, flags, 0o666 & ~umask())
 
 
 def make_directory(path: str | Path) -> None:
-    """Makes a directory with the access that is set, and its parents, if they are missing."""
+    """Creates a directory and missing parents with the access that is set."""
     os.makedirs(path, 0o777 & ~umask(), exist_ok=True)
 
 
 @contextlib.contextmanager
 def umasked() -> Iterator[None]:
-    """Within, libraries and processes that are started write with the access that is set.
+    """Context in which libraries and child processes write with the access that is set.
 
-    The umask is the whole process's: not for work in several threads.
+    The umask belongs to the whole process, so this is not for work in several threads.
     """
     before = os.umask(umask())
     try:

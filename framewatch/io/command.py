@@ -1,4 +1,4 @@
-"""Commands as they are printed: they work as they stand, in the directory that they are printed in."""
+"""Builds shell commands to print. They run unchanged in the current directory."""
 
 import os
 import shlex
@@ -8,22 +8,22 @@ from collections.abc import Iterable
 
 
 def command(*arguments: str) -> str:
-    """A line for the shell that calls the framewatch that runs now."""
+    """Returns a shell command that calls the running installation of framewatch."""
     return shlex.join([*_program(), *arguments])
 
 
 def python_command(code: str, *options: str) -> str:
-    """A line for the shell that runs `code` by the Python that runs now."""
+    """Returns a shell command that runs `code` with the running Python."""
     return shlex.join([sys.executable, *options, "-c", code])
 
 
 def with_environment(variables: Iterable[tuple[str, str]], arguments: Iterable[str]) -> str:
-    """A line for the shell that runs a program with variables set."""
+    """Returns a shell command that runs a program with environment variables."""
     return shlex.join(["env", *(f"{name}={value}" for name, value in variables), *arguments])
 
 
 def _program() -> list[str]:
-    """`framewatch` where the shell finds this one by it, else its path, as it was typed if it was."""
+    """Returns `framewatch` if it is on the PATH, else the path of the script, as typed if possible."""
     script = os.path.join(os.path.dirname(sys.executable), "framewatch")
     found = shutil.which("framewatch")
     if found and os.path.isfile(script) and os.path.samefile(found, script):

@@ -1,7 +1,7 @@
-"""Fences: what keeps a run that has lost its lease from writing.
+"""Fencing: keeps a run that lost its lease from writing.
 
-A run that was suspended may sleep through its lease and wake up after another took over. So it checks
-who holds the lease before each write and each removal in its output.
+A suspended run may resume after its lease has expired and another run has taken over. So a run checks the
+lease before each write and each deletion in its output.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fence:
-    """What a run that holds a lease checks before it writes or removes anything.
+    """The check that a run with a lease makes before it writes or deletes anything.
 
     Attributes:
-        output: as configured, which Spark understands.
-        directory: the same as `storage.filesystem` takes it: an absolute path, or a URI.
-        number: of the lease; a later one has a higher number.
+        output: the output as configured, for Spark.
+        directory: the same output for `storage.filesystem`: an absolute path, or a URI.
+        number: fencing number of the lease; a later lease has a higher number.
         check: raises LockLostError if another run has taken over.
     """
 
@@ -27,7 +27,7 @@ class Fence:
 
     @property
     def staging(self) -> str:
-        """Where this run, and no other, writes what is not whole yet."""
+        """Directory for incomplete writes of this run only."""
         return f"{self.output.rstrip('/')}/_staging/{self.number}"
 
 
@@ -36,7 +36,7 @@ _fences: list[Fence] = []
 
 @contextlib.contextmanager
 def fenced(fence: Fence) -> Iterator[None]:
-    """Has all that this process writes and removes below a directory checked by a fence."""
+    """Context in which a fence checks all writes and deletions of this process below a directory."""
     _fences.append(fence)
     try:
         yield
@@ -45,5 +45,5 @@ def fenced(fence: Fence) -> Iterator[None]:
 
 
 def fences_of(path: str) -> list[Fence]:
-    """The fences of directories that an absolute path, or a URI, lies in."""
+    """Returns the fences of the directories that contain an absolute path or a URI."""
     return [fence for fence in _fences if f"{path}/".startswith(f"{fence.directory.rstrip('/')}/")]

@@ -1,4 +1,4 @@
-"""Pictures: JPEG and other files, Spark's image struct, and the resize before a network."""
+"""Pictures: decodes files and Spark's image struct, encodes JPEG, and resizes for networks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +9,17 @@ import numpy as np
 from framewatch.errors import FramewatchError, PictureError, PictureTooLargeError, SetupError
 from framewatch.io.picture_header import read_header
 
-# 50 megapixels: what cameras and phones take. Decoded, at most 400 MB.
+# 50 megapixels covers cameras and phones, and takes at most 400 MB decoded.
 MAX_PIXELS = 50_000_000
 _BAND_PIXELS = 1 << 20
-# Sides in this proportion and beyond are cut before a picture is resized for a square crop.
+# A picture with a larger aspect ratio is cropped to it before it is resized for a square crop.
 _WIDEST_CROPPED = 16
-# Spark's image struct names its pixels by OpenCV's type: depth in three bits, then channels less one.
+# Spark's image struct has OpenCV's type code as `mode`: three bits of depth, then channels minus one.
 _DEPTHS = {0: np.uint8, 2: np.uint16}
 
 
 def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
-    """JPEG bytes of a (height, width, 3) uint8 BGR image, at a quality of 1 to 100."""
+    """Encodes a (height, width, 3) uint8 BGR image as JPEG, at a quality of 1 to 100; returns bytes."""
     encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise FramewatchError(f"a {image.shape} image could not be encoded as JPEG")
@@ -27,25 +27,26 @@ def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
 
 
 def decode_image(data: bytes | None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A (height, width, 3) uint8 BGR image from the bytes of a JPEG, PNG, GIF, TIFF, WebP or BMP file.
+    """Decodes a JPEG, PNG, GIF, TIFF, WebP or BMP file to a (height, width, 3) uint8 BGR image.
 
-    The header is read first: nothing is allocated for a picture that is too large. Gray is spread to three
-    channels, alpha is composited on black, 16 bits become 8; of an animation, the first picture is taken.
+    Reads the header first, so that no memory is allocated for a picture that is too large. Repeats gray
+    in three channels, composites alpha on black, reduces 16 bits to 8, and takes the first frame of an
+    animation.
 
     Raises:
-        PictureTooLargeError: it has more than `max_pixels`.
-        PictureError: null, no picture of these formats, or a damaged or truncated one: half a picture would
-            pass for a whole one.
+        PictureTooLargeError: the picture has more than `max_pixels`.
+        PictureError: the data is null, has none of these formats, or is damaged or truncated (half a picture
+            could be taken for a whole one).
     """
     if not data:
-        raise PictureError("there is no picture: it is empty", "null")
+        raise PictureError("the picture is empty", "null")
     header = read_header(data)
     if header is None:
-        raise PictureError("it is no picture: give a JPEG, PNG, GIF, TIFF, WebP or BMP file", "no picture")
+        raise PictureError("not a picture: use a JPEG, PNG, GIF, TIFF, WebP or BMP file", "no picture")
     check_size(header.width, header.height, header.num_pixels, max_pixels)
     if not header.is_whole:
         raise PictureError(f"the {header.kind} file is cut off: copy it again")
-    # Only this flag keeps alpha; only the other turns a photograph upright.
+    # IMREAD_UNCHANGED keeps alpha; IMREAD_COLOR applies the EXIF orientation of a JPEG.
     flag = cv2.IMREAD_COLOR if header.kind == "JPEG" else cv2.IMREAD_UNCHANGED
     try:
         image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -57,22 +58,22 @@ def decode_image(data: bytes | None, *, max_pixels: int = MAX_PIXELS) -> np.ndar
 
 
 def struct_to_array(image: Mapping[str, Any] | None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A (height, width, 3) uint8 BGR image from the fields of Spark's image struct.
+    """Converts the fields of Spark's image struct to a (height, width, 3) uint8 BGR image.
 
-    Gray is spread to three channels, alpha is composited on black, 16 bits become 8.
+    Repeats gray in three channels, composites alpha on black, and reduces 16 bits to 8.
 
     Raises:
-        PictureTooLargeError: it has more than `max_pixels`.
-        PictureError: null or an empty picture, a `mode` that is not 1, 3 or 4 channels of 8 or 16 bits, or a
-            number of bytes that does not fit.
+        PictureTooLargeError: the picture has more than `max_pixels`.
+        PictureError: the picture is null or empty, its `mode` is not 1, 3 or 4 channels of 8 or 16 bits, or
+            its number of bytes does not match.
     """
     if image is None or any(image[field] is None for field in ("height", "width", "mode", "data")):
-        raise PictureError("there is no picture: it is null", "null")
+        raise PictureError("the picture is null", "null")
     height, width, mode = image["height"], image["width"], image["mode"]
     depth, channels = _DEPTHS.get(mode & 7), (mode >> 3) + 1
     if depth is None or channels not in (1, 3, 4) or height < 1 or width < 1:
         raise PictureError(
-            f"a struct of {width} x {height} pixels and mode {mode} is no picture", "no picture"
+            f"an image struct of {width} x {height} pixels and mode {mode} is not a picture", "no picture"
         )
     data = np.frombuffer(image["data"], np.uint8)
     if data.size != height * width * channels * np.dtype(depth).itemsize:
@@ -82,7 +83,7 @@ def struct_to_array(image: Mapping[str, Any] | None, *, max_pixels: int = MAX_PI
 
 
 def check_size(width: int, height: int, num_pixels: int, max_pixels: int) -> None:
-    """Checks a picture's size before it is decoded.
+    """Checks the size of a picture before it is decoded.
 
     Raises:
         PictureTooLargeError: `num_pixels` is more than `max_pixels`.
@@ -104,7 +105,7 @@ def _to_bgr(image: np.ndarray) -> np.ndarray:
         return image
     height, width = image.shape[:2]
     result = np.empty((height, width, 3), np.uint8)
-    # Band by band: what lies between two depths takes no second picture's memory.
+    # Converted in bands, so that intermediate results do not take the memory of a second picture.
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = image[top : top + rows].reshape(-1, width, channels)
@@ -117,7 +118,7 @@ def _to_8_bits(band: np.ndarray) -> np.ndarray:
 
 
 def _without_alpha(band: np.ndarray) -> np.ndarray:
-    if band.ndim == 2:  # OpenCV drops a last axis of one
+    if band.ndim == 2:  # OpenCV drops a channel axis of length 1
         return band[..., None]
     return (
         cv2.multiply(band[..., :3], cv2.merge([band[..., 3]] * 3), scale=1 / 255)
@@ -127,7 +128,7 @@ def _without_alpha(band: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, width: int) -> np.ndarray:
-    """Scales a wider (height, width, 3) uint8 image down to this width, in pixels."""
+    """Returns a (height, width, 3) uint8 image, scaled down to this width in pixels if it is wider."""
     if image.shape[1] <= width:
         return image
     height = max(1, round(image.shape[0] * width / image.shape[1]))
@@ -135,17 +136,17 @@ def shrink(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
-    """Brings an image to (size, size, 3); one of that size is returned as it is.
+    """Resizes an image to (size, size, 3); returns an image of that size unchanged.
 
     Args:
         image: (height, width, 3) uint8.
-        size: the new side, pixels.
-        method: `area`, each new pixel the mean of the area it covers, after `SCALE_AREA_AVERAGING` of
-            java.awt.Image; `nearest`, the pixel at its centre; or `crop`, bicubic to `size` on the shorter
-            side and cut at the middle, as CLIP's image processor does.
+        size: width and height of the result, pixels.
+        method: `area`, the mean of the covered area, like `SCALE_AREA_AVERAGING` of java.awt.Image;
+            `nearest`, the pixel at the centre; or `crop`, bicubic with the shorter side at `size` and a
+            centre crop, like CLIP's image processor.
 
     Raises:
-        SetupError: `crop`, and Pillow is missing.
+        SetupError: `crop` needs Pillow, which is missing.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):
@@ -155,7 +156,7 @@ def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
     if method == "nearest":
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
     if (height > size) != (width > size):
-        # OpenCV averages areas only if no side grows; one side after the other, it is exact for both.
+        # OpenCV averages areas only if both sides shrink, so each side is resized in its own step.
         first = (size, height) if width > size else (width, size)
         image = cv2.resize(image, first, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
@@ -165,15 +166,17 @@ def _cropped(image: np.ndarray, size: int) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError as error:
-        raise SetupError("CLIP's pictures need Pillow: pip install 'framewatch[clip]'") from error
-    # What is cut off at last is not made larger first: of a picture one pixel high, terabytes.
+        raise SetupError(
+            "CLIP models need Pillow to resize pictures: pip install 'framewatch[clip]'"
+        ) from error
+    # Parts that the crop removes are not enlarged first: a picture one pixel high would take terabytes.
     most = _WIDEST_CROPPED * min(image.shape[:2])
     image = _middle(image, most, most)
     height, width = image.shape[:2]
     scale = size / min(height, width)
     wide = size if width <= height else int(width * scale)
     high = size if height <= width else int(height * scale)
-    # OpenCV's bicubic takes 16 pixels however far it shrinks; CLIP was trained on Pillow's, which takes all.
+    # CLIP was trained with Pillow's bicubic filter, which averages all source pixels; OpenCV's uses 16.
     resized = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
     return _middle(resized, size, size)
 

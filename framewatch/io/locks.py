@@ -1,4 +1,4 @@
-"""One run at a time on one output: a lock on local files, a numbered lease elsewhere."""
+"""Allows one run at a time per output, by a file lock on local files and a numbered lease elsewhere."""
 
 import contextlib
 import fcntl
@@ -14,24 +14,24 @@ from typing import Any
 from framewatch.errors import InputError, LockLostError
 from framewatch.io import access, fences, storage
 
-# Databricks' object storage: a lock there would hold on one machine, if at all.
+# Databricks' object storage: a file lock there would apply to one machine at most.
 _MOUNTED_STORAGE = ("/Volumes/", "/dbfs/")
 
 
 def exclusive_lock(
     output: str, stage: str, *, kind: str = "auto", lease_s: float = 120.0
 ) -> contextlib.AbstractContextManager[None]:
-    """Keeps other runs out of an output until this one ends, even by a kill.
+    """Locks an output against other runs until this one ends, even if it is killed.
 
     Args:
         output: the directory.
-        stage: which stage takes the lock, for the message that others get.
+        stage: the stage that takes the lock, for the error message of other runs.
         kind: `file`, `lease`, or `auto`: a lock on local files, a lease elsewhere.
-        lease_s: seconds after which a lease that was not renewed is another's to take.
+        lease_s: seconds after which a lease expires unless it is renewed.
 
     Raises:
-        InputError: another run is writing there; when the context is entered.
-        LockLostError: another run has taken over meanwhile; when anything is written or removed there.
+        InputError: another run uses the output; raised when the context is entered.
+        LockLostError: another run has taken over; raised by the next write or deletion in the output.
     """
     local = storage.local_path(output)
     holder = f"{stage}, process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%H:%M} UTC"
@@ -41,7 +41,7 @@ def exclusive_lock(
 
 
 def _has_locks(directory: str) -> bool:
-    """Whether the file system knows locks: mounts of object storage and some shares do not."""
+    """Returns whether the file system supports locks; object storage mounts and some shares do not."""
     if directory.startswith(_MOUNTED_STORAGE):
         return False
     try:
@@ -56,7 +56,7 @@ def _has_locks(directory: str) -> bool:
 
 def _in_use(output: str, holder: str) -> InputError:
     return InputError(
-        f"output={output} is in use by another run ({holder}): wait for its end, or set another"
+        f"output={output} is in use by another run ({holder}): wait until it ends, or set another output"
     )
 
 
@@ -90,27 +90,30 @@ def _leased(output: str, holder: str, lease_s: float) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
-        with contextlib.suppress(Exception):  # lost, or the storage is away: it expires
+        with contextlib.suppress(
+            Exception
+        ):  # the lease is lost or the storage unavailable: the lease expires
             lease.write(released=True)
 
 
 class Lease:
-    """A claim on an output where there are no locks: a file with a number, written anew while its run lives.
+    """A lease on an output without file locks: a numbered file that the run rewrites to renew it.
 
-    Each run's file has the next number, `.leases/00000007.json`, and the highest number holds. Nobody writes
-    another's file. So a run that was suspended, and slept through its lease, finds a higher number.
+    Each run writes a file with the next number, such as `.leases/00000007.json`, and the highest number
+    holds the lease. No run writes another's file, so a run that resumes after its lease has expired finds a
+    higher number.
 
     Attributes:
-        number: of the file; the fencing number.
+        number: number of the file, which is the fencing number.
     """
 
     def __init__(self, output: str, holder: str, lease_s: float) -> None:
-        """Describes the lease; `acquire` takes it.
+        """Creates the lease; `acquire` takes it.
 
         Args:
             output: the directory.
-            holder: of the lease, for people.
-            lease_s: seconds without a renewal after which a lease has expired.
+            holder: description of the run, for messages.
+            lease_s: seconds after which a lease expires unless it is renewed.
         """
         self.number = 0
         self._output, self._holder, self._lease_s = output, holder, lease_s
@@ -121,14 +124,14 @@ class Lease:
         """Takes the lease.
 
         Raises:
-            InputError: another run has it.
+            InputError: another run holds it.
         """
         number, latest = self._latest()
         if latest and not latest["released"] and time.time() - latest["renewed_at"] < self._lease_s:
             raise _in_use(self._output, latest["holder"])
         self.number = number + 1
         self.write()
-        time.sleep(1)  # of two that take the same number at the same time, the last to write stays
+        time.sleep(1)  # if two runs take the same number at the same time, the last one to write wins
         _, latest = self._latest()
         if latest and latest["id"] != self._id:
             raise _in_use(self._output, latest["holder"])
@@ -139,36 +142,37 @@ class Lease:
         """Checks that no other run has taken over.
 
         Raises:
-            LockLostError: one has.
+            LockLostError: another run has taken over.
         """
         _, latest = self._latest()
         if latest is None or latest["id"] != self._id:
-            by = latest["holder"] if latest else "somebody removed .leases"
+            holder = latest["holder"] if latest else "the directory .leases was deleted"
             raise LockLostError(
-                f"output={self._output} was taken over by another run ({by}), as this one did not answer for "
-                f"{self._lease_s:g} s: it writes nothing more; run the same command again to go on"
+                f"output={self._output} was taken over by another run ({holder}), because this run did not "
+                f"renew its lease for {self._lease_s:g} s: it stops writing; run the same command again to "
+                "continue"
             )
 
     def renew_until(self, ended: threading.Event) -> None:
-        """Renews the lease until the end, or until another run has taken over."""
+        """Renews the lease until `ended` is set or another run has taken over."""
         while not ended.wait(self._lease_s / 4):
             try:
                 self.check()
                 self.write()
             except LockLostError:
                 return
-            except Exception:  # storage may be away for a moment; the next time counts
+            except Exception:  # storage may be briefly unavailable; the next renewal tries again
                 continue
 
     def write(self, *, released: bool = False) -> None:
-        """Writes the lease's own file."""
+        """Writes the file of this lease."""
         about = {"id": self._id, "holder": self._holder, "renewed_at": time.time(), "released": released}
         storage.write_json(storage.join(self._directory, f"{self.number:08d}.json"), about)
 
     def _latest(self) -> tuple[int, dict[str, Any] | None]:
-        """The highest number, and what its file holds; 0 and None where there is none."""
+        """Returns the highest number and the content of its file; 0 and None without any."""
         for name in reversed(storage.children(self._directory)):
             if name.endswith(".json"):
-                with contextlib.suppress(FileNotFoundError):  # removed by now, as there is a higher one
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile by a newer lease
                     return int(name[:-5]), storage.read_json(storage.join(self._directory, name))
         return 0, None

@@ -1,7 +1,7 @@
-"""What is logged: one set-up for all verbs. Records have a stage and a video; none has a secret.
+"""Logging for all verbs. Records have a stage and a video, and secrets are redacted.
 
-What a verb prints is its result, and goes to the log as well. The log itself goes to a file, where one is
-configured, and from `--log-level` on to stderr.
+The output of a verb is also logged. Records go to a log file, if one is configured, and to stderr from
+`--log-level` upwards.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ LEVELS = ("debug", "info", "warning", "error")
 
 _ROOT = "framewatch"
 _stage: ContextVar[str] = ContextVar("stage", default="-")
-# Of our own records; what a library hands over as `extra` is its own business.
+# Attributes of framewatch's own records, which pass them as `extra`.
 _PRINTED, _VIDEO = "framewatch_printed", "video"
 
 
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Names the stage of all records from here on, in this thread."""
+    """Context that sets the stage of all records of this thread."""
     token = _stage.set(name)
     try:
         yield
@@ -37,23 +37,23 @@ def stage(name: str) -> Iterator[None]:
 
 
 def get(name: str) -> logging.Logger:
-    """A logger of framewatch; `extra={"video": uri}` says which video a record is about."""
+    """Returns a logger of framewatch; pass `extra={"video": uri}` to set the video of a record."""
     return logging.getLogger(f"{_ROOT}.{name}")
 
 
 def printed(text: str) -> None:
-    """Logs what has been printed, which stderr need not have again."""
+    """Logs text that has been printed, without repeating it on stderr."""
     get("output").info(text, extra={_PRINTED: True})
 
 
 def failed(verb: str, text: str) -> None:
-    """Logs how a verb ended, with the trace of the error being handled; stderr is told by the verb."""
+    """Logs the failure of a verb with the traceback of the current exception. The verb prints to stderr."""
     with stage(verb):
         get("cli").error(text, exc_info=True, extra={_PRINTED: True})
 
 
 class _About(logging.Filter):
-    """Gives each record its stage and its video."""
+    """Adds stage and video to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.stage = _stage.get()
@@ -62,7 +62,7 @@ class _About(logging.Filter):
 
 
 class _Text(logging.Formatter):
-    """A record as a line, and its trace below."""
+    """Formats a record as a line, followed by its traceback."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
@@ -72,7 +72,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """A record as a line of JSON, trace and all."""
+    """Formats a record with its traceback as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         values: dict[str, Any] = {
@@ -97,15 +97,15 @@ def set_up(
     max_mb: float = 10.0,
     keep: int = 3,
 ) -> None:
-    """Sends framewatch's records to stderr and, if wanted, to a file; called again, it begins anew.
+    """Configures logging to stderr and, optionally, to a file; replaces an earlier configuration.
 
     Args:
-        level: from which on stderr has them.
-        file: a local path; its directory is made.
-        file_level: from which on the file has them.
-        as_json: lines of JSON in the file.
-        max_mb: the file is put aside when it is so large.
-        keep: how many of those put aside are kept.
+        level: the lowest level on stderr.
+        file: a local path; its directory is created.
+        file_level: the lowest level in the file.
+        as_json: whether to write the file as JSON Lines.
+        max_mb: size in MiB at which the file is rotated.
+        keep: number of rotated files to keep.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -127,7 +127,7 @@ def set_up(
             )
         except OSError as error:
             raise ConfigError(
-                f"logging.file={file} cannot be written ({error.strerror}): give a path you may write to"
+                f"logging.file={file} cannot be written ({error.strerror}): set a path with write permission"
             ) from error
         _add(logger, kept, file_level, _Json() if as_json else _Text(line))
     logger.setLevel(min((handler.level for handler in logger.handlers), default=logging.WARNING))

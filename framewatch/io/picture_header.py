@@ -1,13 +1,13 @@
-"""Size and format of a picture from its header, before a decoder allocates memory for it.
+"""Reads size and format of a picture from its header, before a decoder allocates memory.
 
-Reads what OpenCV's decoders read. Where a file states a size more than once, the largest one counts.
+Supports the same files as OpenCV's decoders. If a file states several sizes, the largest one counts.
 """
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Progressive JPEGs have about ten scans, and a decoder goes through the whole picture for each.
+# Progressive JPEGs have about ten scans. A decoder processes the whole picture for each scan.
 _MOST_SCANS = 200
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_CHANNELS, _TIFF_STRIP = 256, 257, 258, 277, 278
 _TIFF_TILE = (322, 323)
@@ -18,14 +18,14 @@ _MOST_TIFF_ENTRIES = 1000
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header states.
+    """The header of a picture.
 
     Attributes:
         kind: `JPEG`, `PNG`, `GIF`, `TIFF`, `WebP` or `BMP`.
         width: pixels.
         height: pixels.
-        num_pixels: that a decoder allocates at once; a tile may be larger than its picture.
-        is_whole: False where the end is known to be missing.
+        num_pixels: pixels that a decoder allocates at once; a tile may be larger than the picture.
+        is_whole: False if the file is known to be truncated.
     """
 
     kind: str
@@ -36,12 +36,12 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """Reads the header of a picture; None for what is no picture of the six formats."""
+    """Reads the header of a picture; returns None if it has none of the six formats."""
     for signature, parse in _FORMATS:
         if data.startswith(signature):
             try:
                 header = parse(data)
-            except (struct.error, OverflowError):  # cut off
+            except (struct.error, OverflowError):  # truncated
                 return None
             return header if header is not None and header.width > 0 and header.height > 0 else None
     return None
@@ -95,7 +95,9 @@ def _jpeg(data: bytes) -> Header | None:
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
         marker = data[at + 1] if at + 1 < len(data) else 0xD9
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # filling, or no segment
+        if (
+            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
+        ):  # fill bytes, or a marker without a segment
             at += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:
@@ -110,7 +112,7 @@ def _jpeg(data: bytes) -> Header | None:
     if at < 0 or not sizes:
         return None
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    # In what is compressed, no end of a picture and no start of a scan occurs by chance.
+    # Compressed data cannot contain these markers, because it escapes every 0xFF byte.
     end = data.find(b"\xff\xd9", at)
     is_whole = end >= 0 and data.count(b"\xff\xda", at, end) <= _MOST_SCANS
     return Header("JPEG", width, height, width * height, is_whole)
@@ -134,7 +136,9 @@ def _tiff(data: bytes) -> Header | None:
         if kind in _TIFF_TYPES and tag in _TIFF_TAGS:
             at = entry + value_at
             (values,) = struct.unpack_from(f"{order}{'Q' if version == 43 else 'I'}", data, entry + 4)
-            if values * struct.calcsize(_TIFF_TYPES[kind]) > length - value_at:  # they are elsewhere
+            if (
+                values * struct.calcsize(_TIFF_TYPES[kind]) > length - value_at
+            ):  # the entry holds an offset to the values
                 (at,) = struct.unpack_from(f"{order}{'Q' if version == 43 else 'I'}", data, at)
             (value,) = struct.unpack_from(f"{order}{_TIFF_TYPES[kind]}", data, at)
             tags[tag] = max(value, tags.get(tag, 0))
@@ -142,7 +146,7 @@ def _tiff(data: bytes) -> Header | None:
     if tags.get(_TIFF_CHANNELS, 1) > 4 or tags.get(_TIFF_BITS, 1) > 16:
         return None
     strip = tags.get(_TIFF_STRIP, 0)
-    rows = max(height, 0 if strip == 0xFFFFFFFF else strip)  # which stands for all rows
+    rows = max(height, 0 if strip == 0xFFFFFFFF else strip)  # 0xFFFFFFFF: one strip for all rows
     tile = tags.get(_TIFF_TILE[0], 0) * tags.get(_TIFF_TILE[1], 0)
     return Header("TIFF", width, height, max(width * rows, tile))
 

@@ -1,19 +1,19 @@
-"""Hides secrets in what is printed, logged and written: values of settings, and text that holds them.
+"""Hides secrets in printed, logged and written text and settings.
 
-`redact` is the only mask. It errs on the side of hiding: a query string is hidden whole, and so is every
-Spark setting that is not on the list of harmless ones.
+All redaction goes through `redact`. It errs on the side of hiding: it hides whole query strings, and every
+Spark setting that is not in the list of harmless ones.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-# Stands for what is hidden.
+# Replaces a hidden value.
 HIDDEN = "(hidden)"
 
 T = TypeVar("T")
 
-# Options of Spark and of file sources whose values hold no secret. A name that ends in a dot is a prefix.
+# Options of Spark and of file sources whose values are not secret. A name that ends in a dot is a prefix.
 _HARMLESS = """
     spark.app.name spark.app_name spark.conf spark.master spark.remote spark.submit.deployMode
     spark.default.parallelism spark.serializer spark.local.dir spark.jars.packages spark.log.level
@@ -39,7 +39,7 @@ _SECRET_WORD = (
     r"[._-]?key|connection[._-]?string"
     r"|(?:(?<![a-z0-9])|(?<=%3f)|(?<=%26))(?:sig|sas|pwd|pass)(?![a-z0-9]))"
 )
-# Of a setting that names the place of a secret, not the secret.
+# The end of a setting's name that holds the path of a secret instead of the secret.
 _IS_PLACE = r"(?:[._-]?(?:file|path|dir))"
 _SECRET_NAME = re.compile(rf"{_SECRET_WORD}(?!.*{_IS_PLACE}$)", re.IGNORECASE)
 _SEPARATOR = r"""(?:\\?["'\]])*(?:\s*(?:=>?|:|->|%3D)\s*|</name>\s*<value>)"""
@@ -53,26 +53,26 @@ _ASSIGNED = re.compile(
 _SPARK_SETTING = re.compile(rf"(\b(?P<name>spark\.[\w.-]+)(?:\\?[\"'\]])*(?:\s*(?:=|->)\s*|,(?=\S))){_VALUE}")
 
 _URL_START = r"\b([a-z][a-z0-9+.-]*):(?://)"
-# A password may hold a slash or an @; what follows a port number is no password.
+# A password may contain a slash or an @. Text after a port number is not a password.
 _USER = re.compile(rf"{_URL_START}([^/\s\"'?#]*@|[^/\s:@\"'\[]*:(?!\d+/)[^\s\"']*@)", re.IGNORECASE)
 _QUERY = re.compile(
     rf"({_URL_START}[^\s?\"'<>]*(?:\?|/;))(?!\(hidden\))([^\s\"'<>]+?)"
     r"(?=[),.;:\]]{0,5}(?:[\s\"'<>]|$))",
     re.IGNORECASE,
 )
-# `user:password@host:port`, as drivers name a server whose URL they were given.
+# `user:password@host:port`, as drivers name a server in their messages.
 _LOGIN = re.compile(r"(?<![\w/])[^\s:/@\"'(,=]{1,100}:[^\s/@\"']{1,100}@(?=[\w.-]{1,100}:\d)")
-# Of object stores and files, a question mark is part of a glob, unless it begins `name=value`.
+# In URLs of object stores and files, a question mark is a wildcard unless `name=value` follows.
 _STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "hdfs", "dbfs", "file")
-# Azure names a container where other URLs name a user.
+# Azure URLs have a container in the position of the user.
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 
-# Secrets that are known by their shape, whatever they are called.
+# Secrets that are recognized by their format, with any name.
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
     r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
     r"|\beyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"  # JSON web token
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b(?::[^\s\"'@]+)?"  # of AWS, with the secret key where it follows
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b(?::[^\s\"'@]+)?"  # AWS access key, and a secret key that follows
     r"|(?<![\w+/])[A-Za-z0-9+/]{86}=="  # key of an Azure storage account
     r"|\bAIza[\w-]{35}|\bya29\.[\w-]+|\bGOCSPX-[\w-]+"  # Google
     r"|\bdapi[0-9a-f]{32}|\bgh[opsru]_\w{30,}|\bgithub_pat_\w+|\bhf_[A-Za-z0-9]{30,}|\bxox[abeprs]-[\w-]+",
@@ -83,15 +83,15 @@ _SHAPES = re.compile(
 def redact(value: T) -> T:
     """Hides the secrets in a text, or in the texts of mappings and lists.
 
-    Hidden are the user and the query string of every URL, what is assigned to a name such as `password` or
-    `account.key`, every Spark setting that is not harmless, private keys, and tokens known by their shape.
-    Numbers stay, and so does the name of a container in an Azure URL.
+    Hides the user and the query string of every URL, values assigned to names such as `password` or
+    `account.key`, every Spark setting that is not harmless, private keys, and tokens of known formats.
+    Keeps numbers, and the name of the container in an Azure URL.
     """
     return _redacted(value)
 
 
 def redact_options(options: Mapping[str, str]) -> dict[str, str]:
-    """Hides the value of every option of Spark that is not on the list of harmless ones."""
+    """Hides the value of every Spark option that is not in the list of harmless ones."""
     return {key: redact(value) if _is_harmless(key) else HIDDEN for key, value in options.items()}
 
 

@@ -1,6 +1,6 @@
-"""Small files and paths on any storage: local, DBFS and Volumes mounts, or what fsspec reaches.
+"""Small files and paths on any storage: local files, DBFS and Volumes mounts, or fsspec file systems.
 
-Tables are Spark's business; this is for manifests, metrics, and pictures beside them.
+Spark writes tables; this module writes manifests, metrics, and pictures.
 """
 
 import json
@@ -17,18 +17,18 @@ from framewatch.errors import InputError, SetupError
 from framewatch.io import access, fences
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
-# Before a percent-encoded path. No other URI of a local file has a host.
+# Prefix of a percent-encoded path. No other URI of a local file has a host.
 _ENCODED = "file://localhost/"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def local_path(uri: str) -> str | None:
-    """The path under which this machine sees `uri`, or None where it is on remote storage.
+    """Returns the local path of `uri`, or None if it is on remote storage.
 
-    Spark writes local files as `file:/x`, Databricks mounts DBFS under `/dbfs` and Volumes under
-    `/Volumes`. Names are taken as they are: Hadoop paths are not percent-encoded. Only after
-    `file://localhost/` they are, as `local_uri` writes names that are not UTF-8.
+    Spark writes local files as `file:/x`; Databricks mounts DBFS under `/dbfs` and Volumes under `/Volumes`.
+    Names are taken literally, because Hadoop paths are not percent-encoded. The exception is
+    `file://localhost/`, with which `local_uri` writes names that are not UTF-8.
     """
     if uri.lower().startswith(_ENCODED):
         return "/" + os.fsdecode(unquote_to_bytes(uri[len(_ENCODED) :]))
@@ -44,58 +44,58 @@ def local_path(uri: str) -> str | None:
 
 
 def _as_opened(path: str) -> str:
-    """A path of which `open` makes its bytes in UTF-8, whatever the locale."""
+    """Returns a path that `open` encodes as UTF-8 in any locale."""
     return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def local_uri(path: str) -> str:
-    """The URI of an absolute local path, as Spark writes it; one that is not UTF-8 is percent-encoded.
+    """Returns the URI of an absolute local path as Spark writes it, percent-encoded if it is not UTF-8.
 
-    `local_path` gives the path back.
+    `local_path` is the inverse.
     """
     name = os.fsencode(path)
     try:
         return "file:" + name.decode()
-    except UnicodeDecodeError:  # a name in Latin-1, perhaps; neither Spark nor Arrow holds such text
+    except UnicodeDecodeError:  # such as a name in Latin-1, which Spark and Arrow cannot represent
         return _ENCODED + quote(name.lstrip(b"/"), safe="/*?[]{},!^ ")
 
 
 def readable(uri: str) -> str:
-    """What to open `uri` by: a path where this machine sees the file, else a URI that fsspec knows."""
+    """Returns a local path for `uri` if there is one, else a URI for fsspec."""
     return local_path(uri) or re.sub("^s3[an]:", "s3:", uri)
 
 
 def absolute(uri: str) -> str:
-    """`uri` such that it means the same from any working directory."""
+    """Returns `uri`, or the absolute path of a local `uri`."""
     path = local_path(uri)
     return os.path.abspath(path) if path is not None else uri
 
 
 def join(root: str, *parts: str) -> str:
-    """`root` and `parts` with one slash between them."""
+    """Joins `root` and `parts` with single slashes."""
     return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts)])
 
 
 def basename(uri: str) -> str:
-    """The last part of a path or URI."""
+    """Returns the last part of a path or URI."""
     return uri.rstrip("/").rpartition("/")[2]
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """Fsspec's file system of `uri`, and its path there.
+    """Returns the fsspec file system of `uri`, and the path in it.
 
-    It keeps no listings: another writer may have added or removed files since.
+    The file system does not cache listings, because other processes add and delete files.
     """
     return fsspec.core.url_to_fs(readable(uri), use_listings_cache=False)
 
 
 def fence_of(uri: str) -> fences.Fence | None:
-    """The fence of the output that `uri` lies in, if this run holds a lease there."""
+    """Returns the fence of the output that contains `uri`, if this run holds a lease on it."""
     return next(iter(fences.fences_of(readable(absolute(uri)))), None)
 
 
 def check_fence(uri: str) -> None:
-    """Checks that this run may still write there.
+    """Checks that this run may still write to `uri`.
 
     Raises:
         LockLostError: another run has taken over.
@@ -105,10 +105,10 @@ def check_fence(uri: str) -> None:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Writes one whole file, making its directories.
+    """Writes one whole file, and creates its directories.
 
-    Local files appear at once or not at all: other processes may be reading the old one. Who may read them
-    is set by `files.access`.
+    Local files are replaced atomically, because other processes may be reading the old one. The setting
+    `files.access` controls who may read them.
 
     Raises:
         LockLostError: another run has taken over the output that it lies in.
@@ -121,7 +121,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         with files.transaction, files.open(path, "wb") as file:
             file.write(data)
         return
-    # Beside it, as only within one file system a name is given in one step.
+    # In the same directory, because a rename is only atomic within one file system.
     access.make_directory(os.path.dirname(local) or ".")
     part = f"{local}.{os.getpid()}.part"
     try:
@@ -141,7 +141,7 @@ def read_json(uri: str) -> Any:
     """Reads a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     files, path = filesystem(uri)
     with files.open(path, "rb") as file:
@@ -149,27 +149,27 @@ def read_json(uri: str) -> Any:
 
 
 def matches(directory: str, pattern: str) -> bool:
-    """Whether any path below `directory` matches the glob `pattern`."""
+    """Returns whether any path below `directory` matches the glob `pattern`."""
     files, path = filesystem(directory)
     return bool(files.glob(f"{escape_glob(path)}/{pattern}"))
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or a directory."""
+    """Returns whether a file or a directory exists."""
     files, path = filesystem(uri)
     return bool(files.exists(path))
 
 
 def is_delta(directory: str) -> bool:
-    """Whether a Delta table lies there."""
+    """Returns whether a directory is a Delta table."""
     return matches(directory, "_delta_log/*")
 
 
 def parquet_files(directory: str, pattern: str) -> tuple[Any, list[str]]:
-    """The Parquet files of a table, with their file system; of a Delta table, those of its latest version.
+    """Returns the file system and the Parquet files of a table; for Delta, those of its latest version.
 
     Raises:
-        SetupError: it is a Delta table, and the package deltalake is missing.
+        SetupError: the table is a Delta table, and the package deltalake is missing.
     """
     files, path = filesystem(directory)
     if not is_delta(directory):
@@ -186,7 +186,7 @@ def parquet_files(directory: str, pattern: str) -> tuple[Any, list[str]]:
 
 
 def children(directory: str) -> list[str]:
-    """Names of what lies in a directory, in order; none where there is none."""
+    """Returns the sorted names in a directory; empty if it does not exist."""
     files, path = filesystem(directory)
     if not files.isdir(path):
         return []
@@ -194,9 +194,9 @@ def children(directory: str) -> list[str]:
 
 
 def status(uri: str) -> tuple[int, int | None]:
-    """Size in bytes, and time of modification in ms since 1970; 0 and None for what is no file in reach.
+    """Returns size in bytes and modification time in epoch milliseconds; 0 and None without access.
 
-    The time is that of Spark's own listing to the millisecond: a file of another time is another file.
+    The time equals that of Spark's listing to the millisecond, because it is part of a file's identity.
     """
     try:
         files, path = filesystem(uri)
@@ -207,22 +207,22 @@ def status(uri: str) -> tuple[int, int | None]:
         if local is not None:
             return info["size"], os.stat(local).st_mtime_ns // 1_000_000
         return info["size"], (files.modified(path).astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
-    except Exception:  # of any library behind fsspec; who reads the file tells what is wrong
+    except Exception:  # each fsspec backend has its own; reading the file reports the problem
         return 0, None
 
 
 def escape_glob(path: str) -> str:
-    """`path` as a glob that matches it alone."""
+    """Escapes `path` so that, as a glob, it matches only itself."""
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def escape_spark_glob(path: str) -> str:
-    """`path` as a glob of Spark's that matches it alone."""
+    """Escapes `path` so that, as a glob in Spark, it matches only itself."""
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
 
 
 def delete(uri: str) -> None:
-    """Removes a file or a whole directory, if it is there.
+    """Deletes a file or a whole directory, if it exists.
 
     Raises:
         LockLostError: another run has taken over the output that it lies in.
@@ -234,7 +234,7 @@ def delete(uri: str) -> None:
 
 
 def replace_directory(source: str, target: str) -> None:
-    """Moves a directory into the place of another, or of none.
+    """Moves a directory to `target`, and replaces an existing one.
 
     Raises:
         LockLostError: another run has taken over the output that it lies in.
@@ -252,14 +252,14 @@ def replace_directory(source: str, target: str) -> None:
 
 
 def require_writable(directory: str) -> None:
-    """Checks, by writing, that results can be kept in `directory`, before hours of work go into them.
+    """Checks that `directory` is writable by writing to it, before hours of computation.
 
     Raises:
-        InputError: names the directory and the reason.
+        InputError: the directory is not writable, or its name contains wildcards.
     """
     if escape_spark_glob(directory) != directory:
         raise InputError(
-            f"output={directory} has one of * ? [ ] {{ }} \\ in it, which Spark takes for wildcards: choose "
+            f"output={directory} contains one of * ? [ ] {{ }} \\, which Spark takes for wildcards: choose "
             "another directory"
         )
     probe = join(directory, ".framewatch-write-test")
@@ -269,5 +269,5 @@ def require_writable(directory: str) -> None:
     except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
-            f"output={directory} cannot be written ({reason}): give a directory you may write to, output=DIR"
+            f"output={directory} cannot be written ({reason}): set a directory with write permission"
         ) from error

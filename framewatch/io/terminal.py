@@ -1,4 +1,4 @@
-"""What verbs print: lines, tables, and the progress of long work."""
+"""Terminal output of the verbs: lines, tables, and progress."""
 
 import contextlib
 import time
@@ -19,8 +19,8 @@ from framewatch.io import logs
 from framewatch.io.redact import redact
 from framewatch.io.text import printable
 
-# Results go to stdout, progress and errors to stderr, so that either can be kept alone.
-# Names of videos, classes and cameras are text: `[b]` and `:cat:` in one mean themselves.
+# Results go to stdout, progress and errors to stderr, so that each can be redirected alone.
+# Markup is off, because names of videos and classes may contain `[b]` or `:cat:`.
 console = Console(highlight=False, markup=False, emoji=False)
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
@@ -28,18 +28,18 @@ _LINE_EVERY_S = 15.0
 
 
 def print_line(text: str, *, whole: bool = False) -> None:
-    """Prints one line of a result, not wrapped: file names and digests are there to be copied.
+    """Prints one line of a result without wrapping, so that file names and digests can be copied.
 
     Args:
         text: the line.
-        whole: print the secrets in it too, as in the address of a page; the log never has them.
+        whole: whether to print secrets, such as the token in the URL of a page; the log never has them.
     """
     _print(console, text if whole else redact(text))
     logs.printed(text)
 
 
 def print_aside(text: str) -> None:
-    """Prints one line on stderr: what is printed on stdout is for another program."""
+    """Prints one line on stderr, for verbs whose stdout is read by another program."""
     _print(stderr, redact(text))
     logs.printed(text)
 
@@ -47,7 +47,7 @@ def print_aside(text: str) -> None:
 def show_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, left: str = "video"
 ) -> None:
-    """Prints a table; its columns are aligned to the right, and the one called `left` to the left."""
+    """Prints a table. Columns are right-aligned, except the column named `left`."""
     table = Table(title=None if title is None else printable(title))
     for column in columns:
         table.add_column(printable(column), justify="left" if column == left else "right", overflow="fold")
@@ -62,10 +62,10 @@ def _print(where: Console, text: str) -> None:
 
 @contextlib.contextmanager
 def counted_progress(stage: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows how much is done: a bar on a terminal, a line now and then elsewhere.
+    """Context that shows progress: a bar on a terminal, else a line every few seconds.
 
     Yields:
-        A function that takes how many `unit` are done, and how many there are.
+        A function that takes the number of finished `unit` and their total.
     """
     if stderr.is_terminal:
         with _bar(unit) as progress:

@@ -161,9 +161,9 @@ def verdict_ranges(
     if not ranges:
         raise InputError(
             f"there are no verdicts in {output} that are sure: review first, {command('review', output)}, or "
-            f"{otherwise}" + (f"; {log.note}" if log.note else "")
+            f"{otherwise}" + (f"; {log.file_summary}" if log.file_summary else "")
         )
-    return ranges, log.note
+    return ranges, log.file_summary
 
 
 def _settings(config: ClassifierConfig) -> dict[str, Any]:

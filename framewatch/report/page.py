@@ -123,7 +123,7 @@ def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any]
     """What reviewers have said; None where nobody has."""
     log = VerdictLog(results.output)
     verdicts = log.verdicts()
-    if not verdicts and not log.note:
+    if not verdicts and not log.file_summary:
         return None
     segments = segments_by_video(verdicts)
     states: dict[int, str] = {}
@@ -135,7 +135,7 @@ def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any]
                 states[row["rank"]] = STATES[state]
     return {
         "verdicts": len(verdicts),
-        "note": log.note,
+        "note": log.file_summary,
         "reviewers": sorted({verdict.reviewer for verdict in verdicts}),
         "states": states,
         "counts": Counter(states.values()),

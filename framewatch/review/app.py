@@ -116,7 +116,7 @@ class Page:
             "learned": desk.queue.num_verdicts,
             "verdicts": desk.num_verdicts,
             "set_aside": len(desk.log.set_aside()),
-            "note": desk.log.note,
+            "note": desk.log.file_summary,
             "counts": desk.counts(),
             "missed": {**asdict(missed := desk.missed()), "sentence": missed.sentence},
         }

@@ -149,7 +149,7 @@ def serve(
     on_message(f"review: {num} incidents and {len(server.desk.moments) - num} single frames of {output}")
     if server.desk.results.stale:
         on_message(f"review: {server.desk.results.stale}")
-    if note := server.desk.log.note:
+    if note := server.desk.log.file_summary:
         on_message(f"review: verdicts {note}")
     on_message(f"review: open {server.address} (Ctrl-C to stop; verdicts are kept in {output}/verdicts)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl-C

@@ -1,1 +1,1 @@
-"""Reading video files: probe, choose times, decode. No Spark in here."""
+"""Reads video files: probes, samples and decodes them. Does not import Spark."""

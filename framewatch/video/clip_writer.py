@@ -1,7 +1,7 @@
-"""A playable MP4 of a moment of any video: browsers play H.264, and recorders write MPEG-2 and AVI.
+"""Writes a moment of any video as an MP4 that browsers play. Recorders often write MPEG-2 or AVI.
 
-The clock is that of the samples: a clip is all samples between two times, `max_fps` a second. It is cut
-in a child, `python -m framewatch.video.clip_writer`, which reads a line of JSON and answers with one.
+A clip has all frames between two times on the samples' clock, at most `max_fps` a second. It is written by
+a child process, `python -m framewatch.video.clip_writer`, which reads and writes one line of JSON.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ from framewatch.video.probe import OpenVideo
 from framewatch.video.sampling import SampleClock
 from framewatch.video.stream import Stream
 
-# A clip's clock: of the usual rates, a frame lasts a whole number of these ticks.
+# Time base of a clip: at common frame rates, a frame lasts a whole number of these ticks.
 _TICKS_A_SECOND = 90_000
-# Videos count time in 64-bit ticks, some of a nanosecond. This is three years.
+# Three years. Videos count 64-bit ticks, which can be as short as a nanosecond.
 _LAST_S = 1e8
-# A page waits for the clip, and its server has others to cut.
+# More threads would be faster, but the server may write other clips at the same time.
 _ENCODER_THREADS = 2
-# After so much more than its timeout, a child whose parent died ends by itself.
+# A child whose parent died ends this long after its timeout.
 _GRACE_S = 5
 
 _SYSTEM_ERRORS = (OSError, av.error.FFmpegError)
@@ -47,8 +47,8 @@ class ClipSettings:
     """How clips are encoded.
 
     Attributes:
-        max_side: the longer side of larger pictures, pixels; 0 for any.
-        max_fps: frames a second, above which frames are dropped.
+        max_side: maximum length of the longer side, pixels; 0 for no limit.
+        max_fps: maximum frame rate; further frames are dropped.
         crf: H.264's constant rate factor, 1 (best, largest) to 51.
     """
 
@@ -58,10 +58,10 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         if self.max_side < 0 or self.max_side == 1:
-            raise InputError(f"max_side={self.max_side}: give 2 pixels or more, or 0 for any")
+            raise InputError(f"max_side={self.max_side}: give 2 pixels or more, or 0 for no limit")
         if not 0 < self.max_fps <= 1000:
             raise InputError(f"max_fps={self.max_fps}: give more than 0 and at most 1000")
-        if not 1 <= self.crf <= 51:  # 0 is lossless, in a profile that browsers do not play
+        if not 1 <= self.crf <= 51:  # 0 is lossless, and its profile does not play in browsers
             raise InputError(f"crf={self.crf}: give 1 (best, largest) to 51")
 
 
@@ -70,7 +70,7 @@ DEFAULTS = ClipSettings()
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture, (height, width, 3) uint8 BGR, shown in [begin, end), ticks of the source's clock."""
+    """A picture, (height, width, 3) uint8 BGR, shown in [begin, end), clip ticks from the source's start."""
 
     begin: int
     end: int
@@ -80,25 +80,25 @@ class _Picture:
 def cut_clip(
     source: str, target: Path | str, *, start_s: float, end_s: float, settings: ClipSettings = DEFAULTS
 ) -> float:
-    """Writes [start_s, end_s) of a video as MP4; the file appears at `target` only when it is whole.
+    """Writes [start_s, end_s) of a video as MP4; the file appears at `target` only when it is complete.
 
-    The clip begins with the picture that is shown at `start_s`, though its frame may have begun before.
-    All others keep their own times. A clip ends at `end_s`, or where the video does.
+    The clip begins with the frame that is shown at `start_s`, even if its presentation timestamp is earlier.
+    All other frames keep their times. A clip ends at `end_s`, or at the end of the video.
 
     Args:
         source: a local path, or a URI that fsspec reads.
-        target: a path in a directory that exists.
-        start_s: seconds from the start of the video, on the clock of the samples' `timestamp_s`.
-        end_s: as `start_s`; the first moment that is not in the clip.
-        settings: of the encoder.
+        target: a path in an existing directory.
+        start_s: seconds from the start of the video, on the same clock as `timestamp_s`.
+        end_s: exclusive end, as `start_s`.
+        settings: encoder settings.
 
     Returns:
-        The second of the source at which the clip's time 0 is: `start_s`, or later where damage leaves
-        nothing to show at `start_s`.
+        The time of the clip's first frame in the source, in seconds: `start_s`, or later if damage leaves no
+        frame to show at `start_s`.
 
     Raises:
         InputError: the range is empty or negative, or `target` cannot be written.
-        VideoError: the video cannot be read, ends before `start_s`, or has no picture in the range.
+        VideoError: the video cannot be read, ends before `start_s`, or has no frame in the range.
     """
     _require_range(start_s, end_s)
     pictures = _pictures(storage.readable(source), start_s, end_s, settings)
@@ -116,27 +116,27 @@ def cut_clip_apart(
     timeout_s: float = 60.0,
     settings: ClipSettings = DEFAULTS,
 ) -> float:
-    """As `cut_clip`, in a child process: a decoder that crashes or hangs does not take the caller with it.
+    """Runs `cut_clip` in a child process, which isolates the caller from a decoder that crashes or hangs.
 
     Args:
-        source: as of `cut_clip`.
-        target: as of `cut_clip`.
-        start_s: as of `cut_clip`.
-        end_s: as of `cut_clip`.
-        timeout_s: seconds that the child may take before it is ended.
-        settings: as of `cut_clip`.
+        source: as for `cut_clip`.
+        target: as for `cut_clip`.
+        start_s: as for `cut_clip`.
+        end_s: as for `cut_clip`.
+        timeout_s: seconds after which the child is killed.
+        settings: as for `cut_clip`.
 
     Returns:
-        Where the clip begins, in seconds, as `cut_clip` does.
+        The time of the clip's first frame in the source, in seconds, as `cut_clip`.
 
     Raises:
-        InputError: the range is empty or negative, or there is nowhere to write beside `target`.
-        VideoError: what the child failed by; or it crashed, or took longer than `timeout_s`.
+        InputError: the range is empty or negative, or the directory of `target` is not writable.
+        VideoError: the child failed, crashed, or took longer than `timeout_s`.
     """
     _require_range(start_s, end_s)
     request = {"source": source, "start_s": start_s, "end_s": end_s, "settings": asdict(settings)}
     with _written_whole(Path(target)) as partial:
-        answer = _asked_of_child({**request, "target": str(partial), "timeout_s": timeout_s}, timeout_s)
+        answer = _run_child({**request, "target": str(partial), "timeout_s": timeout_s}, timeout_s)
         if "error" in answer:
             raise VideoError(answer["error"])
     return answer["begin_s"]
@@ -155,7 +155,7 @@ def _ticks(seconds: float) -> int:
 
 @contextlib.contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, in a temporary directory beside `target`; once written, the file moves there."""
+    """Yields a path in a temporary directory next to `target`, and moves the written file to `target`."""
     try:
         with tempfile.TemporaryDirectory(prefix=".clip-", dir=target.parent) as directory:
             partial = Path(directory) / "clip.mp4"
@@ -163,13 +163,13 @@ def _written_whole(target: Path) -> Iterator[Path]:
             partial.replace(target)
     except _SYSTEM_ERRORS as error:
         reason = f"{target} cannot be written ({error.strerror or error})"
-        raise InputError(f"{reason}: give a path in a directory you may write to") from error
+        raise InputError(f"{reason}: give a path in a directory with write permission") from error
 
 
 def _pictures(
     source: str, start_s: float, end_s: float, settings: ClipSettings
 ) -> Generator[_Picture, None, None]:
-    """What is shown in [start_s, end_s), in order and without gaps; the frame at its start begins there."""
+    """Yields the pictures of [start_s, end_s) in order and without gaps; the first is cut at `start_s`."""
     start, end = _ticks(start_s), _ticks(end_s)
     shown: tuple[int, np.ndarray] | None = None
     try:
@@ -195,17 +195,17 @@ def _pictures(
 def _frames_from(
     source: str, start_s: float, end_s: float, settings: ClipSettings
 ) -> tuple[Decoding, Iterator[DecodedFrame]]:
-    """A decoding of the range and its frames, from the one that is shown at `start_s`, or one before it."""
+    """Returns a decoding of the range and its frames, which begin at or before the one at `start_s`."""
     with OpenVideo(source) as video:
         frame_s = video.info.frame_duration_s
     fps, max_side = settings.max_fps, settings.max_side // 2 * 2
     first = max(0, math.floor((start_s - frame_s) * fps) - 1)
-    stop = math.ceil(end_s * fps) + 2  # a frame behind the range tells that the last in it ends with it
+    stop = math.ceil(end_s * fps) + 2  # the next frame after the range shows when the last one ends
     decoding = Decoding(source, fps, first=first, stop=stop, max_side=max_side)
     frames = decoding.samples()
     frame = next(frames, None)
     found = decoding.duration_s <= start_s if frame is None else frame.timestamp_s <= start_s
-    if not found and first > 0:  # where rates vary, what is shown at the start may have begun long before
+    if not found and first > 0:  # with a variable frame rate, the frame at the start may begin much earlier
         with contextlib.closing(Stream(source)) as stream:
             begin_s = stream.begin_of_shown(start_s)
         number = None if begin_s is None else SampleClock(fps).take(begin_s)
@@ -217,7 +217,7 @@ def _frames_from(
 
 
 def _encode(pictures: Iterator[_Picture], path: Path, settings: ClipSettings) -> int:
-    """Writes pictures, each as long as it is shown; returns when the first begins, the clip's time 0."""
+    """Encodes pictures with their durations; returns the start of the first one, in ticks."""
     first = next(pictures)
     height, width = (side + side % 2 for side in first.image.shape[:2])
     picture, keyframe = first, -math.inf
@@ -226,18 +226,18 @@ def _encode(pictures: Iterator[_Picture], path: Path, settings: ClipSettings) ->
         for picture in itertools.chain([first], pictures):
             frame = _video_frame(picture.image, width, height)
             frame.pts, frame.time_base = picture.begin - first.begin, Fraction(1, _TICKS_A_SECOND)
-            # The next frame would be more than a second behind the last keyframe.
+            # The next frame would be more than a second after the last keyframe.
             if picture.end - keyframe > _TICKS_A_SECOND:
                 frame.pict_type, keyframe = av.video.frame.PictureType.I, picture.begin
             container.mux(stream.encode(frame))
-        *packets, last = stream.encode(None)  # the encoder looks ahead: the last frame is still in it
-        last.duration = picture.end - picture.begin  # the others last until the next
+        *packets, last = stream.encode(None)  # flushes the frames that the encoder has buffered
+        last.duration = picture.end - picture.begin  # other frames last until the next one
         container.mux([*packets, last])
     return first.begin
 
 
 def _h264_stream(container: Any, width: int, height: int, settings: ClipSettings) -> Any:
-    # Without B-frames it takes no edit list, which some players ignore, to begin at 0.
+    # With B-frames, starting at 0 needs an edit list, which some players ignore.
     options = {"preset": "veryfast", "crf": str(settings.crf), "forced-idr": "1", "bf": "0"}
     rate = Fraction(settings.max_fps).limit_denominator(1001)
     stream = container.add_stream("libx264", rate=rate, options=options)
@@ -245,13 +245,13 @@ def _h264_stream(container: Any, width: int, height: int, settings: ClipSettings
     codec = stream.codec_context
     codec.time_base = Fraction(1, _TICKS_A_SECOND)
     codec.thread_count = _ENCODER_THREADS
-    # What OpenCV converts to. Untold, players guess it by the size.
+    # The color space that OpenCV converts to. Without it, players guess from the size.
     codec.colorspace, codec.color_range = av.video.reformatter.Colorspace.ITU601, 1
     return stream
 
 
 def _video_frame(image: np.ndarray, width: int, height: int) -> Any:
-    """A frame of even sides; where a video's size changes, its pictures are fitted to the first's."""
+    """Returns a frame with even sides; pictures of another size are resized to that of the first."""
     below, right = height - image.shape[0], width - image.shape[1]
     if {below, right} <= {0, 1}:
         image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
@@ -260,11 +260,11 @@ def _video_frame(image: np.ndarray, width: int, height: int) -> Any:
     return av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
 
 
-def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """The child's answer.
+def _run_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Sends a request to a new child process, and returns its answer.
 
     Raises:
-        VideoError: it could not start, died, or was ended after `timeout_s`.
+        VideoError: the child could not start, crashed, or was killed after `timeout_s`.
     """
     command = [sys.executable, "-m", "framewatch.video.clip_writer"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -272,10 +272,10 @@ def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]
     try:
         child = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, **options)
     except subprocess.TimeoutExpired:
-        reason = f"cutting the clip took longer than {timeout_s:g} s"
-        raise VideoError(f"{reason}: cut a shorter one, or set timeout_s higher") from None
+        reason = f"writing the clip took longer than {timeout_s:g} s"
+        raise VideoError(f"{reason}: choose a shorter range, or set timeout_s higher") from None
     except OSError as error:
-        raise VideoError(f"no process for the clip could be started: {error.strerror}") from error
+        raise VideoError(f"the process that writes the clip could not start: {error.strerror}") from error
     if child.returncode < 0:
         raise VideoError(f"the decoder crashed (signal {-child.returncode})")
     if child.returncode > 0:
@@ -285,10 +285,10 @@ def _asked_of_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]
 
 
 def _main() -> None:
-    """Answers one request. A failure is an answer too: whatever a decoder makes of a damaged file."""
+    """Answers one request. Any failure of the decoder on a damaged file becomes an answer."""
     request = json.loads(sys.stdin.buffer.read())
     signal.alarm(math.ceil(request.pop("timeout_s")) + _GRACE_S)
-    # Nothing but the answer may reach the pipe, whatever a library prints.
+    # Redirects other output of libraries to stderr, so that only the answer reaches the pipe.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     settings = ClipSettings(**request.pop("settings"))

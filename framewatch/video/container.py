@@ -1,4 +1,4 @@
-"""Open a file of a known container format. FFmpeg gets the file's bytes and opens nothing by itself."""
+"""Opens files of known container formats. FFmpeg reads only the bytes of the file and opens no other file."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import av
 from framewatch.errors import UnreadableError, VideoError
 from framewatch.io import storage
 
-# Names of FFmpeg's demuxers. Playlists, lists of files, image sequences and devices are not among them:
-# such a file makes FFmpeg open others.
+# Names of FFmpeg's demuxers, without playlists, file lists, image sequences and devices, which make FFmpeg
+# open other files.
 FORMATS = (
     "mov,matroska,avi,asf,mxf,flv,live_flv,kux,ogg,nut,ivf,dv,gxf,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,"
     "vvc,evc,vc1,obu,av1,mjpeg,mpjpeg,smjpeg,mjpeg_2000,yuv4mpegpipe,dirac,cavsvideo,avs2,avs3,dhav,iv8,ipmovie,"
@@ -19,23 +19,23 @@ FORMATS = (
 )
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
 
-# Read at once from object storage; the default of s3fs, 50 MB, would copy most clips whole.
+# Block size for object storage. The default of s3fs, 50 MB, would copy most short videos completely.
 _BLOCK_BYTES = 4 << 20
-# Read at once by FFmpeg: with its default, 32 kB, each read of a local file would cost a call of Python.
+# FFmpeg's I/O buffer. With its default, 32 kB, it would call Python more often.
 _BUFFER_BYTES = 256 << 10
 
-_HAS_INDEX = 0x10  # of an AVI's flags
+_HAS_INDEX = 0x10  # a flag of AVI headers
 _TAIL_BYTES = 128 << 10  # more than two packets of a program stream
 
 _prints = False
 
 
 def open_file(source: str) -> Any:
-    """Opens a local path, or a URI that fsspec reads, for reading bytes, without copying the file.
+    """Opens a local path, or a URI that fsspec reads, as a binary file without copying it.
 
     Raises:
-        VideoError: the file is empty, or not a file.
-        UnreadableError: it is missing, or the storage does not give it.
+        VideoError: the file is empty, or not a regular file.
+        UnreadableError: the file is missing, or the storage denies access or fails.
     """
     try:
         if "://" in source:
@@ -55,7 +55,7 @@ def open_file(source: str) -> Any:
 
 
 def _open_local(path: str) -> tuple[BinaryIO, int]:
-    status = os.stat(path)  # before it is opened: a pipe would block
+    status = os.stat(path)  # checked before opening, because opening a pipe would block
     if stat.S_ISDIR(status.st_mode):
         raise VideoError("a directory, not a video file")
     if not stat.S_ISREG(status.st_mode):
@@ -67,7 +67,7 @@ def open_container(file: Any) -> Any:
     """Opens a file's container with PyAV.
 
     Raises:
-        VideoError: the content is no video, or its format is not one of `FORMATS`.
+        VideoError: the content is not a video, or its format is not one of `FORMATS`.
     """
     try:
         return av.open(
@@ -86,13 +86,13 @@ def open_container(file: Any) -> Any:
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
-    raise VideoError(f"the file refers to another one, {url}: only its own content is read")
+    raise VideoError(f"the file refers to another file, {url}: framewatch reads only the file itself")
 
 
 def is_whole(file: Any) -> bool | None:
-    """Whether the first and last bytes show that a file is whole, or that its end is missing; else None.
+    """Returns True or False if the first and last bytes show that a file is complete or truncated, else None.
 
-    A whole AVI without an index, or Matroska file, may have a length in its header that was only planned.
+    A complete Matroska file, or AVI file without an index, may have a wrong duration in its header.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -102,18 +102,18 @@ def is_whole(file: Any) -> bool | None:
         tail = file.read(_TAIL_BYTES)
         whole = _ends_whole(tail)
     else:
-        whole = _is_as_long_as_told(head, size)
+        whole = _matches_stated_size(head, size)
     file.seek(0)
     return whole
 
 
 def _ends_whole(tail: bytes) -> bool | None:
-    """Of a program stream: False where its last packet (PES) is cut off."""
+    """Returns False if the last packet (PES) of a program stream is truncated, else None."""
     *_, last = [None, *re.finditer(rb"\x00\x00\x01[\xbb-\xff](..)", tail, re.DOTALL)]
     return False if last and last.end() + int.from_bytes(last[1], "big") > len(tail) else None
 
 
-def _is_as_long_as_told(head: bytes, size: int) -> bool | None:
+def _matches_stated_size(head: bytes, size: int) -> bool | None:
     for step, first in ((188, 0), (192, 4), (204, 0)):  # packets of transport streams
         if len(head) > first + 3 * step and {head[first + step * number] for number in range(4)} == {0x47}:
             return False if size % step else None
@@ -125,12 +125,12 @@ def _is_as_long_as_told(head: bytes, size: int) -> bool | None:
         return None
     length = 9 - head[begin + 4].bit_length()
     unknown = (1 << 7 * length) - 1
-    told = int.from_bytes(head[begin + 4 : begin + 4 + length], "big") & unknown
-    return True if told != unknown and begin + 4 + length + told <= size else None
+    stated = int.from_bytes(head[begin + 4 : begin + 4 + length], "big") & unknown
+    return True if stated != unknown and begin + 4 + length + stated <= size else None
 
 
-def print_complaints() -> None:
-    """From here on, what FFmpeg complains of goes to stderr."""
+def log_errors_to_stderr() -> None:
+    """Sends FFmpeg's error messages to stderr from now on."""
     global _prints
     _prints = True
     av.logging.restore_default_callback()
@@ -138,7 +138,7 @@ def print_complaints() -> None:
 
 
 def late_streams(container: Any) -> list[str]:
-    """The video streams that FFmpeg found only while reading; PyAV has them in a printed form only."""
+    """Describes video streams that FFmpeg found only while reading. PyAV exposes them only as text."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
@@ -146,7 +146,7 @@ def late_streams(container: Any) -> list[str]:
     finally:
         av.logging.set_level(level)
         if _prints:
-            print_complaints()
+            log_errors_to_stderr()
     found = re.findall(r"Stream #0:(\d+)(?:\[(0x[0-9a-f]+)\])?[^:\n]*: Video: (\w+)", printed)
     return [
         f"video stream {index} ({codec}{', id ' + pid if pid else ''})"

@@ -1,4 +1,4 @@
-"""Times -> frames: read a video once, and decode no more of it than the samples need."""
+"""Decodes samples: reads a video once, and decodes only the frames that the samples need."""
 
 import contextlib
 import dataclasses
@@ -17,19 +17,19 @@ from framewatch.video.sampling import LOOK_BACK, SampleClock, spacings
 from framewatch.video.stream import Stream
 from framewatch.video.times import timed
 
-# Frames this much further apart than usual leave a gap.
+# A distance of more than this many frame durations is a gap.
 _GAP_FRAMES = 4
-# How far before its range a part looks for a keyframe first; doubled until there is one.
+# How far before its range a part first seeks for a keyframe; doubled until one is found.
 _FIRST_STEP_BACK_S = 2.0
 
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """One sample.
+    """A decoded sample.
 
     Attributes:
         index: 0-based sample number.
-        timestamp_s: the frame's presentation time, seconds from the start of the video.
+        timestamp_s: presentation timestamp of the frame, seconds from the first frame of the video.
         image: (height, width, 3) uint8, BGR.
     """
 
@@ -39,13 +39,13 @@ class DecodedFrame:
 
 
 class Decoding:
-    """Reads a video once; iterate over `samples()`, then ask how it went.
+    """Reads a video once. Iterate over `samples()`, then read the attributes for the outcome.
 
     Attributes:
-        info: what the container says.
-        duration_s: seconds of video up to the end of the last frame seen.
-        num_samples: frames yielded so far.
-        longest_gap_s: the longest time from one frame to the next so far.
+        info: metadata from the container.
+        duration_s: end of the last frame so far, in seconds.
+        num_samples: number of frames yielded so far.
+        longest_gap_s: longest distance between consecutive frames so far, in seconds.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Decoding:
         Args:
             source: a local path, or a URI that fsspec reads.
             fps: samples a second.
-            first: the first sample wanted; decoding begins at a keyframe before it.
-            stop: the first sample not wanted; None for all to the end.
-            max_side: the longer side of larger pictures, pixels; 0 for any.
-            decode_all: decode also what no sample needs, so that all damage is found.
+            first: index of the first sample; decoding begins at a keyframe before it.
+            stop: exclusive end of the sample indices; None for all samples.
+            max_side: maximum length of the longer side, pixels; 0 for no limit.
+            decode_all: whether to decode all frames, which finds all damage.
 
         Raises:
             VideoError: the file cannot be read as a video.
@@ -78,31 +78,31 @@ class Decoding:
         self.duration_s, self.num_samples, self.longest_gap_s = 0.0, 0, 0.0
         self._start_pts: int | None = None
         self._clock = SampleClock(fps)
-        self._before: list[int] = []  # the times of the last frames shown, in ticks
-        # Of the time base: a Fraction would round no better, and take a tenth of the time.
+        self._before: list[int] = []  # presentation timestamps of the last frames, in ticks
+        # Integers, because arithmetic with Fraction would take a tenth of the time at the same precision.
         self._numerator, self._denominator = self._stream.time_base.as_integer_ratio()
         self._pictures = Pictures(max_side=max_side)
 
     @property
     def num_damaged(self) -> int:
-        """Frames so far that were lost to damage, or in which the decoder patched it up."""
+        """Number of frames so far that are lost, or in which the decoder concealed an error."""
         return self._stream.num_damaged + self._stream.num_unreadable
 
     @property
     def gap_s(self) -> float:
-        """The longest time without a frame; 0 where it is no longer than a few frames."""
+        """The longest time without a frame, in seconds; 0 if it is at most a few frame durations."""
         return self.longest_gap_s if self.longest_gap_s > _GAP_FRAMES * self.info.frame_duration_s else 0.0
 
     @property
     def goes_on_in(self) -> list[str]:
-        """Other streams that go on where this one has ended, described; once all has been read."""
+        """Descriptions of other streams that continue after the end of this one, once all is read."""
         return self._stream.goes_on_in
 
     def samples(self) -> Iterator[DecodedFrame]:
-        """Yields the frames that are samples, in order of time.
+        """Yields the samples in order of time.
 
         Raises:
-            VideoError: not one frame of the whole video could be decoded.
+            VideoError: no frame of the video could be decoded.
         """
         with contextlib.closing(self):
             try:
@@ -118,21 +118,21 @@ class Decoding:
         self._stream.close()
 
     def _one_after_the_other(self) -> Iterator[tuple[float, float, Any]]:
-        """All frames: of each, its time, how long frames last there, and the frame."""
+        """Yields all frames with their time and typical duration, both in seconds."""
         last_s = 0.0
         for time_s, frame_s, frame in timed(self._stream):
             self.longest_gap_s, last_s = max(self.longest_gap_s, time_s - last_s), time_s
             yield time_s, frame_s, frame
 
     def _by_groups(self) -> Iterator[DecodedFrame]:
-        """The samples, from the groups of pictures that hold them; the others stay undecoded.
+        """Yields the samples, and decodes only the groups of pictures that contain them.
 
         Raises:
-            IrregularError: packets do not tell beforehand which frames are samples.
+            IrregularError: packet timestamps do not show in advance which frames are samples.
         """
         packets = self._packets_from_keyframe()
         self._stream.num_damaged = 0
-        if self._first:  # what lies before the range is counted by another part
+        if self._first:  # another part counts the damage before the range
             self._stream.num_unreadable = 0
         before: Group | None = None
         for group in groups(packets):
@@ -143,42 +143,42 @@ class Decoding:
             taken = {pts: ahead.take(self._seconds_of(pts), frame_s) for pts, frame_s in shown.items()}
             samples = {pts: index for pts, index in taken.items() if index is not None}
             wanted = [pts for pts, index in samples.items() if self._is_wanted(index)]
-            # Another part has decoded up to its own samples, and counted the damage there.
-            told = group.needed(pts for pts, index in samples.items() if index < self._first)
-            known = {packet.pts for packet in told}
+            # Another part decodes up to its own samples, and counts the damage there.
+            earlier = group.needed(pts for pts, index in samples.items() if index < self._first)
+            counted = {packet.pts for packet in earlier}
             number = self._number_of(group.packets[0].pts)
             owned = self._decode_all and self._is_wanted(number)
             if self._decode_all and not owned:
-                known = {packet.pts for packet in group.packets}
+                counted = {packet.pts for packet in group.packets}
             complete, num_damaged = True, self._stream.num_damaged
             if wanted or owned:
-                complete = yield from self._chosen(group, wanted, known, shown)
+                complete = yield from self._chosen(group, wanted, counted, shown)
             if complete:
                 self._clock = ahead
                 last = max(shown, default=self._start)
                 self._has_shown(self._seconds_of(last), self._seconds_of(group.end) - self._seconds_of(last))
             else:
                 self._stream.num_damaged = num_damaged  # the packets are read again
-                yield from self._all_of(group, before, known, shown)
+                yield from self._all_of(group, before, counted, shown)
             if self._ends_with(group, number if self._decode_all else self._clock.next):
                 return
             before = group
 
     def _ends_with(self, group: Group, number: int) -> bool:
-        """Whether the range ends with a group, of which `number` is the next sample."""
+        """Returns whether the range ends with a group, given the index of the next sample."""
         if self._stop is None or number < self._stop:
             return False
         return group.next is None or self._seconds_of(group.next) * self._fps >= self._stop
 
     def _shown_of(self, group: Group) -> dict[int, float]:
-        """The frames of a group: when each is shown, in ticks, and how long frames last there, in seconds."""
+        """Returns the presentation timestamps of a group's frames, in ticks, with durations in seconds."""
         times = [pts for pts in group.shown if pts >= self._start]
         lasting = spacings(times, before=self._before, after=group.next)
         steps = itertools.pairwise([*self._before[-1:], *times])
         self._before = [*self._before, *times][-LOOK_BACK:]
         tick_s = self._numerator / self._denominator
         self.longest_gap_s = max(self.longest_gap_s, max((b - a for a, b in steps), default=0) * tick_s)
-        # Where packets are damaged, frames may seem far apart: then it is the nominal rate that limits.
+        # With damaged packets, distances may be too long, so the nominal rate limits them.
         most_s = self.info.frame_duration_s or math.inf
         return {pts: min(ticks * tick_s, most_s) for pts, ticks in zip(times, lasting, strict=True)}
 
@@ -186,14 +186,14 @@ class Decoding:
         return self._first <= index and (self._stop is None or index < self._stop)
 
     def _chosen(
-        self, group: Group, wanted: list[int], known: set[int], shown: dict[int, float]
+        self, group: Group, wanted: list[int], counted: set[int], shown: dict[int, float]
     ) -> Generator[DecodedFrame, None, bool]:
-        """Yields the frames at the times wanted, and returns whether all of them came out, in order."""
+        """Yields the frames at the wanted timestamps; returns whether all were decoded, in order."""
         due = iter(wanted)
         pts = next(due, None)
         packets = [*group.packets, *group.tail] if self._decode_all else group.needed(wanted)
         only = None if self._decode_all else set(wanted)
-        for frame in self._stream.frames_from_keyframe(packets, wanted=only, known=known):
+        for frame in self._stream.frames_from_keyframe(packets, wanted=only, counted=counted):
             if pts is not None and frame.pts > pts:
                 return False
             if frame.pts == pts:
@@ -202,25 +202,25 @@ class Decoding:
         return pts is None
 
     def _all_of(
-        self, group: Group, before: Group | None, known: set[int], shown: dict[int, float]
+        self, group: Group, before: Group | None, counted: set[int], shown: dict[int, float]
     ) -> Iterator[DecodedFrame]:
-        """Where a sample's frame did not come out: decodes all of a group, from the group before it on.
+        """Decodes a whole group and the group before it, after the frame of a sample failed to decode.
 
-        If the frame is damaged, the next that can be decoded is the sample. If it is not, the decoder
-        could not begin at the keyframe, which is only as good as one some frames later (intra refresh).
+        If that frame is damaged, the next decodable frame becomes the sample. If not, the decoder could not
+        start at the keyframe, because the picture is only complete some frames later (intra refresh).
         """
         if before is None and self._first > 0:
             raise IrregularError
         lead = before.packets if before else []
         frames = self._stream.frames_from_keyframe(
-            [*lead, *group.packets, *group.tail], known={*known, *(packet.pts for packet in lead)}
+            [*lead, *group.packets, *group.tail], counted={*counted, *(packet.pts for packet in lead)}
         )
         yield from self._taken(
             (self._seconds_of(frame.pts), shown[frame.pts], frame) for frame in frames if frame.pts in shown
         )
 
     def _taken(self, timed: Iterable[tuple[float, float, Any]]) -> Iterator[DecodedFrame]:
-        """Those frames that are samples of the range; of each, its time and how long frames last there."""
+        """Yields the samples of the range from frames with their time and typical duration, in seconds."""
         for timestamp_s, frame_s, frame in timed:
             self._has_shown(timestamp_s, (frame.duration or 0) * self._numerator / self._denominator)
             index = self._clock.take(timestamp_s, frame_s)
@@ -232,15 +232,15 @@ class Decoding:
                 yield DecodedFrame(index, timestamp_s, image)
 
     def _has_shown(self, timestamp_s: float, lasts_s: float) -> None:
-        """A frame is shown until the next one, or as long as its packet has it, or at the nominal rate."""
+        """Updates the duration with the end of a frame, from the packet's duration or the nominal rate."""
         lasts_s = lasts_s if lasts_s > 0 else self.info.frame_duration_s
         self.duration_s = max(self.duration_s, timestamp_s + lasts_s)
 
     def _packets_from_keyframe(self) -> Iterator[Any]:
-        """Packets from the start, or from a keyframe before the range, by the container's index.
+        """Returns packets from the start, or from a keyframe before the range if there is an index.
 
-        Containers without one are read through, which costs little as long as nothing is decoded: in
-        them few frames have a time of their own. FFmpeg counts on from the last, after a seek from another.
+        Containers without an index are read from the start, which is cheap without decoding. Few of their
+        frames have a timestamp; FFmpeg extrapolates from the last one, which a seek would change.
         """
         frame, packets = self._stream.first_frame()
         if frame is None or frame.pts is None:
@@ -253,7 +253,7 @@ class Decoding:
             pts = self._start + int(wanted_s / self._stream.time_base)
             sought = self._stream.packets_from(pts, accept=self._is_before_range)
             if sought is not None:
-                # And the group before: it helps where this one is damaged. Or some, if they are of one frame.
+                # Also reads the group before, in case this one is damaged; several, if groups are one frame.
                 back = 1 + int((LOOK_BACK + 1) * self.info.frame_duration_s / self._stream.time_base)
                 earlier = self._stream.packets_from(sought[0] - back, accept=lambda p: p.pts >= self._start)
                 sought = earlier or self._stream.packets_from(pts, accept=self._is_before_range)
@@ -266,14 +266,15 @@ class Decoding:
         return self._stream.packets()
 
     def _is_before_range(self, packet: Any) -> bool:
-        """Whether a keyframe's sample number is below the first one wanted.
+        """Returns whether a keyframe's sample index is below that of the first sample.
 
-        So samples come out as from the start: whether a frame is one depends on the frame before.
+        Whether a frame is a sample depends on the frame before it, so decoding must begin before the range to
+        give the same samples as decoding from the start.
         """
         return packet.pts >= self._start and self._number_of(packet.pts) < self._first
 
     def _number_of(self, pts: int) -> int:
-        """The highest sample that a frame at `pts` may be."""
+        """Returns the highest sample index that a frame at `pts` may have."""
         return SampleClock(self._fps).take(max(0.0, self._seconds_of(pts)), math.inf) or 0
 
     @property
@@ -282,5 +283,5 @@ class Decoding:
         return self._start_pts
 
     def _seconds_of(self, pts: int) -> float:
-        """From the first frame, whose time is known by now."""
+        """Returns seconds from the first frame, whose timestamp must have been read."""
         return (pts - self._start) * self._numerator / self._denominator

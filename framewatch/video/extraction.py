@@ -1,4 +1,4 @@
-"""What the decoding process does with a request: the plan of a video, or the samples of a part of it."""
+"""Handles the requests of the decoding process: plans a video, or extracts the samples of a part."""
 
 import itertools
 import os
@@ -15,20 +15,20 @@ from framewatch.video.keyframes import KeyframeDecoding
 from framewatch.video.probe import OpenVideo
 
 _GROUPS_LOOKED_AT = 2
-# Packages whose errors are of the video.
+# Packages whose exceptions are caused by the video and not by the storage.
 _OF_DECODING = ("av", "builtins", "cv2", "framewatch", "numpy")
 
 Answer = tuple[dict[str, Any], bytes]
 
 
 def answer(request: dict[str, Any]) -> Iterator[Answer]:
-    """Answers one request; the last answer has `outcome`. A failure is an outcome too, never an exception."""
+    """Answers one request; the last answer has `outcome`. Failures become outcomes, not exceptions."""
     source = request["source"]
     task = _plan if request.pop("task") == "plan" else _extract
     try:
         yield from task(**request)
     except Exception as error:
-        # Whatever a decoder makes of a damaged file, it must cost that file only.
+        # An unexpected decoder error on a damaged file must fail only this file.
         yield {"outcome": _failure(error, source)}, b""
 
 
@@ -38,19 +38,19 @@ def _failure(error: Exception, source: str) -> dict[str, Any]:
 
 
 def _is_of_storage(error: Exception, source: str) -> bool:
-    """Whether the storage, the network or credentials have failed, rather than the video."""
+    """Returns whether the storage, the network or credentials caused the error, not the video."""
     if isinstance(error, UnreadableError):
         return True
     if isinstance(error, VideoError):
         return False
     if isinstance(error, av.error.FFmpegError):
         return _is_away(source)
-    # Libraries behind fsspec have errors of their own, such as botocore's.
+    # fsspec backends have their own exceptions, such as botocore's.
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _OF_DECODING
 
 
 def _is_away(source: str) -> bool:
-    """Whether a local file is out of reach by now, as on a share that is gone."""
+    """Returns whether a local file is no longer readable, as on a share that was unmounted."""
     return "://" not in source and not os.access(source, os.R_OK)
 
 
@@ -62,12 +62,12 @@ def _plan(source: str, chunk_s: float) -> Iterator[Answer]:
 
 
 def _is_regular(video: OpenVideo) -> bool:
-    """Whether the packets tell which frames are shown when.
+    """Returns whether packets have the presentation timestamps of all frames.
 
-    Where they do not (files put end to end, and program streams whose small frames share a time), the
-    time of a frame depends on all frames before it. So it does in AVI, which has no presentation times,
-    where frames are decoded in another order than shown. An index is trusted after a look; a file
-    without one is read through, without decoding it.
+    If not (as in concatenated files, and in program streams whose small frames share a timestamp), the time
+    of a frame depends on all frames before it. This is also the case in AVI with B-frames, because AVI has no
+    presentation timestamps. A file with an index is checked at its beginning; a file without one is read
+    completely, without decoding.
     """
     if video.info.container == "avi" and video.stream.codec_context.has_b_frames:
         return False
@@ -119,7 +119,7 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
 
 
 def _seen_s(decoding: Decoding, *, fps: float, first: int, stop: int | None, **_: Any) -> float:
-    """Seconds of video up to the last frame of the part's range; other parts count what lies outside."""
+    """Returns the end of the last frame within the part's range, in seconds."""
     if first and not decoding.num_samples:
         return 0.0
     return decoding.duration_s if stop is None else min(decoding.duration_s, stop / fps)

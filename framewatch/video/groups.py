@@ -1,28 +1,28 @@
-"""Groups of pictures: which packets must be decoded for a few frames, so that no others are."""
+"""Groups of pictures: finds the packets that must be decoded for selected frames."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# Two groups are in memory at once. A keyframe every ten seconds of 1080p makes them about 10 MB.
+# Two groups are in memory at once. With a keyframe every ten seconds, 1080p takes about 10 MB.
 MAX_GROUP_BYTES = 64 << 20
 
 
 class IrregularError(Exception):
-    """The packets' times do not tell which frames are shown when: only decoding everything does."""
+    """Packet timestamps do not give the times of frames, so the whole stream must be decoded."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A keyframe and the packets up to the next one, in the order of decoding.
+    """A keyframe and the packets up to the next one, in decoding order.
 
     Attributes:
-        packets: of PyAV; the first is the keyframe.
-        tail: the next keyframe and the packets behind it that are shown before it: they refer to this
-            group too. Empty where there are none.
-        shown: presentation times, in ticks, of the frames from this keyframe to the next, in order.
-        end: when the last of them ends, in ticks, as far as the packets tell.
-        next: when the next keyframe is shown; None behind the last group.
+        packets: PyAV packets; the first is the keyframe.
+        tail: the next keyframe and the packets after it that are presented before it, which also refer
+            to this group; empty without such packets.
+        shown: presentation timestamps, in ticks, of the frames from this keyframe to the next, sorted.
+        end: end of the last of these frames, in ticks, from packet durations.
+        next: presentation timestamp of the next keyframe, in ticks; None for the last group.
     """
 
     packets: list[Any]
@@ -32,7 +32,7 @@ class Group:
     next: int | None = None
 
     def needed(self, times: Iterable[int]) -> list[Any]:
-        """The packets to decode, in order, for the frames that are shown at `times`; none for none."""
+        """Returns the packets to decode, in order, for frames at these presentation timestamps."""
         wanted = set(times)
         packets = [*self.packets, *self.tail]
         ends = (number + 1 for number, packet in enumerate(packets) if packet.pts in wanted)
@@ -40,21 +40,19 @@ class Group:
 
 
 def groups(packets: Iterable[Any]) -> Iterator[Group]:
-    """Takes a stream's packets apart at its keyframes.
-
-    What comes before the first keyframe is left out.
+    """Splits the packets of a stream into groups at its keyframes, without packets before the first one.
 
     Raises:
-        IrregularError: there is no keyframe, a packet has no time, times repeat or step back, or a group
-            has more than `MAX_GROUP_BYTES`.
+        IrregularError: there is no keyframe, a packet has no timestamp, timestamps repeat or go back, or a
+            group has more than `MAX_GROUP_BYTES`.
     """
     current: list[Any] = []
-    coming: list[Any] = []  # the next keyframe and what is shown before it, until its own group begins
+    coming: list[Any] = []  # the next keyframe and packets presented before it, until its group begins
     num_bytes = 0
     for packet in packets:
         num_bytes = packet.size + (0 if packet.is_keyframe else num_bytes)
         if packet.size == 0 or (not current and not packet.is_keyframe and num_bytes < MAX_GROUP_BYTES):
-            continue  # the last, which flushes decoders; or what comes before the first keyframe
+            continue  # the last packet, which flushes decoders, or a packet before the first keyframe
         if packet.pts is None or num_bytes > MAX_GROUP_BYTES:
             raise IrregularError
         if coming and (packet.is_keyframe or packet.pts > coming[0].pts):
@@ -74,7 +72,7 @@ def groups(packets: Iterable[Any]) -> Iterator[Group]:
 
 
 def _require_order(packets: list[Any]) -> None:
-    """A group begins with its keyframe; what is shown before that comes right behind it."""
+    """Checks that a group begins with its keyframe, directly followed by packets presented before it."""
     start, last = packets[0], packets[-1]
     if not start.is_keyframe or (len(packets) > 2 and last.pts < start.pts < packets[-2].pts):
         raise IrregularError
@@ -87,7 +85,7 @@ def _group(current: list[Any], coming: list[Any]) -> Group:
     times = sorted(packet.pts for packet in own)
     if len(set(times)) < len(times) or (coming and coming[0].pts <= times[-1]):
         raise IrregularError
-    # What an edit list cuts off is decoded for others to refer to, and not shown.
+    # Frames that an edit list removes are decoded as references, but not shown.
     shown = sorted(packet.pts for packet in own if not packet.is_discard)
     end = max(packet.pts + (packet.duration or 0) for packet in own)
     return Group(current, coming if leading else [], shown, end, coming[0].pts if coming else None)

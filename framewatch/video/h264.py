@@ -1,6 +1,6 @@
-"""The numbers that H.264 pictures carry: one left out is a picture that never reached the file.
+"""Detects pictures that are missing from an H.264 stream by gaps in `frame_num`.
 
-Decoders copy another picture in its place and go on, without a word, with pictures that are half right.
+Decoders silently conceal a missing picture with a copy of another one, which damages the following pictures.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _SLICE, _IDR_SLICE, _SEQUENCE = 1, 5, 7
-# What is read of a parameter set, and of a slice's header, with room for escape bytes.
+# How much of a parameter set and of a slice header is read, with room for escape bytes.
 _SEQUENCE_BYTES, _SLICE_BYTES = 128, 24
 _IS_REFERENCE = 0x60
 _WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -17,12 +17,13 @@ _WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """Of a sequence parameter set, what slices are read by.
+    """The fields of a sequence parameter set that are needed to parse slice headers.
 
     Attributes:
-        num_bits: of the number of a picture, `frame_num`.
-        gaps_allowed: whether pictures may be left out on purpose.
-        aspect: width and height of a pixel; None where the stream does not tell.
+        num_bits: number of bits of `frame_num`.
+        gaps_allowed: whether the encoder may skip numbers on purpose.
+        separate_planes: whether each color plane is coded separately.
+        aspect: width and height of a pixel; None if the stream does not specify them.
     """
 
     num_bits: int
@@ -32,10 +33,10 @@ class _Sequence:
 
 
 class FrameNumbers:
-    """Counts the pictures that are missing between packets, in the order of decoding."""
+    """Counts the pictures that are missing between packets, in decoding order."""
 
     def __init__(self, extradata: bytes | None) -> None:
-        """Prepares for one stream; `extradata` is the decoder's configuration, as the container has it."""
+        """Prepares for one stream; `extradata` is the decoder configuration from the container."""
         extradata = extradata or b""
         self._length_size = 0  # Annex B: start codes
         self._sequence: _Sequence | None = None
@@ -50,15 +51,15 @@ class FrameNumbers:
 
     @property
     def aspect(self) -> tuple[int, int] | None:
-        """Width and height of a pixel, as the decoder's configuration has them, whether possible or not."""
+        """Width and height of a pixel from the decoder configuration, unchecked; None if unspecified."""
         return self._sequence.aspect if self._sequence else None
 
     def num_missing_before(self, packet: Any) -> int:
-        """How many pictures are missing between the packet before and this one, as far as the numbers show.
+        """Returns the number of pictures missing between the previous packet and this one.
 
-        They repeat, often after 16: where so many are missing, none seems to be.
+        Numbers wrap around, often at 16, so a gap of exactly that length is not detected.
         """
-        with contextlib.suppress(ValueError, IndexError):  # damaged: the decoder's to find
+        with contextlib.suppress(ValueError, IndexError):  # a damaged packet, which the decoder reports
             for unit in _units(packet, self._length_size):
                 kind = unit[0] & 31
                 if kind == _SEQUENCE:
@@ -89,7 +90,7 @@ class FrameNumbers:
 
 
 class _Bits:
-    """Reads numbers from bytes, bit by bit."""
+    """Reads numbers bit by bit."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
@@ -108,7 +109,7 @@ class _Bits:
 
 
 def _sequence(bits: _Bits) -> _Sequence:
-    """Reads a sequence parameter set (7.3.2.1.1 of the standard) as far as is needed."""
+    """Parses the beginning of a sequence parameter set (7.3.2.1.1 of the standard)."""
     profile = bits.take(8)
     bits.take(16)  # constraints and level
     bits.golomb()
@@ -138,7 +139,7 @@ def _sequence(bits: _Bits) -> _Sequence:
     if bits.take(1):
         for _ in range(4):  # cropping
             bits.golomb()
-    # 255: the aspect is not one of the usual, which have numbers, but follows.
+    # 255 (Extended_SAR): the aspect ratio is not a predefined one, and follows.
     follows = bits.take(1) and bits.take(1) and bits.take(8) == 255
     aspect = (bits.take(16), bits.take(16)) if follows else None
     return _Sequence(num_bits, gaps_allowed, separate_planes, aspect)
@@ -154,7 +155,7 @@ def _pass_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _units(data: Any, length_size: int) -> Iterator[bytes]:
-    """The beginnings of the units (NAL) that a packet consists of."""
+    """Yields the beginning of each NAL unit of a packet."""
     view, begin = memoryview(data), 0
     if length_size:
         while begin + length_size < len(view):

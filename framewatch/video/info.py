@@ -1,4 +1,4 @@
-"""What a container says of its video stream, as far as its packets do not contradict."""
+"""Reads the metadata of a video stream from its container, and corrects what packets contradict."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ import av
 from framewatch.video.h264 import FrameNumbers
 from framewatch.video.sampling import lower_median
 
-# Formats with an index of their frames. Of others only reading them through tells times and keyframes.
+# Formats with an index of their frames. Other files must be read completely to find times and keyframes.
 _WITH_INDEX = {"mov", "matroska", "avi", "asf", "mxf"}
-# The length in the header of these counts from 0, wherever the first frame is.
+# In these formats, the duration in the header counts from 0, even if the first frame is later.
 _COUNTED_FROM_ZERO = {"matroska", "flv", "live_flv"}
 
-# A nominal rate is believed unless the first frames are so many times nearer to each other, or farther apart.
+# The nominal rate is used unless it differs from that of the first frames by this factor.
 _RATE_FACTOR = 2.5
 _ASSUMED_FPS = 25.0
 _TOLERANCE_S, _TOLERANCE_FRAMES = 1.0, 2
-# Pixels wider or narrower than this are a mistake of the recorder.
+# A more extreme pixel aspect ratio is an error of the recorder.
 _MOST_ASPECT = 16
 _SLOWEST_FPS, _FASTEST_FPS = 0.001, 1000.0
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
@@ -28,21 +28,21 @@ _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container says of its video stream; 0 and "" where it says nothing.
+    """Metadata of a video stream; 0 and "" if unknown.
 
     Attributes:
-        fps: frames a second: the nominal rate, or that of the first frames where the two differ.
+        fps: frames per second: the nominal rate, or that of the first frames if they differ widely.
         width: pixels of the coded picture.
         height: pixels of the coded picture.
         codec: FFmpeg's name, such as `h264`.
         container: FFmpeg's name of the file format, such as `matroska`.
-        duration_s: by the container's account, often an estimate.
-        expected_s: what the video stream should last; 0 where the container does not say.
-        tolerance_s: by how much `expected_s` may be too long, though nothing is missing.
-        is_whole: whether the file is known to be whole, or to be cut off; None where it is not known.
-        aspect: width of a pixel over its height; None where unknown, or impossible.
-        has_impossible_aspect: whether the stream has an aspect that is ignored.
-        warnings: what a user should know.
+        duration_s: duration from the container, often an estimate.
+        expected_s: expected duration of the video stream; 0 if unknown.
+        tolerance_s: how much `expected_s` may be too long in a complete file.
+        is_whole: whether the file is complete or truncated; None if unknown.
+        aspect: width of a pixel divided by its height; None if unknown or impossible.
+        has_impossible_aspect: whether the stream has an aspect ratio that is ignored.
+        warnings: warnings for the user.
     """
 
     fps: float
@@ -60,34 +60,34 @@ class VideoInfo:
 
     @property
     def frame_duration_s(self) -> float:
-        """Seconds that one frame lasts at the nominal rate, or 0 where that is unknown."""
+        """Duration of a frame at the nominal rate, in seconds; 0 if unknown."""
         return 1 / self.fps if self.fps > 0 else 0.0
 
     @property
     def has_index(self) -> bool:
-        """Whether the container lists its frames, so that its times can be trusted without reading it."""
+        """Whether the container has an index, so that seeking finds keyframes without reading the file."""
         return self.container in _WITH_INDEX
 
 
 def video_info(container: Any, stream: Any, times: Sequence[int], *, is_whole: bool | None) -> VideoInfo:
-    """What is known of a stream before it is decoded.
+    """Returns the metadata of a stream before it is decoded.
 
     Args:
-        container: PyAV's, open.
-        stream: PyAV's, one of the container's.
-        times: of the first packets, in ticks.
-        is_whole: as `container.is_whole` has it.
+        container: an open PyAV container.
+        stream: a PyAV video stream of the container.
+        times: presentation timestamps of the first packets, in ticks.
+        is_whole: the result of `container.is_whole`.
     """
     name = container.format.name.split(",")[0]
     fps, assumed = _rate(container, stream, times)
     expected_s = duration_s = _length_s(container, stream)
     if fps and name == "avi":
-        # FFmpeg shortens the duration of a truncated AVI, and keeps its number of frames.
+        # FFmpeg reduces the duration of a truncated AVI, but not its number of frames.
         duration_s = expected_s = max(duration_s, stream.frames / fps)
     others = [described(other) for other in container.streams.video if other.index != stream.index]
     ignored = f"{len(others)} other video stream(s) not read: {', '.join(others)}" if others else None
-    aspect, told = _aspect(stream)
-    impossible = f"the aspect ratio of its pixels, {told}, is ignored" if told and aspect is None else None
+    aspect, text = _aspect(stream)
+    impossible = f"the impossible pixel aspect ratio {text} is ignored" if text and aspect is None else None
     return VideoInfo(
         fps=fps,
         width=stream.codec_context.width,
@@ -96,7 +96,7 @@ def video_info(container: Any, stream: Any, times: Sequence[int], *, is_whole: b
         container=name,
         duration_s=duration_s,
         expected_s=expected_s,
-        # AVI counts its frames; others round, and count frames that a decoder drops at either end.
+        # AVI stores its number of frames; others round, and include frames that a decoder drops at both ends.
         tolerance_s=max(0.0 if name == "avi" else _TOLERANCE_S, _TOLERANCE_FRAMES / fps if fps else 0.0),
         is_whole=is_whole,
         aspect=aspect,
@@ -106,7 +106,7 @@ def video_info(container: Any, stream: Any, times: Sequence[int], *, is_whole: b
 
 
 def described(stream: Any) -> str:
-    """A stream's kind, number, codec, size and id, for messages."""
+    """Describes a stream for messages: type, index, codec, size and id."""
     codec = stream.codec_context
     name = codec.name if codec is not None else "unknown codec"
     size = f" {codec.width}x{codec.height}" if codec is not None and stream.type == "video" else ""
@@ -115,12 +115,12 @@ def described(stream: Any) -> str:
 
 
 def _rate(container: Any, stream: Any, times: Sequence[int]) -> tuple[float, str | None]:
-    """Frames a second, and a warning where they are only assumed."""
+    """Returns frames per second, and a warning if the rate is assumed."""
     if container.format.flags & _NO_TIMES:
         rate = float(stream.codec_context.framerate or 0)
         if _SLOWEST_FPS <= rate <= _FASTEST_FPS:
             return rate, None
-        return _ASSUMED_FPS, f"the file holds no times: {_ASSUMED_FPS:g} frames a second are assumed"
+        return _ASSUMED_FPS, f"the file has no timestamps: {_ASSUMED_FPS:g} frames per second are assumed"
     nominal = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
     ordered = sorted(set(times))
     frame_s = float(lower_median([b - a for a, b in itertools.pairwise(ordered)]) * stream.time_base)
@@ -130,13 +130,13 @@ def _rate(container: Any, stream: Any, times: Sequence[int]) -> tuple[float, str
 
 
 def _length_s(container: Any, stream: Any) -> float:
-    """Seconds from the first frame to the end of the last, by the container's account; 0 without one."""
+    """Returns the duration from the first frame to the end of the last, in seconds; 0 if unknown."""
     if container.format.flags & _NO_TIMES:
-        return 0.0  # estimated from the bit rate
+        return 0.0  # the duration would be an estimate from the bit rate
     name = container.format.name.split(",")[0]
     if stream.duration and stream.time_base:
         length, begin, unit = stream.duration, stream.start_time or 0, stream.time_base
-        # A fragment's clock goes on from the file before, and its end is told on that clock.
+        # The timestamps of a fragment continue those of the previous file, and so does its duration.
         from_zero = name == "mov" and stream.frames == 0
     else:
         length, begin, unit = container.duration or 0, container.start_time or 0, 1 / av.time_base
@@ -147,10 +147,10 @@ def _length_s(container: Any, stream: Any) -> float:
 
 
 def _aspect(stream: Any) -> tuple[Fraction | None, str]:
-    """Width of a pixel over its height, or None; and what the stream has, in words."""
-    codec, told = stream.codec_context, stream.sample_aspect_ratio
-    width, height = (told.numerator, told.denominator) if told else (0, 0)
-    if codec.name == "h264":  # of what is impossible, FFmpeg keeps nothing
+    """Returns the pixel aspect ratio, or None if it is unknown or impossible; and its text."""
+    codec, ratio = stream.codec_context, stream.sample_aspect_ratio
+    width, height = (ratio.numerator, ratio.denominator) if ratio else (0, 0)
+    if codec.name == "h264":  # FFmpeg drops impossible values, so they are read from the stream
         width, height = FrameNumbers(codec.extradata).aspect or (width, height)
     if not width or not height:
         return None, ""

@@ -1,4 +1,4 @@
-"""Times -> frames by the nearest keyframes: for a camera with about one a second, off the samples."""
+"""Takes the keyframe nearest to each sample, for cameras with about one keyframe per second."""
 
 import contextlib
 import heapq
@@ -12,15 +12,15 @@ from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.groups import IrregularError
 from framewatch.video.sampling import SampleClock
 
-# Each gap is decoded from seconds before it: with more of them, decoding everything once is faster.
+# Each missing sample is decoded from seconds before it. With too many, a single full pass is faster.
 LEAST_SHARE = 0.9
 
 
 class KeyframeDecoding(Decoding):
-    """As `Decoding`, but sample k is the keyframe nearest to k / fps, where one is near enough.
+    """Variant of `Decoding` in which sample k is the keyframe nearest to k / fps, within a tolerance.
 
-    A sample without one near is decoded exactly. So is the whole of a video whose clock starts anew, or
-    that has no keyframe near to a tenth of its samples or more.
+    A sample without such a keyframe is decoded exactly. So is a whole video whose timestamps restart, or in
+    which more than a tenth of the samples have no such keyframe.
     """
 
     def __init__(self, source: str, fps: float, *, tolerance_s: float, **part: Any) -> None:
@@ -29,8 +29,8 @@ class KeyframeDecoding(Decoding):
         Args:
             source: a local path, or a URI that fsspec reads.
             fps: samples a second.
-            tolerance_s: how far from k / fps a keyframe may lie.
-            part: `first`, `stop` and `max_side`, as of `Decoding`.
+            tolerance_s: maximum distance of a keyframe from k / fps, in seconds.
+            part: `first`, `stop` and `max_side`, as for `Decoding`.
 
         Raises:
             VideoError: the file cannot be read as a video.
@@ -39,10 +39,10 @@ class KeyframeDecoding(Decoding):
         self._tolerance_s = tolerance_s
 
     def samples(self) -> Iterator[DecodedFrame]:
-        """Yields the samples in order, each with its own frame's time.
+        """Yields the samples in order, each with the timestamp of its own frame.
 
         Raises:
-            VideoError: not one frame of the whole video could be decoded.
+            VideoError: no frame of the video could be decoded.
         """
         near = self._nearest_keyframes()
         self._stream.reopen()
@@ -58,13 +58,13 @@ class KeyframeDecoding(Decoding):
             yield from heapq.merge(self._keyframes(chosen), self._exactly(missing), key=by_index)
 
     def _num_samples(self) -> int:
-        """Samples that exact decoding would give, but for gaps."""
+        """Returns the number of samples that exact decoding gives in a video without gaps."""
         frame_s = self.info.frame_duration_s
         last = SampleClock(self._fps).take(self.duration_s - frame_s, frame_s)
         return 0 if last is None else last + 1
 
     def _nearest_keyframes(self) -> dict[int, int]:
-        """The time, in ticks, of the keyframe for each sample that has one near; empty without one clock."""
+        """Returns {sample index: timestamp of its keyframe in ticks}; empty if timestamps restart."""
         near: dict[int, int] = {}
         last: int | None = None
         try:
@@ -87,7 +87,7 @@ class KeyframeDecoding(Decoding):
         return near
 
     def _choose(self, near: dict[int, int], pts: int) -> None:
-        """Gives the keyframe at `pts` to the sample it is nearest to, unless another is nearer."""
+        """Assigns the keyframe at `pts` to the nearest sample, unless another keyframe is nearer."""
         timestamp_s = self._seconds_of(pts)
         index = round(timestamp_s * self._fps)
         distance_s = abs(timestamp_s - index / self._fps)
@@ -98,7 +98,7 @@ class KeyframeDecoding(Decoding):
         near[index] = pts
 
     def _keyframes(self, chosen: dict[int, int]) -> Iterator[DecodedFrame]:
-        """The frames whose times are keys of `chosen`, in order; the decoder sees no others."""
+        """Yields the frames whose timestamps are keys of `chosen`, in order, and decodes no others."""
         if not chosen:
             return
         sought = None
@@ -118,12 +118,12 @@ class KeyframeDecoding(Decoding):
                     yield DecodedFrame(index, self._seconds_of(frame.pts), image)
 
     def _exactly(self, missing: list[int]) -> Iterator[DecodedFrame]:
-        """The samples that no keyframe is near to, run by run."""
+        """Yields the samples without a keyframe, one run of consecutive samples at a time."""
         for _, run in itertools.groupby(enumerate(missing), key=lambda item: item[1] - item[0]):
             indexes = [index for _, index in run]
             first, stop = indexes[0], indexes[-1] + 1
             exact = Decoding(self._source, self._fps, first=first, stop=stop, max_side=self._max_side)
-            with contextlib.suppress(VideoError):  # the last of them may lie behind the last frame
+            with contextlib.suppress(VideoError):  # the last sample may be after the last frame
                 for frame in exact.samples():
                     self.num_samples += 1
                     yield frame

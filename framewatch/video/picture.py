@@ -1,4 +1,4 @@
-"""Decoded frames -> upright BGR pictures with square pixels."""
+"""Converts decoded frames to upright BGR pictures with square pixels."""
 
 from fractions import Fraction
 from typing import Any
@@ -7,38 +7,37 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# A pixel belongs to a comb where it differs from the lines above and below it by this much, the same way.
+# A pixel is combing if it differs from the lines above and below by more than this, with the same sign.
 _COMB_LEVELS = 12
-# Of 0, 90, 180 and 270 degrees counterclockwise: see `_steps`.
+# The steps of a rotation by 0, 90, 180 and 270 degrees counterclockwise; see `_steps`.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 
 class Pictures:
-    """Makes pictures of frames, as a person would see them."""
+    """Converts frames to pictures as a player shows them."""
 
     def __init__(self, *, max_side: int = 0) -> None:
         """Prepares for frames of one video.
 
         Args:
-            max_side: the longer side of larger pictures, pixels; 0 for any.
+            max_side: maximum length of the longer side, pixels; 0 for no limit.
         """
         self._max_side = max_side
-        # Once for all frames: PyAV frees none whose side data was read before its collector of garbage runs.
+        # Read only when the rotation changes: PyAV frees a frame late once its side data was read.
         self._rotation: int | None = None
         self._steps = _TURNS[0]
-        # One for all: preparing a conversion takes four times as long as converting a small frame.
+        # Reused, because creating a reformatter takes four times as long as converting a small frame.
         self._reformatter = VideoReformatter()
 
     def upright(self, frame: Any, aspect: Fraction | None) -> np.ndarray:
-        """The picture of a frame: (height, width, 3) uint8 BGR.
+        """Returns the picture of a frame, (height, width, 3) uint8 BGR.
 
-        Combs of interlaced frames are smoothed away, pixels that are not square are stretched along the
-        width, the picture is turned and mirrored as its metadata asks for, and scaled down if it is larger
-        than `max_side`.
+        Deinterlaces, stretches non-square pixels along the width, rotates and mirrors by the metadata, and
+        scales down if a side is longer than `max_side`.
 
         Args:
-            frame: of PyAV, in any pixel format.
-            aspect: width of a pixel over its height; None where unknown.
+            frame: a PyAV frame in any pixel format.
+            aspect: width of a pixel divided by its height; None if unknown.
         """
         image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
         if frame.interlaced_frame:
@@ -56,10 +55,10 @@ class Pictures:
 
 
 def _steps(frame: Any) -> tuple[int, int, int, int]:
-    """Where a step to the right, (a, b), and a step down, (c, d), lead in the picture as players show it."""
+    """Returns where a step to the right, (a, b), and a step down, (c, d), lead in the displayed picture."""
     try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")  # a mirror image of a picture may have no rotation
-    except ValueError:  # PyAV reads none where one is of a kind that is newer, such as EXIF
+        matrix = frame.side_data.get("DISPLAYMATRIX")  # a picture may be mirrored without a rotation
+    except ValueError:  # PyAV cannot read side data that includes a newer type, such as EXIF
         return _TURNS[round(frame.rotation / 90) % 4]
     if matrix is None:
         return 1, 0, 0, 1
@@ -68,14 +67,14 @@ def _steps(frame: Any) -> tuple[int, int, int, int]:
 
 
 def _oriented(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
-    """Turned by whole right angles and mirrored."""
+    """Returns the picture rotated by multiples of 90 degrees, and mirrored."""
     if abs(a * d) < abs(b * c):
         image, a, d = image.transpose(1, 0, 2), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _without_combs(image: np.ndarray) -> np.ndarray:
-    """Where the two fields disagree, the second's lines are taken from the first's, above and below."""
+    """Deinterlaces: replaces combing in the lines of the second field by the mean of the lines around it."""
     if image.shape[0] < 4:
         return image
     odd = image[1:-1:2].astype(np.int16)

@@ -1,4 +1,4 @@
-"""Open a video, choose its stream, and read what its container says of it, which packets may contradict."""
+"""Opens a video, selects its best video stream, reads its metadata, and demuxes its packets."""
 
 import contextlib
 import itertools
@@ -12,37 +12,38 @@ from framewatch.errors import VideoError
 from framewatch.video.container import is_whole, late_streams, open_container, open_file
 from framewatch.video.info import described, video_info
 
-# In these formats streams may begin anywhere: no header lists them.
+# In these formats, no header lists the streams, and new ones may appear anywhere.
 _WITHOUT_HEADER = {"mpegts", "mpeg", "flv", "live_flv"}
-# Packets read to choose a stream and to see how far apart its frames are.
+# Limits of the packets that are read to select a stream and to estimate its frame rate.
 _HEAD_PACKETS, _HEAD_BYTES = 24, 4 << 20
-# FFmpeg's command line values a stream that is marked as default like this many more pixels.
+# FFmpeg's command line counts the default flag of a stream as this many pixels.
 _DEFAULT_PIXELS = 5_000_000
-# A demuxer that fails this often in a row, without a packet between, has nothing more to give.
+# After this many consecutive failures without a packet, the demuxer has no more packets.
 _MAX_FAILURES_IN_A_ROW = 100
-# Of other streams: how far the packets behind the last of this one reach before its end counts as early.
+# The stream ended early if another stream continues for longer than this after its last packet.
 _EARLY_S = 1.0
 
 _SQUARE = "h264_metadata=sample_aspect_ratio=1/1"
 
 
 class OpenVideo:
-    """An open file and its best video stream; close it, or use it in a `with`.
+    """An open file and its best video stream. Close it, or use it as a context manager.
 
     Attributes:
-        container, stream: of PyAV.
-        info: what the container says.
-        num_errors: how often the container could not be read on from where it was.
+        container: the PyAV container.
+        stream: the PyAV stream.
+        info: metadata from the container.
+        num_errors: number of read errors of the demuxer.
     """
 
     def __init__(self, source: str) -> None:
         """Opens a local path, or a URI that fsspec reads, without copying it.
 
         Raises:
-            VideoError: the file is missing, empty, unreadable, or holds no video that FFmpeg can decode.
+            VideoError: the file is missing, empty, unreadable, or has no video that FFmpeg can decode.
         """
         self.num_errors = 0
-        # Of the packets of other streams behind the last one: where they are, of which stream, and when.
+        # Packets of other streams after the last one of this stream: (byte position, stream index, seconds).
         self._behind: list[tuple[int, int, float]] = []
         self._file = open_file(source)
         self.container: Any = None
@@ -58,11 +59,11 @@ class OpenVideo:
             self.info = video_info(self.container, self.stream, times, is_whole=whole)
             self._repair: Any = None
             if self.info.has_impossible_aspect and self.info.codec == "h264":
-                # FFmpeg takes it for a change of the picture's size, and decodes keyframes only.
+                # FFmpeg takes an impossible aspect ratio for a change of size, and decodes only keyframes.
                 self._repair = BitStreamFilterContext(_SQUARE, self.stream, self.stream)
             self.stream.thread_type = "NONE"  # a Spark task has one core
             self.stream.codec_context.thread_count = 1
-            # Some decoders, such as dav1d, keep for ever what they were told of frames to skip when opened.
+            # Some decoders, such as dav1d, keep the `skip_frame` that is set when they open.
             self.stream.codec_context.open()
         except av.error.FFmpegError as error:
             self.close()
@@ -85,11 +86,11 @@ class OpenVideo:
         self.close()
 
     def packets(self) -> Iterator[Any]:
-        """The packets of the stream from here on, past what cannot be read."""
+        """Yields the packets of the stream from the current position, and skips unreadable data."""
         head, self._head = self._head, []
         for packet in itertools.chain(head, self._packets):
             if packet.stream_index == self.stream.index:
-                # FFmpeg hands out a packet of a transport stream when it has found the next.
+                # FFmpeg returns a packet of a transport stream only when it has found the next one.
                 late = self.info.container in _WITHOUT_HEADER and packet.pos
                 self._behind = [other for other in self._behind if late and other[0] > packet.pos]
                 yield from self._repaired(packet)
@@ -106,36 +107,36 @@ class OpenVideo:
             return []
 
     def seek(self, pts: int) -> None:
-        """Goes to the keyframe before `pts`, found by the container's index; then `packets` begin there.
+        """Seeks to the keyframe before `pts` with the container's index; `packets` continues from there.
 
         Raises:
-            av.error.FFmpegError: there is none.
+            av.error.FFmpegError: there is no such keyframe.
         """
         self.container.seek(pts, stream=self.stream)
         self._head, self._packets = [], self._demuxed()
         self._behind.clear()
 
     def goes_on_in(self) -> list[str]:
-        """Once all is read: the streams that go on behind the last packet of this one, described."""
+        """Describes the streams that continue after the last packet of this one, once all is read."""
         least_s = max(_EARLY_S, 2 * self.info.frame_duration_s)
         times: dict[int, list[float]] = {}
         for _, index, time_s in self._behind:
             times.setdefault(index, []).append(time_s)
         found = [
-            f"{described(self.container.streams[index])} goes on for {max(of_it) - min(of_it):.1f} s"
-            for index, of_it in sorted(times.items())
-            if max(of_it) - min(of_it) > least_s
+            f"{described(self.container.streams[index])} continues for {max(later) - min(later):.1f} s"
+            for index, later in sorted(times.items())
+            if max(later) - min(later) > least_s
         ]
         if self.info.container in _WITHOUT_HEADER:
             found += [f"footage in {late} is not read" for late in late_streams(self.container)]
         return found
 
     def _demuxed(self) -> Iterator[Any]:
-        """All packets of video and sound. A failure is counted if something comes behind it."""
+        """Yields all video and audio packets, and counts read errors."""
         failures_in_a_row = 0
         while failures_in_a_row < _MAX_FAILURES_IN_A_ROW:
             try:
-                # PyAV fails at the end by a stream that was not there at the beginning.
+                # PyAV raises IndexError at the end if a new stream appeared while reading.
                 with contextlib.suppress(IndexError):
                     for packet in self.container.demux(*self._read):
                         if packet.size:
@@ -144,12 +145,12 @@ class OpenVideo:
                 return
             except av.error.FFmpegError:
                 failures_in_a_row += 1
-                # Of multipart JPEG, FFmpeg ends with an error where the file does.
+                # For multipart JPEG, FFmpeg returns an error at the regular end of a file.
                 if failures_in_a_row == 1 and self.container.format.name != "mpjpeg":
                     self.num_errors += 1
 
     def _read_head(self) -> list[Any]:
-        """The first packets, up to `_HEAD_PACKETS` of one video stream."""
+        """Reads the first packets, up to `_HEAD_PACKETS` of one video stream."""
         head, counts, num_bytes = [], dict.fromkeys(range(len(self.container.streams)), 0), 0
         for packet in self._packets:
             head.append(packet)
@@ -160,13 +161,13 @@ class OpenVideo:
         return head
 
     def _chosen(self) -> Any:
-        """The stream that FFmpeg's command line chooses: never a cover, nor one picture beside a video."""
+        """Selects the same stream as FFmpeg's command line, and never a cover or a single picture."""
         streams = [stream for stream in self.container.streams.video if not _is_cover(stream)]
         if not streams:
-            raise VideoError("no video stream: the file holds only sound or data")
+            raise VideoError("no video stream: the file contains only audio or data")
         streams = [stream for stream in streams if stream.codec_context is not None]
         if not streams:
-            raise VideoError("the codec of its video stream is unknown to FFmpeg")
+            raise VideoError("FFmpeg does not support the codec of the video stream: convert the file")
         counts = {stream.index: 0 for stream in streams}
         for packet in self._head:
             if packet.stream_index in counts:
@@ -180,6 +181,6 @@ class OpenVideo:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Whether a stream is a still picture beside a video."""
+    """Returns whether a stream is a still picture that accompanies a video."""
     kinds = av.stream.Disposition
     return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image))

@@ -1,8 +1,8 @@
-"""Decoding in a process of its own: what kills or hangs a decoder costs one video, not Spark's worker.
+"""Decodes in a child process, so that a decoder crash or hang affects one video and not the Spark worker.
 
-The child is `python -m framewatch.video.process`. A request is a line of JSON on its stdin; an answer is
-lines of JSON on its stdout, each followed by as many bytes as its `size` says; the last has `outcome`.
-FFmpeg's complaints go to its stderr, a file, whose last line tells why a video failed.
+The child is `python -m framewatch.video.process`. A request is a line of JSON on its stdin. The answers are
+lines of JSON on its stdout, each followed by `size` bytes; the last one has `outcome`. FFmpeg's error
+messages go to its stderr, a file, and the last line shows why a video failed.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from typing import Any
 
 from framewatch.errors import VideoError
 
-# FFmpeg names the part that complains by its place in memory, which is another in each run.
+# FFmpeg's messages contain memory addresses, which differ between runs.
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 Answer = tuple[dict[str, Any], bytes]
 
 
 class DecoderProcess:
-    """A child that decodes one video after the other; started anew after it died."""
+    """A child process that decodes one video after another, and is restarted after a crash."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -37,7 +37,7 @@ class DecoderProcess:
         """Sends one request and yields the answers as they come.
 
         Raises:
-            VideoError: the child died, or was ended after `timeout_s`.
+            VideoError: the child crashed, or was killed after `timeout_s`.
         """
         child = self._started()
         assert child.stdin is not None and child.stdout is not None
@@ -58,15 +58,15 @@ class DecoderProcess:
             raise VideoError(self._cause_of_death(child, timeout_s, timed_out=False)) from None
         finally:
             timer.cancel()
-            if not complete:  # dead, or in the middle of an answer that nobody wants any more
+            if not complete:  # the child is dead, or the caller stopped reading its answers
                 self.end()
 
-    def last_complaint(self) -> str | None:
-        """FFmpeg's last line about the last video."""
+    def last_error(self) -> str | None:
+        """Returns FFmpeg's last error message about the last video; None without any."""
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4000))
         lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines()]
-        told = [line for line in lines if line and not line.startswith("Last message repeated")]
-        return _ADDRESS.sub("", told[-1]) if told else None
+        messages = [line for line in lines if line and not line.startswith("Last message repeated")]
+        return _ADDRESS.sub("", messages[-1]) if messages else None
 
     def _started(self) -> subprocess.Popen[bytes]:
         self._stderr.seek(0)
@@ -83,11 +83,11 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the child, where there is one."""
+        """Process id of the child; None if it is not running."""
         return self._child.pid if self._child else None
 
     def end(self) -> None:
-        """Ends the child, whatever it does."""
+        """Kills the child."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -106,7 +106,7 @@ class DecoderProcess:
 
 
 def _answers(stream: Any) -> Iterator[Answer]:
-    """Whole answers only: of one that a dying child was writing, nothing."""
+    """Yields complete answers, and ignores one that a dying child left incomplete."""
     while (line := stream.readline()).endswith(b"\n"):
         header = json.loads(line)
         data = stream.read(header["size"])
@@ -117,12 +117,12 @@ def _answers(stream: Any) -> Iterator[Answer]:
 
 def _main() -> None:
     """Answers requests until stdin ends."""
-    from framewatch.video.container import print_complaints
+    from framewatch.video.container import log_errors_to_stderr
     from framewatch.video.extraction import answer
 
-    print_complaints()
+    log_errors_to_stderr()
 
-    # Nothing but answers may reach the pipe, whatever a library prints.
+    # Redirects other output of libraries to stderr, so that only answers reach the pipe.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in iter(_requests().get, b""):
@@ -132,7 +132,7 @@ def _main() -> None:
 
 
 def _requests() -> "queue.SimpleQueue[bytes]":
-    """The lines of stdin. At its end, when the worker is dead, the process ends, whatever it decodes."""
+    """Returns the queue of requests from stdin. When stdin closes with the worker, the process exits."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:

@@ -1,41 +1,41 @@
-"""Which frames to take: pure arithmetic on presentation times, apart from decoding them."""
+"""Selects the frames to sample, by pure arithmetic on presentation timestamps."""
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-# Presentation times come in integer ticks of a time base; their quotients miss by less than this.
+# Rounding error of presentation timestamps, which are integer ticks divided by a time base.
 _ROUNDING_S = 1e-6
-# Frames before a frame, whose distances tell how long it lasts.
+# The number of preceding frames whose distances give the duration of a frame.
 LOOK_BACK = 2
 
 
 @dataclass
 class SampleClock:
-    """Numbers frames, one after the other, as samples.
+    """Assigns sample indices to consecutive frames.
 
-    Sample k is the first frame at or after k / fps, to half a frame: rates such as 29.97 never fall on
-    whole seconds, and rounding must not push a frame into the next second. A frame that is the first
-    after several such times (a gap, or a video slower than `fps`) is the latest of them, so that
-    sample numbers stay times, and each frame is taken at most once.
+    Sample k is the first frame at or after k / fps, with a tolerance of half a frame: rates such as 29.97
+    never hit whole seconds, and rounding must not move a frame to the next second. If a frame is the first
+    after several such times (after a gap, or in a video slower than `fps`), it gets the latest index. So an
+    index always corresponds to a time, and each frame is taken at most once.
 
     Attributes:
-        fps: samples a second.
-        next: the lowest sample number that is still to be taken.
+        fps: samples per second.
+        next: the lowest index that has not been assigned or skipped.
     """
 
     fps: float
     next: int = 0
 
     def take(self, timestamp_s: float, frame_s: float = 0.0) -> int | None:
-        """The sample number of a frame, or None.
+        """Returns the sample index of a frame, or None if it is not a sample.
 
         Args:
-            timestamp_s: seconds from the video's start.
-            frame_s: seconds that a frame lasts about there; 0 where unknown.
+            timestamp_s: seconds from the start of the video.
+            frame_s: typical frame duration at this time, in seconds; 0 if unknown.
         """
-        # Half a frame, but never half a sample: a slow video's frames must not be early.
+        # Half a frame, but at most half a sample period, so that frames of a slow video are not taken early.
         tolerance_s = min(frame_s, 1 / self.fps) / 2
         sample = math.floor((timestamp_s + tolerance_s + _ROUNDING_S) * self.fps)
         if sample < self.next:
@@ -45,21 +45,21 @@ class SampleClock:
 
 
 def spacings(times: Sequence[float], *, before: Sequence[float] = (), after: float | None = None) -> list:
-    """How long a frame lasts about each of `times`: the lower median of the distances of its neighbours.
+    """Returns the typical frame duration at each time: the lower median of neighbouring distances.
 
-    Of the two distances before a frame and the one behind it, so that a gap, which a recorder leaves where
-    nothing moves, or one time that is wrong, changes nothing.
+    The median of the two distances before a frame and the one after it is robust to a gap, which a recorder
+    leaves if nothing moves, and to one wrong timestamp.
 
     Args:
-        times: of frames, in order, in any unit.
-        before: times of frames before them.
-        after: the time of the frame behind them.
+        times: times of consecutive frames, in any unit.
+        before: times of the frames before them.
+        after: time of the frame after them.
 
     Returns:
-        One for each of `times`; 0 for a frame without neighbours.
+        One duration for each of `times`, in the same unit; 0 for a frame without neighbours.
     """
-    known = [*before[-LOOK_BACK:], *times, *([] if after is None else [after])]
-    distances = [later - earlier for earlier, later in itertools.pairwise(known)]
+    extended = [*before[-LOOK_BACK:], *times, *([] if after is None else [after])]
+    distances = [later - earlier for earlier, later in itertools.pairwise(extended)]
     first = len(before[-LOOK_BACK:])
     return [
         lower_median(distances[max(0, number - LOOK_BACK) : number + 1])
@@ -68,16 +68,16 @@ def spacings(times: Sequence[float], *, before: Sequence[float] = (), after: flo
 
 
 def lower_median(values: Sequence[float]) -> float:
-    """The median, the lower of two; 0 of none."""
+    """Returns the median, the lower one of two; 0 without values."""
     return sorted(values)[(len(values) - 1) // 2] if values else 0
 
 
 def sample(
     timestamps_s: Iterable[float], *, fps: float, frame_duration_s: float = math.inf
 ) -> Iterator[tuple[int, int]]:
-    """Yields (sample number, frame number) for frames at these times, in seconds from the start.
+    """Yields (sample index, frame index) for frames at these times, in seconds from the start.
 
-    `frame_duration_s` is how long a frame lasts at most, whatever the times are.
+    `frame_duration_s` is the maximum duration of a frame.
     """
     clock, times = SampleClock(fps), list(timestamps_s)
     for number, (timestamp_s, frame_s) in enumerate(zip(times, spacings(times), strict=True)):

@@ -1,4 +1,4 @@
-"""The packets and frames of one video, past damage."""
+"""Reads the packets and frames of one video stream, continues after damage, and counts damaged frames."""
 
 import contextlib
 import itertools
@@ -11,11 +11,11 @@ from framewatch.video.groups import MAX_GROUP_BYTES, IrregularError, groups
 from framewatch.video.h264 import FrameNumbers
 from framewatch.video.probe import OpenVideo
 
-# With B-frames, an index may lead to a keyframe that is shown a little behind the time sought.
+# With B-frames, a seek may lead to a keyframe that is presented slightly after the requested time.
 _STEP_BACK_S = 2.0
-# Packets in whose times those that precede the first picture are looked for.
+# The number of first packets that are checked for timestamps before that of the first picture.
 _EARLY_PACKETS = 300
-# One of so many at the end of a recording may seem incomplete.
+# FFmpeg may take one of this many last packets of a recording for incomplete.
 _LAST_PACKETS = 2
 
 
@@ -23,10 +23,10 @@ class Stream:
     """The best video stream of a file.
 
     Attributes:
-        info: what the container says.
-        num_damaged: frames so far that were lost to damage, or in which the decoder patched it up.
-        num_unreadable: how often so far the container could not be read.
-        goes_on_in: streams that go on where this one has ended, described; once all has been read.
+        info: metadata from the container.
+        num_damaged: number of frames so far that are lost, or in which the decoder concealed an error.
+        num_unreadable: number of read errors of the demuxer so far.
+        goes_on_in: descriptions of streams that continue after the end of this one, once all is read.
     """
 
     def __init__(self, source: str) -> None:
@@ -45,7 +45,7 @@ class Stream:
         self._video.close()
 
     def reopen(self) -> None:
-        """Goes back to the start, with a decoder that has seen nothing."""
+        """Restarts at the beginning, with a new decoder."""
         self.close()
         self._video = OpenVideo(self._source)
         self.num_damaged = self.num_unreadable = 0
@@ -57,9 +57,9 @@ class Stream:
 
     @property
     def uncertainty_s(self) -> float:
-        """By how much a frame's time may be too late, seconds.
+        """How much the time of a frame may be too late, in seconds.
 
-        AVI knows no presentation times. They are made up in the order of decoding.
+        AVI has no presentation timestamps; FFmpeg derives them from the decoding order.
         """
         codec = self._video.stream.codec_context
         made_up = self.info.container == "avi" and codec.has_b_frames
@@ -67,11 +67,11 @@ class Stream:
 
     @property
     def aspect(self) -> Any:
-        """Width of a pixel over its height; None where unknown, or impossible."""
+        """Width of a pixel divided by its height; None if unknown or impossible."""
         return self.info.aspect
 
     def packets(self) -> Iterator[Any]:
-        """The packets from here on."""
+        """Yields the packets from the current position."""
         video = self._video
         for packet in video.packets():
             self._count_unreadable(video)
@@ -88,65 +88,65 @@ class Stream:
         packets: Iterable[Any],
         *,
         wanted: Container[int] | None = None,
-        known: Container[int | None] = (),
+        counted: Container[int | None] = (),
     ) -> Iterator[Any]:
-        """The frames of packets that follow each other, to the last: the decoder is flushed.
+        """Decodes consecutive packets and yields all their frames; flushes the decoder at the end.
 
         Args:
-            packets: in the order of decoding.
-            wanted: leave frames out to which no other refers, except at these times, in ticks.
-            known: damage at these times is not counted.
+            packets: packets in decoding order.
+            wanted: if set, skips non-reference frames except at these timestamps, in ticks.
+            counted: timestamps whose damage is already counted.
         """
         codec = self._video.stream.codec_context
         numbers = FrameNumbers(codec.extradata) if self.info.codec == "h264" else None
-        account = _Account(self.info.codec)
+        balance = _PacketBalance(self.info.codec)
         for packet in itertools.chain(packets, [None]):
-            all_of_it = packet is None or wanted is None or packet.pts in wanted
-            codec.skip_frame = "DEFAULT" if all_of_it else "NONREF"
+            is_wanted = packet is None or wanted is None or packet.pts in wanted
+            codec.skip_frame = "DEFAULT" if is_wanted else "NONREF"
             if packet is not None:
                 num_missing = numbers.num_missing_before(packet) if numbers else 0
-                if packet.pts not in known:
+                if packet.pts not in counted:
                     self.num_damaged += num_missing
-                    account.sent(packet)
+                    balance.sent(packet)
             try:
                 for frame in codec.decode(packet):
-                    if frame.pts not in known:
+                    if frame.pts not in counted:
                         self.num_damaged += frame.is_corrupt
-                        account.received(frame)
+                        balance.received(frame)
                     yield frame
             except av.error.FFmpegError:
-                account.num_failed += packet is not None and packet.pts not in known
-                self.num_damaged += packet is None or packet.pts not in known
+                balance.num_failed += packet is not None and packet.pts not in counted
+                self.num_damaged += packet is None or packet.pts not in counted
         if wanted is None:
-            self.num_damaged += account.shortfall + account.num_incomplete
+            self.num_damaged += balance.shortfall + balance.num_incomplete
 
     def frames_from_keyframe(
         self,
         packets: list[Any],
         *,
         wanted: Container[int] | None = None,
-        known: Container[int | None] = (),
+        counted: Container[int | None] = (),
     ) -> Iterator[Any]:
-        """As `frames`, of packets that begin with a keyframe, whatever was decoded before.
+        """Decodes packets that begin with a keyframe, like `frames`, after resetting the decoder.
 
         Raises:
-            IrregularError: frames come out in another order than their times.
+            IrregularError: frames are not in order of their timestamps.
         """
         self._video.stream.codec_context.flush_buffers()
         last: int | None = None
-        for frame in self.frames(packets, wanted=wanted, known=known):
+        for frame in self.frames(packets, wanted=wanted, counted=counted):
             if frame.pts is None or (last is not None and frame.pts <= last):
                 raise IrregularError
             last = frame.pts
             yield frame
 
     def first_frame(self) -> tuple[Any, Iterator[Any]]:
-        """The first frame that can be decoded, or None; and all packets, those read for it too.
+        """Returns the first decodable frame or None, and all packets, including those read for it.
 
-        Damage is not counted: the packets are decoded again.
+        Does not count damage, because the packets are decoded again.
 
         Raises:
-            IrregularError: there is none in the first `MAX_GROUP_BYTES`, or packets may be half frames.
+            IrregularError: no frame in the first `MAX_GROUP_BYTES`, or packets may be single fields.
         """
         packets = self.packets()
         read: list[Any] = []
@@ -154,14 +154,15 @@ class Stream:
         self.num_damaged = 0
         fields = frame is not None and frame.interlaced_frame and self.info.codec == "h264"
         if fields and not self.info.has_index:
-            raise IrregularError  # a field may be a packet of its own: half a frame to skip or to end with
+            raise IrregularError  # a packet may be a single field, so skipping packets could split a frame
         return frame, itertools.chain(read, packets)
 
     def packets_from(self, pts: int, *, accept: Callable[[Any], bool]) -> tuple[int, Iterator[Any]] | None:
-        """The keyframe before `pts`, found by the container's index; None if it is not accepted.
+        """Seeks to the keyframe before `pts` with the container's index.
 
         Returns:
-            Its time, and the packets from there on.
+            The timestamp of the keyframe, in ticks, and the packets from there on; None if there is no
+            keyframe or `accept` rejects it.
         """
         try:
             self._video.seek(pts)
@@ -174,9 +175,9 @@ class Stream:
         return keyframe.pts, itertools.chain([keyframe], packets)
 
     def begin_of_shown(self, time_s: float) -> float | None:
-        """When the frame begins that is shown at `time_s`; both in seconds from the start of the video.
+        """Returns the start of the frame that is shown at `time_s`, both in seconds from the start.
 
-        Of the packets' account, without decoding them: None where they do not tell.
+        Derived from packet timestamps without decoding; None if they are irregular.
         """
         shown: int | None = None
         with contextlib.suppress(IrregularError):
@@ -197,8 +198,8 @@ class Stream:
         return None if shown is None else float((shown - start) * self.time_base)
 
 
-class _Account:
-    """Packets in, frames out: what does not come out was lost, though the decoder may not mention it."""
+class _PacketBalance:
+    """Compares packets sent with frames received, to find frames that the decoder lost silently."""
 
     def __init__(self, codec: str) -> None:
         self.num_failed = self.num_incomplete = 0
@@ -219,9 +220,9 @@ class _Account:
             self._early.append(packet.pts)
 
     def _look_for_incomplete(self, packet: Any) -> None:
-        """Counts packets that the demuxer found incomplete, but at the end of a recording.
+        """Counts packets that the demuxer marks as incomplete, except at the end of a recording.
 
-        Where another recording was put behind it, FFmpeg takes one of its last packets for incomplete.
+        If another recording is appended, FFmpeg marks one of the last packets of the first one.
         """
         if packet.is_keyframe:
             self._incomplete_since = 0
@@ -240,9 +241,9 @@ class _Account:
 
     @property
     def shortfall(self) -> int:
-        """Frames that are missing, once the decoder was flushed.
+        """Number of missing frames after the decoder was flushed.
 
-        Those before the first picture are not: a recording may begin between two keyframes.
+        Frames before the first picture do not count, because a recording may begin between two keyframes.
         """
         first = self._first
         before = 0
@@ -251,12 +252,12 @@ class _Account:
             before = sum(1 for pts in early if pts != first)
         num_due = self._num_sent - before
         if self._has_fields:
-            num_due //= 2  # a field may be a packet of its own
+            num_due //= 2  # each field may be a separate packet
         return max(0, num_due - self.num_failed - self._num_received)
 
 
 def _recorded(packets: Iterable[Any], read: list[Any]) -> Iterator[Any]:
-    """The packets, noting in `read` what has been taken of them; not without end."""
+    """Yields packets and appends them to `read`, up to `MAX_GROUP_BYTES`."""
     num_bytes = 0
     for packet in packets:
         num_bytes += packet.size

@@ -1,6 +1,6 @@
-"""Suffixes by which a file is taken for a video."""
+"""Suffixes of video files."""
 
-# What recorders and cameras write, of formats that FFmpeg reads.
+# Suffixes that recorders and cameras use for formats that FFmpeg reads.
 VIDEO_SUFFIXES = (
     "264", "265", "3g2", "3gp", "3gpp", "amv", "asf", "avc", "avi", "dav", "dif", "divx", "dv", "dvr-ms",
     "f4v", "flv", "gxf", "h261", "h263", "h264", "h265", "h266", "h26l", "hevc", "ifv", "insv", "ismv", "ivf",

@@ -1,4 +1,4 @@
-"""The times of frames that come out one after the other, where packets do not tell them beforehand."""
+"""Derives the times of frames while decoding, for streams whose packet timestamps are unreliable."""
 
 import collections
 import itertools
@@ -8,22 +8,22 @@ from typing import Any
 from framewatch.video.sampling import LOOK_BACK, lower_median, spacings
 from framewatch.video.stream import Stream
 
-# A step in time larger than both of these is a damaged time, or, if it is a step back, a clock that starts
-# anew, as in files put end to end. In frames, so that a camera that takes one every 10 s is judged by that.
+# A jump larger than both of these is a damaged timestamp or, if it goes back, a restarted clock, as in
+# concatenated files. The second is in frames, for cameras that take one every 10 s.
 _JUMP_S, _JUMP_FRAMES = 1.0, 4
 
 
 def jump_s(frame_s: float) -> float:
-    """The longest step in time, in seconds, that is ordinary where frames are `frame_s` apart."""
+    """Returns the longest ordinary distance of frames, in seconds, if they are usually `frame_s` apart."""
     return max(_JUMP_S, _JUMP_FRAMES * frame_s)
 
 
 def timed(stream: Stream) -> Iterator[tuple[float, float, Any]]:
-    """Decodes all of a stream.
+    """Decodes a whole stream.
 
     Yields:
-        Of each frame, its time in seconds from the first, which only grows; how long frames last about
-        there, in seconds; and the frame.
+        The time of a frame in seconds from the first one, strictly ascending; the typical frame duration at
+        this time, in seconds; and the frame.
     """
     before: list[float] = []
     times = _times(stream, stream.frames(stream.packets()))
@@ -36,10 +36,10 @@ def timed(stream: Stream) -> Iterator[tuple[float, float, Any]]:
 
 
 def _times(stream: Stream, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
-    """Each frame with its time.
+    """Yields each frame with its time in seconds.
 
-    Frames that come out far out of order, as behind a lost keyframe, are left out. A frame whose time is
-    far off, while the next goes on from the one before, has a damaged time.
+    Drops frames that are far out of order, as after a lost keyframe. If the timestamp of a frame is far off,
+    but the next one continues the sequence, the timestamp is damaged and is replaced.
     """
     nominal_s, (numerator, denominator) = stream.info.frame_duration_s, stream.time_base.as_integer_ratio()
     start_pts: int | None = None
@@ -62,7 +62,7 @@ def _times(stream: Stream, frames: Iterable[Any]) -> Iterator[tuple[float, Any]]
                 timestamp_s = next_s
         elif last_s is not None and timestamp_s <= last_s:
             if next_s - timestamp_s > _JUMP_S / 2:
-                continue  # else many such would add up to a clock that starts anew
+                continue  # otherwise many such frames would add up to a restarted clock
             timestamp_s = next_s
         if last_s is not None:
             distances.append(timestamp_s - last_s)

@@ -1,6 +1,6 @@
-"""What a task does with the parts of videos that it is given: Arrow batches in, Arrow batches out.
+"""The Spark tasks of planning and extraction: Arrow batches in, Arrow batches out.
 
-Apart from `frames`, so that a worker imports neither pyspark.ml nor pandas, which takes it most of a second.
+In a separate module, so that a worker does not import pyspark.ml and pandas, which takes most of a second.
 """
 
 import functools
@@ -15,21 +15,21 @@ from framewatch.io import access, storage
 from framewatch.video.outcome import combined
 from framewatch.video.process import DecoderProcess
 
-# Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
+# Rows of an Arrow batch: 32 JPEG frames of CCTV take a few megabytes.
 _ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How frames are taken and kept.
+    """How frames are sampled and encoded.
 
     Attributes:
-        fps: samples a second.
+        fps: samples per second.
         jpeg_quality: 1 to 100.
-        max_side: the longer side of larger frames, pixels; 0 for any.
-        timeout_s: what one task may take of a video before it is given up.
-        tolerance_s: above 0, the keyframe nearest to each sample's time is taken, if it is this near.
-        decode_all: decode also what no sample needs, so that all damage is found.
+        max_side: maximum length of the longer side, pixels; 0 for no limit.
+        timeout_s: seconds after which decoding a part of a video is aborted.
+        tolerance_s: if above 0, takes the keyframe nearest to each sample within this many seconds.
+        decode_all: whether to decode all frames, which finds all damage.
     """
 
     fps: float = 1.0
@@ -40,10 +40,10 @@ class Sampling:
     decode_all: bool = False
 
     def metadata(self) -> dict[str, float]:
-        """What the metadata of `content` says: frames that differ in it are not mixed."""
-        told: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
-        more = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
-        return {**told, **{name: value for name, value in more.items() if value}}
+        """Returns the metadata of column `content`; frames with different metadata are not mixed."""
+        required: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
+        optional = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
+        return {**required, **{name: value for name, value in optional.items() if value}}
 
 
 @functools.lru_cache(maxsize=1)
@@ -54,7 +54,7 @@ def _decoder() -> DecoderProcess:
 def plan_batches(
     batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, chunk_s: float, timeout_s: float
 ) -> Iterator[pa.RecordBatch]:
-    """Opens each `video`, and tells its `duration_s` and whether it is `splittable`."""
+    """Opens each `video`; yields its `duration_s` and whether it is `splittable`."""
     for batch in batches:
         rows = [
             {"video": row["video"], **_plan(row["video"], chunk_s, timeout_s)} for row in batch.to_pylist()
@@ -63,7 +63,7 @@ def plan_batches(
 
 
 def _plan(video: str, chunk_s: float, timeout_s: float) -> dict[str, Any]:
-    """What fails here fails again, and is told, when the video is extracted."""
+    """Returns the plan of a video; empty on failure, which extraction will report."""
     request = {"task": "plan", "source": storage.readable(video), "chunk_s": chunk_s}
     try:
         for header, _ in _decoder().run(request, timeout_s=timeout_s):
@@ -82,7 +82,7 @@ def extract_batches(
     write_images: bool,
     file_access: str = "private",
 ) -> Iterator[pa.RecordBatch]:
-    """Decodes parts of videos: a row a frame, and behind each part one row with its `outcome`."""
+    """Decodes parts of videos; yields one row per frame, and after each part one row with its `outcome`."""
     access.set_access(file_access)
     pending: list[dict[str, Any]] = []
     for batch in batches:
@@ -125,7 +125,7 @@ def frame_batches(
 def _extract_part(
     part: dict[str, Any], prefix: str, sampling: Sampling, *, write_images: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a part's frames, then its outcome; a failure is an outcome too, never an exception."""
+    """Yields the rows of a part's frames, then its outcome. Failures become outcomes, not exceptions."""
     request = {
         "task": "extract",
         "source": storage.readable(part["video"]),
@@ -153,8 +153,8 @@ def _extract_part(
     except OSError as error:
         reason = f"a picture cannot be written: {error.strerror or error} ({error.filename})"
         outcome = {"failure": reason, "unreadable": True}
-    told = {"complaint": _decoder().last_complaint(), **outcome, "num_frames": num_frames}
-    yield {"video": part["video"], "outcome": told, "content": None}
+    full_outcome = {"complaint": _decoder().last_error(), **outcome, "num_frames": num_frames}
+    yield {"video": part["video"], "outcome": full_outcome, "content": None}
 
 
 def _frame_row(header: dict[str, Any], jpeg: bytes, video: str, prefix: str) -> dict[str, Any]:

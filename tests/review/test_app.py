@@ -41,7 +41,7 @@ def test_answers_to_a_replaced_file_are_left_out_and_counted(replaced: Path, cli
     assert len(text.splitlines()) == 1 + 2
     found = client.get("api/status")
     assert (found["verdicts"], found["set_aside"]) == (2, 1)
-    assert found["note"].startswith("set aside: 1 verdict on 1 video, ")
+    assert found["note"].startswith("set aside: 1 verdict on 1 video whose ")
     assert client.get("api/moments/0")["state"] == "unseen"
 
 

@@ -28,14 +28,14 @@ def test_what_was_found_is_no_longer_missed() -> None:
     assert estimate_missed(1000, 100, 5, found=500).estimate == 0
     assert it.sentence == (
         f"about 20 suspicious frames (95%: {it.low} to {it.high}) are still unseen in the 1000 frames "
-        "outside incidents: of 100 drawn at random, 5 were suspicious"
+        "outside incidents: 5 of 100 frames drawn at random were suspicious"
     )
 
 
 def test_nothing_drawn_tells_nothing() -> None:
     it = estimate_missed(1000, 0, 0, found=3)
     assert (it.low, it.high) == (0, 997)
-    assert "nothing outside the incidents has been drawn" in it.sentence
+    assert "no audit sample yet" in it.sentence
 
 
 def test_all_drawn_tells_all() -> None:

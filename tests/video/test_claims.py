@@ -126,7 +126,7 @@ def test_sound_that_goes_on_behind_the_pictures_is_reported(
         output.mux(sound.encode(None))
     read = extract(path)
     assert (read.status, read.numbers) == ("partial", EVERY_SECOND)
-    assert "audio stream 1 (mp2" in read.error and "goes on for 9." in read.error
+    assert "audio stream 1 (mp2" in read.error and "continues for 9." in read.error
 
 
 def test_a_change_of_codec_costs_what_follows(transport: Path, tmp_path: Path, extract: Extractor) -> None:
@@ -135,7 +135,7 @@ def test_a_change_of_codec_costs_what_follows(transport: Path, tmp_path: Path, e
     for read in (whole, parts):
         assert read.numbers == {k: 25 * k for k in range(10)}
         assert read.status == "partial"
-        assert "10.0 s came out" in read.error and "the last 10.0 s are missing" in read.error
+        assert "10.0 s decoded" in read.error and "the last 10.0 s are missing" in read.error
 
 
 # Rates and lengths
@@ -209,7 +209,7 @@ def test_where_no_rate_is_told_it_is_assumed_and_reported(tmp_path: Path, extrac
     raw = extract(copied(whole, tmp_path / "a.h265", format="hevc"))
     jpegs = encode(tmp_path / "a.mjpg", "mjpeg", {}, Fraction(10), num_frames=100)
     assert (raw.status, raw.numbers) == ("ok", {k: 25 * k for k in range(4)})
-    assert raw.warning == "the file holds no times: 25 frames a second are assumed"
+    assert raw.warning == "the file has no timestamps: 25 frames per second are assumed"
     assert extract(jpegs).warning == raw.warning
 
 
@@ -223,7 +223,7 @@ def test_multipart_jpeg_is_read_to_its_end(tmp_path: Path, extract: Extractor) -
     read = extract(tmp_path / "a.mjpg")
     assert (read.status, read.row["duration_s"]) == ("ok", pytest.approx(8.0))
     assert read.numbers == {k: 25 * k for k in range(8)}
-    assert "25 frames a second are assumed" in read.warning
+    assert "25 frames per second are assumed" in read.warning
 
 
 def shifted(source: Path, target: Path, shift_s: float, **settings: Any) -> Path:
@@ -280,7 +280,7 @@ def test_a_planned_length_is_not_believed_of_a_whole_file(tmp_path: Path, extrac
     path.write_bytes(data)
     read = extract(path)
     assert (read.status, read.numbers) == ("ok", {k: 10 * k for k in range(10)})
-    assert "length of 3600.0 s is not believed" in read.warning
+    assert "duration of 3600.0 s is ignored" in read.warning
     path.write_bytes(data[: len(data) * 3 // 4])
     assert "s are missing" in extract(path).error
 
@@ -377,7 +377,7 @@ def test_aspects_that_no_pixel_has(tmp_path: Path, extract: Extractor, name: str
         assert (read.sizes, read.warning) == ({(480, 64)}, "")
     else:
         assert read.sizes == {(160, 64)}
-        assert f"the aspect ratio of its pixels, {ratio}, is ignored" in read.warning
+        assert f"the impossible pixel aspect ratio {ratio} is ignored" in read.warning
 
 
 LOSSY = [

@@ -23,7 +23,7 @@ def test_damage_and_what_is_missing_are_told_once() -> None:
     told = combined(parts)
     assert told["status"] == "partial"
     assert told["error"] == (
-        "20.0 s came out: 3 damaged frame(s); the last 40.0 s are missing; FFmpeg: [h264] error"
+        "20.0 s decoded: 3 damaged frame(s); the last 40.0 s are missing; FFmpeg: [h264] error"
     )
 
 
@@ -31,7 +31,7 @@ def test_a_part_that_crashed_costs_itself_only() -> None:
     crash = {**dict.fromkeys(GOOD), "failure": "the decoder crashed (signal SIGSEGV)", "num_frames": 3}
     told = combined([crash, {**GOOD, "duration_s": 60.0}])
     assert (told["status"], told["num_frames"], told["codec"]) == ("partial", 23, "h264")
-    assert told["error"] == "60.0 s came out: the decoder crashed (signal SIGSEGV)"
+    assert told["error"] == "60.0 s decoded: the decoder crashed (signal SIGSEGV)"
 
 
 def test_nothing_came_out() -> None:

@@ -90,7 +90,7 @@ def test_ffmpeg_s_complaint_is_kept_and_not_shown(decoder, tmp_path: Path, make_
     os.truncate(path, path.stat().st_size // 2)  # without the index at its end
     [(header, _)] = list(decoder.run(extract(path), timeout_s=60))
     assert header["outcome"]["failure"].startswith("not a video that FFmpeg can read")
-    assert decoder.last_complaint() == "[mov,mp4,m4a,3gp,3g2,mj2] moov atom not found"
+    assert decoder.last_error() == "[mov,mp4,m4a,3gp,3g2,mj2] moov atom not found"
     assert capfd.readouterr().err == ""
 
 
