@@ -114,7 +114,7 @@ def test_damaged_videos_give_what_they_hold(spark, tmp_path: Path, make_video) -
     assert {row["status"] for row in rows} == {"partial"}
     assert "damaged frame(s)" in ledger["damaged.mpg"]["error"]
     assert ledger["damaged.mpg"]["num_frames"] >= 15
-    assert "s came out: the last" in ledger["cut.avi"]["error"]
+    assert "s decoded: the last" in ledger["cut.avi"]["error"]
 
 
 def test_a_decoder_that_hangs_costs_that_video_only(spark, tmp_path: Path, make_video) -> None:
