@@ -50,6 +50,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/typos
 
 # Warnings are errors: links that lead nowhere, pages that are not in the navigation.
 docs: $(VENV)/.docs
@@ -64,19 +65,19 @@ $(VENV)/old-spark/.done: $(VENV)/.test
 		'pyspark==$(OLD_SPARK).*' 'py4j==0.10.9.7' 'pysail>=0.7,<1'
 	@touch $@
 
-$(VENV)/.demo: setup.py
+$(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openvino,sql,review,search$(EXTRA_JAVA)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[spark,openvino,sql,review,search$(EXTRA_JAVA)]'
 	@touch $@
 
-$(VENV)/.test: setup.py
+$(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# Compiled after, on all cores: pip would do it on one.
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some packages hold files for other Pythons
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.docs: setup.py
+$(VENV)/.docs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@

@@ -76,7 +76,7 @@ def test_the_access_is_a_setting(output: Path) -> None:
 _SPARK = """
 import os, sys
 os.umask(0o022)
-from framewatch.session import get_spark
+from framewatch.spark.session import get_spark
 conf = {"spark.local.dir": sys.argv[1], "spark.sql.shuffle.partitions": "1"}
 spark = get_spark(master="local[1]", conf=conf)
 spark.range(100).repartition(2).write.parquet(sys.argv[2])

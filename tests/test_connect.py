@@ -23,7 +23,7 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.sql import functions as F
 from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.cli import main
-from framewatch.session import get_spark
+from framewatch.spark.session import get_spark
 network, output, *stages = sys.argv[1:]
 assert main(["run", "--debug", *stages, f"output={output}"]) == 0
 spark = get_spark(remote="local[2]")

@@ -14,7 +14,7 @@ WRITES = """
 import os, sys
 from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
-from framewatch.tables import Tables
+from framewatch.tables.spark_tables import Tables
 
 server = SparkConnectServer("127.0.0.1", 0)
 server.start(background=True)

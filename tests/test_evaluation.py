@@ -73,7 +73,7 @@ def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
     assert scored.count() == 12
     assert len(seen) == 3
     assert all(trained.isdisjoint(held_out) and held_out for trained, held_out in seen)
-    metrics = evaluation.evaluate(scored, evaluation.Measures(precision_at=[3], budgets_minutes=[0.05]))
+    metrics = evaluation.evaluate(scored, precision_at=[3], budgets_minutes=[0.05])
     assert metrics["average_precision"] == 1.0
     assert metrics["precision_at"] == {"3": 1.0}
     assert set(metrics["videos"]) == {"a", "b", "c"}
@@ -121,13 +121,21 @@ CURVE = [
         ({"threshold": 0.3}, 0.3, ""),
         ({"threshold": "auto", "recall": 0.5}, 0.6, ", for a recall of 0.5 on left-out videos"),
         ({"threshold": "auto", "recall": 0.51}, 0.2, ", for a recall of 0.51 on left-out videos"),
-        ({"threshold": "auto", "budget_minutes": 20}, 0.6, ", for 20 of 100.0 minutes, by left-out videos"),
-        ({"threshold": "auto", "budget_minutes": 500}, 0.2, ", for 500 of 100.0 minutes, by left-out videos"),
+        (
+            {"threshold": "auto", "budget_minutes": 20},
+            0.6,
+            ", for a budget of 20 of 100.0 minutes, from left-out videos",
+        ),
+        (
+            {"threshold": "auto", "budget_minutes": 500},
+            0.2,
+            ", for a budget of 500 of 100.0 minutes, from left-out videos",
+        ),
     ],
 )
 def test_the_threshold_for_a_recall_or_a_budget(wanted: dict, above: float, told: str) -> None:
     chosen = choose_threshold(RankingConfig(**wanted), {"curve": CURVE}, lambda: 100.0)
-    assert chosen.told == told
+    assert chosen.log_suffix == told
     assert chosen.value == pytest.approx(above)
     if wanted["threshold"] == "auto":
         assert chosen.value < above, "frames at the curve's threshold lie above"

@@ -357,7 +357,7 @@ def _made(kind: str) -> bytes:
 
 _PEAK = """
 import resource, sys
-from framewatch import images
+from framewatch.io import images
 data = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

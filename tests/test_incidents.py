@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framewatch.errors import SchemaError
-from framewatch.ranking.incidents import IncidentSettings, find_incidents
+from framewatch.ranking.incidents import find_incidents
 from framewatch.tables.schema import INCIDENTS
 
 COLUMNS = "origin string, video string, timestamp_s double, prob2 double"
@@ -17,7 +17,7 @@ def frames(video: str, probabilities: list[float], period_s: float = 1.0) -> lis
 
 def found(spark, rows: list[tuple], **options) -> list[dict]:
     df = spark.createDataFrame(rows, COLUMNS)
-    table = find_incidents(df, settings=IncidentSettings(**options))
+    table = find_incidents(df, **options)
     assert table.schema.names == INCIDENTS.names
     return [row.asDict() for row in table.orderBy("rank").collect()]
 
@@ -80,4 +80,4 @@ def test_any_probabilities_as_by_hand(spark, videos: list[list[float]], gap: int
 
 def test_predictions_are_asked_for(spark) -> None:
     with pytest.raises(SchemaError, match=r"predictions lacks the column\(s\) prob2"):
-        find_incidents(spark.createDataFrame([], COLUMNS).drop("prob2"), settings=IncidentSettings())
+        find_incidents(spark.createDataFrame([], COLUMNS).drop("prob2"))

@@ -64,9 +64,7 @@ def test_unmatched_labels_are_counted_with_what_is_closest(join) -> None:
         "(the closest name is out/images/camera2/Fight1frame0003.jpg)",
         "line 5: 'other_thing_entirely.jpg', label 1",
     )
-    assert "; 1 blank rows passed over; 2 labels match no frame: line 3: 'Fight1frame0003x.jpg'" in str(
-        counts
-    )
+    assert "; 1 blank rows skipped; 2 labels match no frame: line 3: 'Fight1frame0003x.jpg'" in str(counts)
 
 
 def test_ranges_without_frames_are_counted_with_what_there_is(join) -> None:
@@ -141,7 +139,8 @@ def test_names_fit_the_one_they_are_closest_to(oddly_named, name: str, video: st
     given = labels.from_ranges([(name, 0, 1, 1)], "the ranges")
     if video is None:
         both = (
-            r"fits file:/cctv/(v/Door|w/gate)\.\w+ and file:/cctv/(v/door|w/gate)\.\w+: write the whole name"
+            r"matches file:/cctv/(v/Door|w/gate)\.\w+ and file:/cctv/(v/door|w/gate)\.\w+: "
+            "write the whole name"
         )
         with pytest.raises(InputError, match=both):
             labels.join_labels(oddly_named, given)
@@ -163,7 +162,7 @@ def test_names_fit_the_one_they_are_closest_to(oddly_named, name: str, video: st
         ),
         (
             "ImageName,label\nWalk1frame0001.jpg,1\n",
-            "fit several origins: line 2: 'Walk1frame0001.jpg', label 1 fits "
+            "match several origins: line 2: 'Walk1frame0001.jpg', label 1 matches "
             "out/images/camera1/Walk1frame0001.jpg and out/images/camera2/Walk1frame0001.jpg: "
             "write the whole name, or more of the path",
         ),
@@ -171,7 +170,7 @@ def test_names_fit_the_one_they_are_closest_to(oddly_named, name: str, video: st
             "ImageName,label\nFight1frame001.jpg,1\n",
             "none of the 1 labels of labels file 'FILE' matches a frame (line 2: "
             "'Fight1frame001.jpg', label 1 (the closest name is "
-            "out/images/camera2/Fight1frame0001.jpg)): write names as the tables have",
+            "out/images/camera2/Fight1frame0001.jpg)): write names as in the tables",
         ),
         ("ImageName,label\n", "none of the 0 labels of labels file 'FILE' matches a frame: write names"),
     ],
@@ -198,7 +197,7 @@ def test_a_directory_of_files_and_a_compressed_one(spark, tmp_path: Path) -> Non
     assert [row.name for row in found.rows] == ["b.jpg"] and found.blank_rows == 1
     place = place.rename(tmp_path / "plain")
     found = labels.read_labels(spark, str(place))
-    assert [found.place(row).rpartition("/")[2] for row in (0, 1)] == ["0.csv line 2", "1.csv.gz line 2"]
+    assert [found.location(row).rpartition("/")[2] for row in (0, 1)] == ["0.csv line 2", "1.csv.gz line 2"]
     (place / "2.csv").write_text("video,start_s,end_s,label\n")
     with pytest.raises(InputError, match="mix two formats"):
         labels.read_labels(spark, str(place))

@@ -92,7 +92,7 @@ def test_a_file_has_one_time_however_it_is_found(spark, tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("path,camera\na.mp4,7\n", "has the columns path, camera: it must have a column video"),
-        ("video\n", "names none: give one or more in its column video"),
+        ("video\n", "is empty: add paths or URIs to its column video"),
         ("", "has the columns none: it must have a column video"),
     ],
 )
@@ -164,8 +164,8 @@ def test_a_file_system_of_hadoops(tmp_path: Path) -> None:
         (tmp_path / "v" / name).write_bytes(b"a video")
     (tmp_path / "v" / "empty.mp4").touch()
     code = f"""
-from framewatch import listing
-from framewatch.session import get_spark
+from framewatch.ingest import listing
+from framewatch.spark.session import get_spark
 link = "spark.hadoop.fs.viewfs.mounttable.default.link./data"
 spark = get_spark(master="local[1]", conf={{link: "file://{tmp_path}/v"}})
 for pattern in ("", "/*.mp4", "/cam[1]", "/cam[1]/*.mp4", "/a.mp4"):

@@ -13,7 +13,7 @@ from spark_run import IDENTITY, LENGTH, SCHEMA, SECONDS, labelled, make, usual
 
 from framewatch.cli.main import main
 from framewatch.ranking import labels, scores
-from framewatch.ranking.classifier import ClassifierSettings, fit
+from framewatch.ranking.classifier import train
 from framewatch.tables.feature_files import FeatureFiles, vectors
 from framewatch.tables.schema import METADATA_KEY, NOT_FINITE
 from framewatch.tables.spark_tables import Tables
@@ -88,7 +88,7 @@ def test_the_functions_take_what_users_have(spark, odd: Path) -> None:
     """`fit` and `score` are given DataFrames that no table of ours has been."""
     rows = [(f"o{s}", "v", s, float(s), Vectors.dense(ODD[s] or [1.0] * LENGTH), float(s % 2)) for s in ODD]
     df = spark.createDataFrame(rows, StructType([*SCHEMA.fields, StructField("label", DoubleType())]))
-    model = fit(df, ClassifierSettings(max_iter=2))
+    model = train(df, max_iter=2)
     assert np.isfinite(model.coefficients.toArray()).all() and math.isfinite(model.intercept)
     scored = scores.rank(scores.score(df, model)).collect()
     assert {row["origin"] for row in scored} == {"o3", "o4"} and all(row["prob2"] <= 1 for row in scored)

@@ -241,7 +241,7 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
     assert weights["Box9.mp4", 3.0] == (1.0, 4.0)
     assert weights["Box1.mpg", 0.0] == (1.0, 4.0), "the label was 0"
     assert weights["Box2.mpg", 0.0] == (0.0, 1.0), "who is unsure changes nothing"
-    assert "3 ranges of seconds by reviewers' verdicts" in (output / "model" / "model_card.md").read_text()
+    assert "3 time ranges from reviewers' verdicts" in (output / "model" / "model_card.md").read_text()
     test_video = uris["Box9.mp4"]
     row = next(row for row in Tables(spark, str(output)).ledger().collect() if row["video"] == test_video)
     set_file(output, test_video, row["size_bytes"] + 1, row["modified_ms"])

@@ -37,7 +37,7 @@ def labelled(spark):
 
 
 def test_ranks_by_probability_then_origin(spark, labelled) -> None:
-    model = classifier.fit(labelled, classifier.ClassifierSettings(reg_param=0.01))
+    model = classifier.train(labelled, reg_param=0.01)
     same = [(f"same{n}", "w", n, float(n), [0.5] * 5, 0.0) for n in (3, 1, 2)]
     scored = scores.score(labelled.union(features_frame(spark, same)), model, threshold=0.5)
     ranked = scores.rank(scored)
@@ -54,31 +54,28 @@ def test_ranks_by_probability_then_origin(spark, labelled) -> None:
 
 
 def test_threshold_decides_the_prediction(labelled) -> None:
-    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    model = classifier.train(labelled)
     assert scores.score(labelled, model, threshold=0.0).where("prediction = 0").count() == 0
     assert scores.score(labelled, model, threshold=1.0).where("prediction = 1").count() == 0
 
 
 def test_null_features_are_left_out(spark, labelled) -> None:
-    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    model = classifier.train(labelled)
     broken = features_frame(spark, [("broken", "w", 0, 0.0, None, None)])
     assert scores.score(labelled.union(broken), model).count() == 90
-    assert (
-        classifier.fit(labelled.union(broken), classifier.ClassifierSettings()).coefficients
-        == model.coefficients
-    )
+    assert classifier.train(labelled.union(broken)).coefficients == model.coefficients
 
 
 def test_balanced_weights_raise_the_rare_class(labelled) -> None:
-    plain = classifier.fit(labelled, classifier.ClassifierSettings())
-    balanced = classifier.fit(labelled, classifier.ClassifierSettings(class_weights="balanced"))
+    plain = classifier.train(labelled)
+    balanced = classifier.train(labelled, class_weights="balanced")
     assert balanced.intercept > plain.intercept
     raised = [scores.score(labelled, model).agg(F.avg("prob2")).first()[0] for model in (plain, balanced)]
     assert raised[1] > raised[0] + 0.02
 
 
 def test_saved_and_loaded_it_scores_the_same(labelled, tmp_path) -> None:
-    model = classifier.fit(labelled, classifier.ClassifierSettings())
+    model = classifier.train(labelled)
     classifier.save(model, str(tmp_path / "m"))
     classifier.save(model, str(tmp_path / "m"))
     loaded = classifier.load(str(tmp_path / "m"))
@@ -88,6 +85,6 @@ def test_saved_and_loaded_it_scores_the_same(labelled, tmp_path) -> None:
 
 def test_one_class_and_missing_columns_are_errors(labelled) -> None:
     with pytest.raises(InputError, match="30 of them suspicious"):
-        classifier.fit(labelled.where("label = 1"), classifier.ClassifierSettings())
+        classifier.train(labelled.where("label = 1"))
     with pytest.raises(SchemaError, match=r"lacks the column\(s\) features"):
         scores.score(labelled.drop("features"), None)

@@ -19,8 +19,8 @@ from framewatch.spark.java_errors import explain, explained, last_cause
 SCRIPT = """
 import contextlib, json, os, pathlib, resource, signal, sys
 from pyspark.sql import functions as F
-from framewatch.session import get_spark
-from framewatch.spark.errors import explain, last_cause
+from framewatch.spark.session import get_spark
+from framewatch.spark.java_errors import explain, last_cause
 
 remote, directory = sys.argv[1] or None, sys.argv[2]
 spark = get_spark(master="local[2]", remote=remote)

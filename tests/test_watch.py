@@ -301,11 +301,11 @@ def test_auto_loader_s_files_are_noted_once(spark, tmp_path: Path) -> None:
     incoming, place = tmp_path / "incoming", str(tmp_path / "arrivals")
     incoming.mkdir()
     schema = "path string, modificationTime timestamp, length long, content binary"
-    where = {"place": place, "table_format": "parquet"}
+    where = {"directory": place, "table_format": "parquet"}
 
     def noted() -> list[str]:
         stream = spark.readStream.format("binaryFile").schema(schema).load(str(incoming))
-        arrivals.note_arrivals(stream, str(incoming), **where)
+        arrivals.record_arrivals(stream, str(incoming), **where)
         rows = arrivals.read_arrivals(spark, [str(incoming)], **where).collect()
         return sorted(row["video"].rsplit("/", 1)[-1] for row in rows)
 

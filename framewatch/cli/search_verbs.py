@@ -95,14 +95,14 @@ def explore(args: argparse.Namespace) -> None:
 
 def index(args: argparse.Namespace) -> None:
     """Runs `framewatch index`."""
-    from framewatch.pipeline import stages
+    from framewatch.pipeline import search as pipeline
 
-    stages.index(config_of(args, f"output={args.output}"), rebuild=args.rebuild, debug=args.debug)
+    pipeline.index(config_of(args, f"output={args.output}"), rebuild=args.rebuild, debug=args.debug)
 
 
 def search(args: argparse.Namespace) -> None:
     """Runs `framewatch search`."""
-    from framewatch.pipeline import stages
+    from framewatch.pipeline import search as pipeline
     from framewatch.search import rendering
     from framewatch.search.query import KINDS, Part
     from framewatch.search.searcher import Wanted
@@ -112,7 +112,7 @@ def search(args: argparse.Namespace) -> None:
     if args.plot is not None and args.inside is None:
         raise InputError("--plot shows one video: give it, --in VIDEO")
     if args.inside is not None:
-        _similarity(stages.similarity(config, parts, args.inside), args)
+        _similarity(pipeline.similarity(config, parts, args.inside), args)
         return
     wanted = Wanted(
         limit=args.limit,
@@ -121,7 +121,7 @@ def search(args: argparse.Namespace) -> None:
         gap_s=None if args.each else config.index.gap_s,
         exact=args.exact,
     )
-    hits = stages.search(config, parts, wanted)
+    hits = pipeline.search(config, parts, wanted)
     if args.save is not None:
         rendering.tell_saved(rendering.save(config.output, args.save, hits))
     if args.json:

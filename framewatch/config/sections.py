@@ -29,6 +29,7 @@ from framewatch.config.outputs import (
     RankingConfig,
     ReviewConfig,
 )
+from framewatch.io import storage
 from framewatch.io.access import UMASKS
 from framewatch.io.logs import LEVELS
 from framewatch.io.redact import redact, redact_options
@@ -165,6 +166,11 @@ class Config:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
+
+    @property
+    def model_path(self) -> str:
+        """Directory of the classifier, its metrics and its card."""
+        return self.classifier.path or storage.join(self.output, "model")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dicts and lists, in the order of the sections."""

@@ -56,7 +56,13 @@ class DeepImageFeaturizer(DeepImageTransformer):
         saveWeights: whether `save` puts the weights inside; else their name and SHA-256.
 
     Raises:
-        TypeError: a value that is not among the known ones, which it lists.
+        TypeError: a value is not among the valid ones, which the message lists.
+
+    Example:
+        >>> featurizer = DeepImageFeaturizer(inputCol="content", outputCol="features", weights="auto")
+        >>> features = featurizer.transform(frames)
+        >>> features.select("features").dtypes
+        [('features', 'vector')]
     """
 
     pooling = param("pooling", "how the last feature map becomes a vector", choice("pooling", POOLINGS))

@@ -1,1 +1,1 @@
-"""From files to frames: which videos there are."""
+"""Ingestion: list video files, track new arrivals, and extract frames."""

@@ -1,7 +1,7 @@
-"""Which videos have come to the places that a watch looks into.
+"""New videos in the locations that `framewatch watch` monitors.
 
-The ledger says which were read. Where a place is listed, nothing else need be kept. Auto Loader, which lists
-no more than what is new, keeps in a checkpoint which files it has seen; here they are noted in a table.
+The `videos` table records which files were read. A source that lists all files needs no further state. Auto
+Loader delivers each new file once and keeps its position in a checkpoint, so its files are stored in a table.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from framewatch.io import storage
 from framewatch.tables.schema import VIDEOS, fields, require_columns
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
-# A file, and when it was last written to as it was noted.
+# A file, and its modification time when it was recorded.
 ARRIVALS = StructType(fields(VIDEOS, "video", "modified_at"))
-# A file that is written again under its name is another video.
+# An overwritten file counts as a new video.
 _CLOUD_FILES = {"cloudFiles.format": "binaryFile", "cloudFiles.allowOverwrites": "true"}
 
 
 def auto_loader(spark: SparkSession, pattern: str, options: Mapping[str, str]) -> DataFrame:
-    """The stream of files of one pattern, on Databricks.
+    """Returns the stream of files that match a pattern, from Auto Loader on Databricks.
 
     Args:
         spark: the session.
         pattern: a directory or a glob.
-        options: of Auto Loader, over framewatch's.
+        options: Auto Loader options, which override framewatch's own.
 
     Raises:
         InputError: the session has no Auto Loader.
@@ -43,52 +43,52 @@ def auto_loader(spark: SparkSession, pattern: str, options: Mapping[str, str]) -
 def _named_source() -> Iterator[None]:
     try:
         yield
-    except (
-        Exception
-    ) as error:  # of Spark's own, or of its JVM; classic sessions look at once, others at start
+    # Spark and Py4J raise different classes. Classic sessions check the source at once, Connect at start.
+    except Exception as error:
         if "cloudFiles" not in str(error):
             raise
         raise InputError(
-            "watch.source=cloudFiles is Databricks' Auto Loader, which this session lacks: set files"
+            "watch.source=cloudFiles needs Databricks Auto Loader, which this session does not have: set "
+            "watch.source=files"
         ) from error
 
 
-def note_arrivals(found: DataFrame, pattern: str, *, place: str, table_format: str) -> None:
-    """Appends the files that have come since the last call to the table in `place`, each exactly once.
+def record_arrivals(found: DataFrame, pattern: str, *, directory: str, table_format: str) -> None:
+    """Appends the files that arrived since the last call to a table, each exactly once.
 
     Args:
-        found: a stream of files, as Spark's `binaryFile` has them.
-        pattern: what they were found by. Each has a checkpoint of its own.
-        place: directory of the table, and of the streams' checkpoints.
-        table_format: of the table.
+        found: a stream of files with the columns of Spark's `binaryFile` source.
+        pattern: the pattern of the stream. Each pattern has its own checkpoint and table.
+        directory: directory of the tables and of the streams' checkpoints.
+        table_format: format of the table, such as `parquet` or `delta`.
 
     Raises:
-        InputError: the session has no such source.
+        InputError: the session does not have the source of the stream.
     """
     suffix = F.lower(F.substring_index("path", ".", -1))
     rows = found.where(suffix.isin(*VIDEO_SUFFIXES)).select(
         F.col("path").alias("video"), F.col("modificationTime").alias("modified_at")
     )
     writer = rows.coalesce(1).writeStream.format(table_format).trigger(availableNow=True)
-    writer = writer.option("checkpointLocation", storage.join(place, "_checkpoints", _key(pattern)))
+    writer = writer.option("checkpointLocation", storage.join(directory, "_checkpoints", _key(pattern)))
     with _named_source():
-        writer.start(storage.join(place, _key(pattern))).awaitTermination()
+        writer.start(storage.join(directory, _key(pattern))).awaitTermination()
 
 
 def read_arrivals(
-    spark: SparkSession, patterns: Sequence[str], *, place: str, table_format: str
+    spark: SparkSession, patterns: Sequence[str], *, directory: str, table_format: str
 ) -> DataFrame:
-    """The files noted so far: the columns of `ARRIVALS`, a file that came again with its latest time."""
+    """Returns the recorded files with the columns of `ARRIVALS`; an overwritten file has its latest time."""
     found = spark.createDataFrame([], ARRIVALS)
     for pattern in patterns:
-        table = storage.join(place, _key(pattern))
+        table = storage.join(directory, _key(pattern))
         if storage.children(table):
             found = found.unionByName(spark.read.format(table_format).load(table).select(*ARRIVALS.names))
     return found.groupBy("video").agg(F.max("modified_at").alias("modified_at")).select(*ARRIVALS.names)
 
 
 def without_done(arrived: DataFrame, ledger: DataFrame) -> DataFrame:
-    """The arrivals that were not read, in the state in which they came or a later one.
+    """Returns the arrivals that were not read yet, or were modified after they were read.
 
     Args:
         arrived: rows of `read_arrivals`.
@@ -102,7 +102,7 @@ def without_done(arrived: DataFrame, ledger: DataFrame) -> DataFrame:
 
 
 def read_before(ledger: DataFrame, patterns: Sequence[str]) -> DataFrame:
-    """The videos in the ledger that patterns match, also those that have been removed since.
+    """Returns the videos in the ledger that match the patterns, including deleted ones.
 
     Args:
         ledger: the latest row of each video in the `videos` table.
@@ -117,13 +117,13 @@ def read_before(ledger: DataFrame, patterns: Sequence[str]) -> DataFrame:
 
 
 def _expressions(pattern: str) -> tuple[str, str]:
-    """Regular expressions of a path as it stands, and as a glob."""
+    """Returns regular expressions for a literal path and for the same path as a glob."""
     path = pattern.rstrip("/")
     return re.escape(path), _glob_expression(path)
 
 
 def _glob_expression(glob: str) -> str:
-    """What Java's regular expressions have for a glob."""
+    """Translates a glob to a Java regular expression."""
     parts = re.split(r"(\{[^{}]*\}|\[[!^]?(?:\][^\]]*|[^\]]+)\]|[*?])", glob)
     return "".join(_wildcard(part) if at % 2 else re.escape(part) for at, part in enumerate(parts))
 

@@ -1,4 +1,4 @@
-"""videos -> frames: plan the parts, decode them on the workers, one task a part."""
+"""videos -> frames: split long videos into parts and decode each part in its own Spark task."""
 
 import functools
 import math
@@ -18,6 +18,8 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from framewatch.errors import InputError
+from framewatch.ingest.listing import list_videos, with_unique_names
 from framewatch.io import access
 from framewatch.tables.schema import (
     FRAMES,
@@ -29,9 +31,9 @@ from framewatch.tables.schema import (
     require_columns,
 )
 from framewatch.video.outcome import combined
-from framewatch.video.worker import Sampling, extract_batches, plan_batches
+from framewatch.video.worker import Sampling, extract_batches, frame_batches, plan_batches
 
-# A range of one video's samples, [first, stop); stop is null for all to the end.
+# A range of one video's samples, [first, stop); stop is null for the last part.
 PARTS = StructType(
     [
         StructField("id", LongType()),
@@ -62,28 +64,87 @@ _OUTCOME = StructType(
         *fields(VIDEOS, "warning", "fps", "width", "height", "codec", "num_frames"),
     ]
 )
-# What one pass over the parts gives: a row a frame, and one row a part that tells how it went.
+# The result of one pass over the parts: one row per frame, and one row per part with its outcome.
 EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
+# What `read_frames` gives: a row per frame, and a row per video that is not whole, with the reason.
+READ = StructType(
+    [*[field for field in FRAMES.fields if field.name != "batch"], StructField("error", StringType())]
+)
 _MOST_PARTS = 10_000
-# About 50 MB of CCTV frames a Parquet file.
+# About 50 MB of CCTV frames in each Parquet file.
 _FRAMES_PER_FILE = 2000
+
+
+def read_frames(
+    spark: SparkSession,
+    paths: str | Sequence[str],
+    fps: float = 1.0,
+    *,
+    max_side: int = 0,
+    jpeg_quality: int = 95,
+    timeout_s: float = 3600.0,
+) -> DataFrame:
+    """Reads frames of videos at their presentation times, `fps` samples per second.
+
+    The videos are listed at once and decoded when the result is used, one task per video. Cache or write the
+    result where it is used more than once.
+
+    Args:
+        spark: the session.
+        paths: files, directories or globs, on local paths or any file system that Spark reaches.
+        fps: samples per second.
+        max_side: longest side of a picture in pixels, larger ones are scaled down; 0 keeps their size.
+        jpeg_quality: 1 to 100.
+        timeout_s: seconds after which decoding of a video stops.
+
+    Returns:
+        One row per frame: `origin` (unique name), `video` (URI), `frame_index`, `timestamp_s` (seconds from
+        the video's first frame), `width`, `height` (pixels), `content` (JPEG), and `error`, which is null. A
+        video that fails or is damaged has one more row, with only `video` and `error`.
+
+    Raises:
+        InputError: a path matches no video, or a setting is out of range.
+
+    Example:
+        >>> frames = read_frames(spark, "videos/train", fps=1)
+        >>> frames.where("error is null").count()
+        12
+    """
+    if not 0 < fps <= 1000:
+        raise InputError(f"fps={fps:g} is not valid: give samples per second, above 0 and up to 1000")
+    if not 1 <= jpeg_quality <= 100:
+        raise InputError(f"jpeg_quality={jpeg_quality} is not valid: give 1 to 100")
+    listed = with_unique_names(list_videos(spark, [paths] if isinstance(paths, str) else list(paths)))
+    parts = listed.select(
+        F.monotonically_increasing_id().alias("id"),
+        "video",
+        "name",
+        F.lit(0).alias("first"),
+        F.lit(None).cast("int").alias("stop"),
+    ).repartition(listed.count())
+    sampling = Sampling(fps=fps, max_side=max_side, jpeg_quality=jpeg_quality, timeout_s=timeout_s)
+    work = functools.partial(
+        frame_batches, schema=to_arrow_schema(READ), part_schema=to_arrow_schema(EXTRACTED), sampling=sampling
+    )
+    frames = parts.mapInArrow(work, READ)
+    return frames.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
 
 
 def plan_parts(
     spark: SparkSession, videos: Sequence[Row], *, sampling: Sampling, chunk_s: float
 ) -> DataFrame:
-    """Opens each video on a worker, and splits the long ones.
+    """Opens each video on a worker, and splits long videos into parts.
 
     Args:
         spark: the session.
         videos: rows of `list_videos`.
         sampling: how frames are taken.
-        chunk_s: a video longer than this becomes several parts, where it can be split.
+        chunk_s: seconds; a longer video becomes several parts if its container allows seeking.
 
     Returns:
-        Rows of `PARTS`, one in each partition, the longest first: no long one is left for the end.
+        Rows of `PARTS`, one per partition, longest first so that no long part runs last.
     """
     listed = spark.createDataFrame([tuple(row[name] for name in LISTING.names) for row in videos], LISTING)
     spread = listed.select("video").repartition(len(videos))
@@ -97,14 +158,14 @@ def plan_parts(
         plan = plans[video["video"]]
         num_samples = math.ceil((plan["duration_s"] or 0) * sampling.fps)
         num_parts = max(1, math.ceil(num_samples / samples_per_part)) if plan["splittable"] else 1
-        num_parts = min(num_parts, _MOST_PARTS)  # a damaged header may tell of years
+        num_parts = min(num_parts, _MOST_PARTS)  # a damaged header may give a duration of years
         for part in range(num_parts):
             last = part == num_parts - 1
             first, stop = part * samples_per_part, None if last else (part + 1) * samples_per_part
             length = num_samples - first if last else samples_per_part
             parts.append((-length, (video["video"], video["name"], first, stop)))
     rows = [(number, *row) for number, (_, row) in enumerate(sorted(parts, key=lambda part: part[0]))]
-    # A broadcast join keeps the partitions of the range, one number in each; hashing would double some up.
+    # A broadcast join keeps the range's partitions, one part in each; a shuffle would put two in some.
     numbers = spark.range(0, len(rows), 1, len(rows))
     return numbers.join(F.broadcast(spark.createDataFrame(rows, PARTS)), "id").select(*PARTS.names)
 
@@ -112,17 +173,17 @@ def plan_parts(
 def extract_frames(
     parts: DataFrame, *, sampling: Sampling, images_root: str, write_images: bool = False
 ) -> DataFrame:
-    """Decodes parts of videos and takes frames at their true presentation times.
+    """Decodes parts of videos and takes frames by their presentation timestamps.
 
     Args:
         parts: rows of `PARTS`; each partition is one task.
         sampling: how frames are taken.
-        images_root: directory below which the origins lie.
-        write_images: whether to write each JPEG to its origin as well.
+        images_root: directory that origins are relative to.
+        write_images: whether to also write each JPEG to the path in its `origin`.
 
     Returns:
-        One row a frame, and for each part one last row with `outcome` and no frame. `frames_of` and
-        `ledger_of` take them apart.
+        One row per frame, and after them one row per part with `outcome` and no frame. `frames_of` and
+        `ledger_of` separate the two.
     """
     require_columns(parts, PARTS.fields, table="parts")
     work = functools.partial(
@@ -138,7 +199,7 @@ def extract_frames(
 
 
 def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
-    """The `frames` table's rows, without `batch`, in files of about 50 MB in order of video and time."""
+    """Returns the rows of the `frames` table, without `batch`, sorted, in files of about 50 MB."""
     num_files = max(1, -(-num_frames // _FRAMES_PER_FILE))
     columns = [name for name in FRAMES.names if name != "batch"]
     frames = extracted.where(F.col("outcome").isNull()).select(*columns)
@@ -148,7 +209,7 @@ def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
 
 
 def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any]]:
-    """What the parts give for the table `videos`: what was listed, and how its parts went."""
+    """Returns one row of the `videos` table for each video: its listing, and the outcome of its parts."""
     outcomes: dict[str, list[dict[str, Any]]] = {video["video"]: [] for video in videos}
     for row in extracted.where(F.col("outcome").isNotNull()).select("video", "outcome").collect():
         outcomes[row["video"]].append(row["outcome"].asDict())

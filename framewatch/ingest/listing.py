@@ -1,4 +1,4 @@
-"""Video files of any file system: which there are, what was passed over, and what their frames are called."""
+"""Lists video files on any file system, counts skipped files, and derives the names of frames."""
 
 import os
 import posixpath
@@ -22,24 +22,24 @@ def list_videos(
     root: str | None = None,
     passed_over: PassedOver | None = None,
 ) -> DataFrame:
-    """Lists video files on local paths and on any file system that Spark reaches.
+    """Lists video files on local paths and on any file system that Spark can access.
 
     Args:
         spark: the session.
-        patterns: files, directories, which are searched below for names with a video's suffix, or globs of
-            them; or lists of files, CSV or Parquet, with a column `video` of paths or URIs. A path that
-            exists is taken as it is, whatever wildcards are in its name.
-        root: names are paths below it; by default below each pattern's part without wildcards.
-        passed_over: counts what is left out.
+        patterns: files, directories (searched recursively for video suffixes), or globs; or CSV or Parquet
+            lists with a column `video` of paths or URIs. An existing path is taken literally, even if its
+            name contains wildcards.
+        root: directory that names are relative to; by default each pattern's part before its wildcards.
+        passed_over: counts skipped files.
 
     Returns:
-        `video`, `size_bytes`, `modified_ms` since 1970, and `name`: the path below the root, without its
-        extension. A video that several patterns match is there once. Rows are in order of URI.
+        `video` (URI), `size_bytes`, `modified_ms` (epoch milliseconds), and `name`: the path relative to
+        the root, without extension. A video that matches several patterns appears once. Sorted by URI.
 
     Raises:
-        InputError: a pattern matches no video, or a list has no such column.
+        InputError: a pattern matches no video, or a list has no column `video`.
     """
-    # Collected: a file that changes meanwhile must not have two identities.
+    # Collected, so that a file that changes during the run keeps one identity.
     found: dict[str, tuple[Any, ...]] = {}
     passed_over = PassedOver() if passed_over is None else passed_over
     for pattern in patterns:
@@ -54,12 +54,12 @@ def list_videos(
 
 
 def list_named(videos: DataFrame, patterns: Sequence[str], *, root: str | None = None) -> DataFrame:
-    """As `list_videos`, of files that are known by name: each as it is now.
+    """Reads the current size and time of named files; returns the same columns as `list_videos`.
 
     Args:
         videos: a column `video` of URIs.
-        patterns: what they were found by; a name is the path below the first pattern that it lies below.
-        root: names are paths below it, instead.
+        patterns: the patterns that matched; names are relative to the first pattern that contains the file.
+        root: directory that names are relative to, instead of the patterns.
     """
     tops = [root] if root else [files_of.fixed_part(pattern) for pattern in patterns]
 
@@ -75,26 +75,26 @@ def _listing(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
 
 
 def _name(video: str, root: str | None) -> str:
-    """The path below the root, without its extension; the file's own name where it is not below."""
+    """Returns the path relative to the root, without extension; the file name if it is outside the root."""
     path = files_of.without_scheme(video)
     name = storage.basename(path)
     if root is not None:
         top = posixpath.normpath(os.path.abspath(files_of.without_scheme(root))).rstrip("/") + "/"
         name = path.removeprefix(top) if path.startswith(top) else name
-    # Bytes that are no text are percent-encoded here too.
+    # Bytes that are not valid UTF-8 are percent-encoded, as in the URI.
     text = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
     return re.sub(r"\.[^./]*\Z", "", text)
 
 
 def with_unique_names(listing: DataFrame, taken: DataFrame | None = None) -> DataFrame:
-    """Gives videos that share a name one of their own, so that no two frames share an `origin`.
+    """Makes names unique, so that no two frames share an `origin`.
 
     Args:
         listing: rows of `list_videos`.
-        taken: `video` and `name` of videos that are in the tables already.
+        taken: `video` and `name` of videos that are already in the tables.
 
     Returns:
-        `listing`, where a shared name ends in `~` and twelve digits of the SHA-1 of the video's URI.
+        `listing`; each shared name gets the suffix `~` and twelve digits of the SHA-1 of the video's URI.
     """
     require_columns(listing, LISTING.fields, table="listing")
     claims = listing.select("video", "name")

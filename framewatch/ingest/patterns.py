@@ -1,6 +1,6 @@
-"""What one pattern names: files, directories, globs, or a list of them.
+"""Resolves one input pattern: a file, a directory, a glob, or a list of videos.
 
-Local files are listed in plain Python, on a worker, as workers are to read them. Others are listed by Spark.
+Local files are listed by a worker in plain Python, because workers read them. Spark lists all others.
 """
 
 import fnmatch
@@ -28,7 +28,7 @@ from framewatch.io import logs, storage
 from framewatch.spark.java_errors import explained
 from framewatch.tables.schema import LISTING, fields
 
-# A pattern that ends in one of these is a list of videos, in a column `video`.
+# A pattern with one of these suffixes is a list of videos in a column `video`.
 _LIST_SUFFIXES = (".csv", ".parquet")
 STATUS = StructType(fields(LISTING, "video", "size_bytes", "modified_ms"))
 _ENTRIES = StructType(
@@ -48,25 +48,25 @@ T = TypeVar("T")
 
 @dataclass
 class PassedOver:
-    """What a listing left out: how many names by reason, and the first of each."""
+    """Counts the skipped names of a listing by reason, with one example each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, uri: str, reason: str, detail: str | None = None) -> None:
-        """Counts a name, and logs it."""
+        """Counts and logs a skipped name."""
         text = uri.removeprefix("file:") + (f": {detail}" if detail else "")
         self.counts[reason] += 1
         self.examples.setdefault(reason, text)
         _log.debug("passed over, %s%s", reason, f" ({detail})" if detail else "", extra={"video": uri})
 
     def merge(self, other: "PassedOver") -> None:
-        """Adds the counts of another."""
+        """Adds the counts of another instance."""
         self.counts += other.counts
         self.examples = {**other.examples, **self.examples}
 
     def __str__(self) -> str:
-        """One line; empty if nothing was passed over."""
+        """Returns one line; empty if nothing was skipped."""
         return "; ".join(
             f"{num} {walk.PLURALS[reason]}, such as {self.examples[reason]}"
             if num > 1
@@ -76,15 +76,15 @@ class PassedOver:
 
 
 def is_list(pattern: str) -> bool:
-    """Whether a pattern names a list of videos."""
+    """Returns whether a pattern names a list of videos."""
     return pattern.rstrip("/").lower().endswith(_LIST_SUFFIXES)
 
 
 def read_list(spark: SparkSession, pattern: str) -> list[Status]:
-    """The files that a list names.
+    """Returns the files that a list names.
 
     Raises:
-        InputError: there is no such list, or it has no column `video`, or names nothing.
+        InputError: the list does not exist, has no column `video`, or is empty.
     """
     reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"')
     reader = reader.format(pattern.rstrip("/").lower().rpartition(".")[2])
@@ -99,18 +99,18 @@ def read_list(spark: SparkSession, pattern: str) -> list[Status]:
     videos = rows.select(F.col("video").cast("string")).where("trim(video) <> ''").distinct()
     files = statuses_of(videos)
     if not files:
-        raise InputError(f"the list of videos '{pattern}' names none: give one or more in its column video")
+        raise InputError(f"the list of videos '{pattern}' is empty: add paths or URIs to its column video")
     return files
 
 
 def statuses_of(videos: DataFrame) -> list[Status]:
-    """URI, size and time of each file of the column `video`, as a worker sees it now."""
+    """Returns URI, size and modification time of each file in the column `video`, read on the workers."""
     work = functools.partial(_statuses, directory=os.getcwd())
     return [tuple(row) for row in videos.select("video").mapInArrow(work, STATUS).collect()]
 
 
 def _statuses(batches: Iterator[pa.RecordBatch], *, directory: str) -> Iterator[pa.RecordBatch]:
-    """Size and time of each file; one that is not there is told of when it is extracted."""
+    """Yields size and time of each file. Extraction reports the missing ones."""
     for batch in batches:
         uris = [_uri(video, directory) for video in batch.column("video").to_pylist()]
         rows = [dict(zip(STATUS.names, (uri, *storage.status(uri)), strict=True)) for uri in uris]
@@ -118,7 +118,7 @@ def _statuses(batches: Iterator[pa.RecordBatch], *, directory: str) -> Iterator[
 
 
 def _uri(video: str, directory: str) -> str:
-    """As a listing writes it, so that a video is the same however it is named."""
+    """Returns the URI as a listing writes it, so that all spellings of a path name the same video."""
     if _is_uri(video) and not video.lower().startswith("file:"):
         return video
     return storage.local_uri(_absolute(video, directory))
@@ -129,7 +129,7 @@ def _is_uri(text: str) -> bool:
 
 
 def without_scheme(uri: str) -> str:
-    """The path of a URI, or a path as it is."""
+    """Returns the path of a URI; returns a path unchanged."""
     if not _is_uri(uri):
         return uri
     local = storage.local_path(uri) if uri.lower().startswith("file:") else None
@@ -141,10 +141,10 @@ def _absolute(path: str, directory: str) -> str:
 
 
 def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
-    """The videos that a file, a directory or a glob names; counts what is passed over.
+    """Returns the videos that a file, a directory or a glob names, and counts skipped files.
 
     Raises:
-        InputError: there is none.
+        InputError: the pattern matches no video.
     """
     left_out = PassedOver()
     is_local = pattern.lower().startswith("file:") or (
@@ -159,7 +159,7 @@ def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
 
 
 def check_local(pattern: str) -> None:
-    """Checks, without Spark, that a pattern names a local video, or a list of videos that is there.
+    """Checks, without Spark, that a pattern names a local video or an existing list of videos.
 
     Raises:
         InputError: as `list_pattern` and `read_list`.
@@ -190,7 +190,7 @@ def _missing_list(pattern: str) -> InputError:
 
 
 def _default_scheme(spark: SparkSession) -> str:
-    """The file system of paths without a scheme: Spark names it where it does not find one."""
+    """Returns the scheme of Spark's default file system, read from its error for a missing path."""
     try:
         spark.read.text(_NO_SUCH_PATH).schema  # noqa: B018
     except AnalysisException as error:
@@ -233,7 +233,7 @@ def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
 
 
 def _literal_first(read: Callable[[str], T], pattern: str) -> T | None:
-    """What Spark reads at a path, or else by it as a glob; None if it finds nothing."""
+    """Reads a pattern as a literal path, then as a glob; returns None if neither exists."""
     brackets_as_they_are = re.sub(r"([\[\]{}])", r"\\\1", pattern)
     for path in dict.fromkeys((storage.escape_spark_glob(pattern), pattern, brackets_as_they_are)):
         try:
@@ -245,7 +245,7 @@ def _literal_first(read: Callable[[str], T], pattern: str) -> T | None:
 
 
 def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
-    """Each file, the empty ones too, which a scan leaves out."""
+    """Lists all files, including empty ones, which a scan omits."""
     scan = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
     rows = scan.select("path", "length", F.unix_millis("modificationTime")).collect()
     found = {path: (path, length, modified_ms) for path, length, modified_ms in rows}
@@ -254,7 +254,7 @@ def _list_files(spark: SparkSession, pattern: str) -> list[Status]:
 
 
 def _hidden(spark: SparkSession, pattern: str) -> list[str]:
-    """Videos that Spark passes over because a name begins with `_` or `.`, where a worker can see them."""
+    """Returns videos that Spark skips because a name begins with `_` or `.`, if a worker can list them."""
     work = functools.partial(_hidden_batches, pattern=pattern)
     return [row["video"] for row in spark.range(0, 1, 1, 1).mapInArrow(work, _HIDDEN).collect()]
 
@@ -265,13 +265,13 @@ def _hidden_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa
 
 
 def hidden_videos(pattern: str) -> list[str]:
-    """URIs of the videos at or below a glob that Spark does not list; none where fsspec cannot look."""
+    """Returns URIs of hidden videos at or below a glob; empty if fsspec cannot access the location."""
     top = fixed_part(pattern)
     wild = pattern.removeprefix(top).strip("/").split("/") if pattern != top else []
     try:
         files, path = storage.filesystem(top)
         found = [name.removeprefix(path).strip("/") for name in files.find(path)]
-    except Exception:  # of any library behind fsspec: Spark may reach what workers do not
+    except Exception:  # each fsspec backend has its own; Spark may have access where fsspec has none
         return []
     return [
         storage.join(top, name)
@@ -283,13 +283,13 @@ def hidden_videos(pattern: str) -> list[str]:
 
 
 def _is_named(path: str, pattern: str) -> bool:
-    """Whether a file was asked for by its name, with whatever suffix, rather than found in a directory."""
+    """Returns whether the pattern names this file itself, with any suffix, not a directory above it."""
     depth = _uri(pattern.rstrip("/"), os.getcwd()).count("/")
     return "." in pattern.rpartition("/")[2].strip(".") and path.count("/") == depth
 
 
 def fixed_part(pattern: str) -> str:
-    """The part of a pattern without wildcards: the absolute path or the URI of a directory, or of a file."""
+    """Returns the part of a pattern before its wildcards: an absolute path or a URI."""
     if _is_uri(pattern) and not pattern.lower().startswith("file:"):
         parts = pattern.split("/")
         wild = next((n for n, part in enumerate(parts) if walk.WILDCARD.search(part)), len(parts))

@@ -1,4 +1,4 @@
-"""Video files on local paths. Plain Python: no name confuses it, and whatever is passed over is given too."""
+"""Finds video files on local paths, in plain Python. Handles any file name and reports skipped names."""
 
 import errno
 import fnmatch
@@ -13,7 +13,7 @@ from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 WILDCARD = re.compile(r"[*?\[{]")
 
-# Why a name is passed over, and the plural.
+# Why a name is skipped, and the plural.
 HIDDEN = "hidden name"
 NO_SUFFIX = "file without a video suffix"
 REPEATED = "link to something already listed"
@@ -36,14 +36,14 @@ PLURALS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A video, or a name that was passed over.
+    """A video, or a skipped name.
 
     Attributes:
-        path: absolute; bytes that are not UTF-8 are escaped as `os.fsdecode` does.
-        size_bytes: 0 for an empty file, and for what is not a file.
-        modified_ms: in ms since 1970; None for what is not a file.
-        reason: why it was passed over; None for a video.
-        detail: the operating system's words, where it gave any.
+        path: absolute; bytes that are not UTF-8 are escaped as by `os.fsdecode`.
+        size_bytes: 0 for an empty file and for anything but a file.
+        modified_ms: epoch milliseconds; None for an empty file and for anything but a file.
+        reason: why the name was skipped; None for a video.
+        detail: the error message of the operating system, if any.
     """
 
     path: str
@@ -54,15 +54,15 @@ class Entry:
 
 
 def has_video_suffix(name: str) -> bool:
-    """Whether a path or URI ends in one of `VIDEO_SUFFIXES`, in upper or lower case."""
+    """Returns whether a path or URI ends in one of `VIDEO_SUFFIXES`, in upper or lower case."""
     return name.rstrip("/").rpartition(".")[2].lower() in VIDEO_SUFFIXES
 
 
 def find(pattern: str) -> Iterator[Entry]:
-    """Lists what a pattern names: a file, a directory, which is searched below, or a glob of those.
+    """Yields the entries for a pattern: a file, a directory (searched recursively), or a glob of those.
 
-    A path that exists is taken as it is, whatever wildcards are in its name. Each file is given once, however
-    many links lead to it, and under the path with the fewest of them.
+    An existing path is taken literally, even if its name contains wildcards. A file that several symbolic
+    links lead to appears once, under the path with the fewest links.
 
     Args:
         pattern: an absolute path, perhaps with `*`, `?`, `[...]` and `{a,b}`.
@@ -70,14 +70,14 @@ def find(pattern: str) -> Iterator[Entry]:
     top, rest = fixed_part(pattern)
     if not os.path.lexists(top):
         return
-    # A name with a dot in it asks for files, whatever their suffix.
+    # A last component with a dot, such as `*.dat`, selects files with any suffix.
     named = not rest or "." in rest.rpartition("/")[2].strip(".")
     tops = _matches(top, rest) if rest else [top]
     yield from _Walk(top).entries(tops, named=named, links_last=bool(rest))
 
 
 def fixed_part(pattern: str) -> tuple[str, str]:
-    """Splits a pattern into a path without wildcards, those in names that exist aside, and the rest."""
+    """Splits a pattern into a fixed path and a glob; wildcards in existing names count as literal."""
     if os.path.lexists(pattern):
         return pattern.rstrip("/") or "/", ""
     parts = pattern.rstrip("/").split("/")
@@ -88,7 +88,7 @@ def fixed_part(pattern: str) -> tuple[str, str]:
 
 
 def _matches(top: str, pattern: str) -> Iterator[str | Entry]:
-    """The paths below `top` that match a glob, and what could not be looked into."""
+    """Yields the paths below `top` that match a glob, and an entry for each name that was skipped."""
     part, rest = _first_part(pattern)
     path = os.path.join(top, part)
     if os.path.lexists(path):
@@ -107,27 +107,27 @@ def _matches(top: str, pattern: str) -> Iterator[str | Entry]:
 
 
 def _first_part(pattern: str) -> tuple[str, str]:
-    """Splits at the first slash that is not in braces."""
+    """Splits at the first slash outside braces."""
     depth = 0
-    for place, letter in enumerate(pattern):
+    for index, letter in enumerate(pattern):
         depth += (letter == "{") - (letter == "}" and depth > 0)
         if letter == "/" and not depth:
-            return pattern[:place], pattern[place + 1 :]
+            return pattern[:index], pattern[index + 1 :]
     return pattern, ""
 
 
 def _alternatives(part: str) -> list[str]:
-    """`a{b,c}d` as `abd` and `acd`; nothing where there are no braces."""
+    """Expands the first braces, `a{b,c}d` to `abd` and `acd`; returns an empty list without braces."""
     begin = part.find("{")
     depth, commas = 0, [begin]
-    for place in range(begin, len(part)) if begin >= 0 else ():
-        depth += (part[place] == "{") - (part[place] == "}")
-        if part[place] == "," and depth == 1:
-            commas.append(place)
+    for index in range(begin, len(part)) if begin >= 0 else ():
+        depth += (part[index] == "{") - (part[index] == "}")
+        if part[index] == "," and depth == 1:
+            commas.append(index)
         if not depth:
-            ends = [*commas[1:], place]
+            ends = [*commas[1:], index]
             return [
-                part[:begin] + part[a + 1 : b] + part[place + 1 :] for a, b in zip(commas, ends, strict=True)
+                part[:begin] + part[a + 1 : b] + part[index + 1 :] for a, b in zip(commas, ends, strict=True)
             ]
     return []
 
@@ -140,7 +140,7 @@ def _matching_names(top: str, part: str) -> Iterator[str | Entry]:
     except OSError as error:
         yield Entry(top, reason=UNREADABLE, detail=error.strerror)
         return
-    # As Spark's globs: `[^a]` is anything but a, and a backslash takes the next character as it is.
+    # Same as Spark's globs: `[^a]` matches anything but a, and a backslash escapes the next character.
     shell = re.sub(r"\\(.)", r"[\1]", part.replace("[^", "[!"))
     for name in names:
         if fnmatch.fnmatchcase(name, shell):
@@ -149,19 +149,19 @@ def _matching_names(top: str, part: str) -> Iterator[str | Entry]:
 
 
 class _Walk:
-    """Goes through directories first, and then through the links found there, so that real paths win."""
+    """Walks directories first and symbolic links after them, so that real paths take precedence."""
 
     def __init__(self, top: str) -> None:
         self._top = os.path.realpath(top)
         self._directories: deque[tuple[str, str, bool]] = deque()  # path, real path, whether behind a link
-        self._links: deque[tuple[str, bool]] = deque()  # path, whether it was asked for by name
-        self._seen: set[str] = set()  # real paths of directories
-        self._files: set[str] = set()  # and of files that were found otherwise than in one of those
-        self._holding: set[str] = set()  # directories with videos below
+        self._links: deque[tuple[str, bool]] = deque()  # path, whether the pattern names it
+        self._seen: set[str] = set()  # real paths of visited directories
+        self._files: set[str] = set()  # real paths of files outside the visited directories
+        self._holding: set[str] = set()  # directories that contain videos
         self._like_videos: list[tuple[str, bool]] = []
 
     def entries(self, tops: Iterable[str | Entry], *, named: bool, links_last: bool) -> Iterator[Entry]:
-        """Everything that is found at or below `tops`; if `named`, a file there needs no video suffix."""
+        """Yields all entries at or below `tops`; if `named`, a file in `tops` needs no video suffix."""
         for top in tops:
             if isinstance(top, Entry):
                 yield top
@@ -243,7 +243,7 @@ class _Walk:
         return Entry(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _contains_top(self, real: str) -> bool:
-        """Whether a link leads back to where the search began, or above."""
+        """Returns whether a directory is the top of the search or one of its parents."""
         return f"{self._top}/".startswith(f"{real.rstrip('/')}/")
 
     def _is_listed(self, real: str) -> bool:
@@ -254,5 +254,5 @@ class _Walk:
 def _is_directory(name: os.DirEntry[str]) -> bool:
     try:
         return name.is_dir(follow_symlinks=False)
-    except OSError:  # the file system keeps types elsewhere than in the directory, and they cannot be read
+    except OSError:  # some file systems need a stat call for the type, and it can fail
         return False

@@ -1,7 +1,7 @@
 """`frames` -> `features`, for the batches that have none yet."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 from pyspark.sql import DataFrame
@@ -11,14 +11,12 @@ from framewatch.config import FeaturizerConfig, ImagesConfig
 from framewatch.errors import InputError
 from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.io.terminal import print_line
+from framewatch.models.identity import require_same_features
 from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables.schema import METADATA_KEY
 from framewatch.tables.spark_tables import Tables
-
-# Features that differ in one of these cannot be compared.
-_IDENTITY = ("model", "weights_sha256", "pooling", "resize", "layer", "preprocessing")
 
 
 def featurize(run: Run) -> None:
@@ -105,27 +103,6 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
 def features_identity(tables: Tables) -> dict[str, str]:
     """What made the features: the metadata of their column."""
     return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
-
-
-def differences(have: dict[str, str], want: dict[str, str], *also: str) -> list[str]:
-    """In what two sets of features differ, of what makes them incomparable and of `also`."""
-    return [key for key in (*_IDENTITY, *also) if have.get(key) != want.get(key)]
-
-
-def require_same_features(
-    have: dict[str, str], want: dict[str, str], one: str, other: str, remedy: str, also: Sequence[str] = ()
-) -> None:
-    """Checks that two sets of features can be compared; `also` names further things that must be equal.
-
-    Raises:
-        InputError: they differ in model, weights, pooling or resize; says in which, and the `remedy`.
-    """
-    differ = differences(have, want, *also)
-    if differ:
-        details = "; ".join(
-            f"{key} is {have.get(key)} in {one} and {want.get(key)} in {other}" for key in differ
-        )
-        raise InputError(f"features that differ cannot be compared: {details}: {remedy}")
 
 
 def _batches_without_features(tables: Tables) -> dict[int, int]:

@@ -14,12 +14,13 @@ from framewatch.ingest.patterns import check_local
 from framewatch.io import storage
 from framewatch.io.terminal import print_line
 from framewatch.models import conversion, engines
+from framewatch.models.identity import require_same_features
 from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import run as runs
 from framewatch.pipeline.classify import check_request
 from framewatch.pipeline.extract import require_same_sampling, video_patterns
-from framewatch.pipeline.featurize import make_featurizer, require_same_features
-from framewatch.pipeline.run import Run, model_path
+from framewatch.pipeline.featurize import make_featurizer
+from framewatch.pipeline.run import Run
 from framewatch.pipeline.train import require_labels
 from framewatch.pipeline.watch import require_ready
 from framewatch.prompts.request import Request
@@ -114,7 +115,7 @@ def _training_or_classifier(config: Config) -> None:
     if trains(config):
         _training_labels(config)
     else:
-        saved_model.require(model_path(config))
+        saved_model.require(config.model_path)
 
 
 def _videos(config: Config) -> None:
@@ -180,7 +181,7 @@ def _is_there(config: Config, table: str) -> bool:
 
 
 def _classifier(config: Config) -> None:
-    path = model_path(config)
+    path = config.model_path
     notes = saved_model.require(path).notes
     features = _features(config)
     if features:

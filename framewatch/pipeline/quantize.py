@@ -13,8 +13,9 @@ from framewatch.io import storage
 from framewatch.io.images import decode_image, resize
 from framewatch.io.terminal import print_line
 from framewatch.models import conversion
+from framewatch.models.identity import differences
 from framewatch.models.spec import FeatureSpec, Network, resize_for
-from framewatch.pipeline.featurize import differences, make_featurizer
+from framewatch.pipeline.featurize import make_featurizer
 from framewatch.pipeline.run import Run
 from framewatch.ranking import classifier
 from framewatch.tables import saved_model

@@ -18,7 +18,8 @@ from framewatch.io.command import command, python_command
 from framewatch.io.locks import exclusive_lock
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
-from framewatch.pipeline.featurize import features_identity, require_same_features
+from framewatch.models.identity import require_same_features
+from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run, metastore_directory
 from framewatch.pipeline.train import measures
 from framewatch.ranking import (
@@ -78,7 +79,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     registered = _publish(run, about)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
-    text += f"(above {chosen.value:.3g}{chosen.told}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    text += (
+        f"(above {chosen.value:.3g}{chosen.log_suffix}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    )
     text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     run.summarize("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
@@ -134,14 +137,10 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     """Writes `incidents` and `candidates`, and counts what there is."""
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
-    settings = incidents.IncidentSettings(
-        threshold=chosen.value,
-        gap_s=config.incidents.gap_s,
-        min_length_s=config.incidents.min_length_s,
-        smoothing_s=config.incidents.smoothing_s,
-        period_s=run.period_s,
+    found = incidents.find_incidents(
+        predictions, threshold=chosen.value, period_s=run.period_s, **asdict(config.incidents)
     )
-    tables.replace(incidents.find_incidents(predictions, settings=settings).coalesce(1), "incidents")
+    tables.replace(found.coalesce(1), "incidents")
     found = tables.read("incidents")
     kept = candidates.choose_candidates(
         predictions, found, features, most=config.review.candidates, period_s=run.period_s, draw=draw
@@ -241,7 +240,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
     write_table(rows, storage.join(run.config.output, "labelled"))
-    return evaluation.evaluate(labelled, measures(run))
+    return evaluation.evaluate(labelled, **measures(run))
 
 
 def register(run: Run) -> list[str]:

@@ -42,7 +42,7 @@ class Run:
     @property
     def model_path(self) -> str:
         """Directory of the classifier, its metrics and its card."""
-        return model_path(self.config)
+        return self.config.model_path
 
     @property
     def period_s(self) -> float:
@@ -78,11 +78,6 @@ class Run:
         with logs.stage(stage):
             print_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
-
-
-def model_path(config: Config) -> str:
-    """As `Run.model_path`."""
-    return config.classifier.path or storage.join(config.output, "model")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import time
 from dataclasses import asdict, replace
-from typing import Any, Literal, cast
+from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
@@ -61,7 +61,10 @@ def _train(run: Run) -> None:
     with contextlib.suppress(PySparkException):  # some platforms keep nothing; then it is computed again
         labelled = labelled.cache()
     settings = _settings(run.config.classifier)
-    fit = functools.partial(classifier.fit, settings=settings)
+
+    def fit(rows: DataFrame) -> Any:
+        return classifier.train(rows, **settings)
+
     try:
         with task_progress(run.spark, "train"):
             fitted = fit(labelled)
@@ -76,7 +79,7 @@ def _train(run: Run) -> None:
         **version.notes,
         "features": features_identity(run.tables),
         "labels": notes,
-        "settings": asdict(settings),
+        "settings": settings,
         "cross_validation": metrics,
     }
     saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))
@@ -163,14 +166,10 @@ def verdict_ranges(
     return ranges, log.note
 
 
-def _settings(config: ClassifierConfig) -> classifier.ClassifierSettings:
-    return classifier.ClassifierSettings(
-        max_iter=config.max_iter,
-        reg_param=config.reg_param,
-        elastic_net_param=config.elastic_net_param,
-        standardization=config.standardization,
-        class_weights=cast(Literal["none", "balanced"], config.class_weights),
-    )
+def _settings(config: ClassifierConfig) -> dict[str, Any]:
+    """The arguments of `classifier.train`."""
+    names = ("max_iter", "reg_param", "elastic_net_param", "standardization", "class_weights")
+    return {name: getattr(config, name) for name in names}
 
 
 def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
@@ -200,15 +199,14 @@ def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[
     write_table(rows, path, piecewise=True)
     if scored is None:
         return None
-    return evaluation.evaluate(run.spark.read.parquet(path), measures(run))
+    return evaluation.evaluate(run.spark.read.parquet(path), **measures(run))
 
 
-def measures(run: Run) -> evaluation.Measures:
-    """What the configuration asks to tell of a ranking."""
-    config = run.config
-    return evaluation.Measures(
-        precision_at=config.evaluation.precision_at,
-        budgets_minutes=config.evaluation.budgets_minutes,
-        period_s=run.period_s,
-        gap_s=config.incidents.gap_s,
-    )
+def measures(run: Run) -> dict[str, Any]:
+    """The arguments of `evaluation.evaluate`."""
+    return {
+        "precision_at": run.config.evaluation.precision_at,
+        "budgets_minutes": run.config.evaluation.budgets_minutes,
+        "period_s": run.period_s,
+        "gap_s": run.config.incidents.gap_s,
+    }

@@ -25,7 +25,7 @@ from framewatch.io.terminal import print_line
 from framewatch.pipeline.extract import extract, unread
 from framewatch.pipeline.featurize import featurize
 from framewatch.pipeline.rank import rank
-from framewatch.pipeline.run import Run, model_path
+from framewatch.pipeline.run import Run
 from framewatch.ranking import classifier
 from framewatch.spark.java_errors import explain, last_cause
 from framewatch.tables import saved_model
@@ -155,7 +155,7 @@ def require_ready(config: Config) -> None:
     """
     if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
-    path = model_path(config)
+    path = config.model_path
     if saved_model.read(path) is None:
         raise InputError(
             f"there is no classifier in {path} to rank new videos by: run `framewatch train`, or "
@@ -242,7 +242,7 @@ def _find(run: Run, looks: Looks) -> DataFrame:
     if config.watch.source == "cloudFiles":
         for pattern in patterns:
             found = arrivals.auto_loader(run.spark, pattern, config.watch.options)
-            arrivals.note_arrivals(found, pattern, **_arrivals_place(run))
+            arrivals.record_arrivals(found, pattern, **_arrivals_place(run))
         arrived = arrivals.read_arrivals(run.spark, patterns, **_arrivals_place(run))
         new = arrivals.without_done(arrived, run.tables.ledger())
         return listing.list_named(new, patterns, root=config.videos.root)
@@ -269,7 +269,7 @@ def _arrived(run: Run, listed: DataFrame) -> DataFrame:
 
 
 def _arrivals_place(run: Run) -> dict[str, Any]:
-    return {"place": storage.join(run.config.output, "arrivals"), "table_format": run.tables.format}
+    return {"directory": storage.join(run.config.output, "arrivals"), "table_format": run.tables.format}
 
 
 def _require_place(pattern: str) -> None:

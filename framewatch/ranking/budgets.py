@@ -1,4 +1,4 @@
-"""What minutes of review buy: how many suspicious frames and incidents the top of a ranking holds."""
+"""Review budgets: how many suspicious frames and incidents a reviewer finds in a given number of minutes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-# Times are quotients of ticks; two that mean the same second may differ by less than this.
+# Timestamps are ticks divided by a time base; equal times may differ by less than this.
 _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What reviewing the top of a ranking shows, in counts.
+    """Counts what a reviewer finds at the top of a ranking within one budget.
 
     Attributes:
-        minutes: the budget. A frame costs its `period_s`, as footage is watched at its own speed.
-        frames: labelled frames there are.
-        viewed: frames that the budget pays for.
+        minutes: the budget. Viewing a frame takes its `period_s`: footage plays at normal speed.
+        frames: labelled frames in total.
+        viewed: frames viewed within the budget.
         suspicious: frames labelled suspicious.
-        suspicious_viewed: those among the viewed.
+        suspicious_viewed: viewed frames labelled suspicious.
         incidents: runs of neighbouring suspicious frames.
-        incidents_found: those with a viewed frame.
-        stops: runs of neighbouring viewed frames: what a reviewer sees as incidents.
-        stops_suspicious: those with a suspicious frame.
+        incidents_found: incidents with at least one viewed frame.
+        stops: runs of neighbouring viewed frames, which a reviewer sees as incidents.
+        stops_suspicious: stops with at least one suspicious frame.
     """
 
     minutes: float
@@ -37,7 +37,7 @@ class Spent:
     stops_suspicious: int
 
     def summary(self) -> dict[str, Any]:
-        """The counts, and recall and precision in frames and in incidents; None for a share of nothing."""
+        """Returns the counts, and recall and precision of frames and incidents; None for 0 / 0."""
         return {
             **asdict(self),
             "frame_recall": _share(self.suspicious_viewed, self.suspicious),
@@ -49,14 +49,14 @@ class Spent:
 
 @dataclass(frozen=True)
 class RankedFrames:
-    """Labelled frames in order of rank; arrays of equal length.
+    """Labelled frames in order of rank.
 
     Attributes:
-        videos: the video of each, as any values that can be compared.
-        timestamps_s: seconds from the start of the video.
-        labels: 1 for suspicious.
-        period_s: seconds from one frame to the next.
-        gap_s: seconds without a suspicious frame that an incident may span.
+        videos: (frames,) the video of each frame; any comparable values.
+        timestamps_s: (frames,) seconds from the start of the video.
+        labels: (frames,) 1 for suspicious.
+        period_s: seconds between frames.
+        gap_s: the longest gap without a suspicious frame within one incident, in seconds.
     """
 
     videos: np.ndarray
@@ -66,7 +66,7 @@ class RankedFrames:
     gap_s: float = 2.0
 
     def spend(self, budgets_minutes: Sequence[float]) -> Iterator[Spent]:
-        """What each budget shows."""
+        """Yields the counts for each budget."""
         suspicious = self.labels > 0
         incident_of = self._runs(suspicious)
         for minutes in budgets_minutes:
@@ -85,7 +85,7 @@ class RankedFrames:
             )
 
     def _runs(self, chosen: np.ndarray) -> np.ndarray:
-        """The number of the run that each chosen frame is in; -1 for the others."""
+        """Returns (frames,) the number of the run that contains each chosen frame; -1 for other frames."""
         runs = np.full(len(chosen), -1)
         if not chosen.any():
             return runs
@@ -107,19 +107,19 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def up_to_all(budgets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The budgets up to the first that pays for everything: those after it buy the same."""
-    paid = [spent["viewed"] == spent["frames"] for spent in budgets]
-    return list(budgets[: paid.index(True) + 1] if True in paid else budgets)
+    """Returns the budgets up to the first that covers all frames; larger ones find nothing more."""
+    complete = [spent["viewed"] == spent["frames"] for spent in budgets]
+    return list(budgets[: complete.index(True) + 1] if True in complete else budgets)
 
 
 def best_sentence(budgets: Sequence[dict[str, Any]], *, recall: float = 0.9) -> str:
-    """The smallest budget that finds this share of the incidents, in words; else the largest."""
+    """Describes the smallest budget that reaches this recall of incidents; else the largest budget."""
     enough = [spent for spent in budgets if (spent["incident_recall"] or 0.0) >= recall]
     return sentence(enough[0] if enough else budgets[-1])
 
 
 def sentence(spent: dict[str, Any]) -> str:
-    """A summary in words."""
+    """Describes one summary in a sentence."""
     whole = " (all of it)" if spent["viewed"] == spent["frames"] else ""
     unit = "minute" if spent["minutes"] == 1 else "minutes"
     if spent["incident_recall"] is None:

@@ -1,4 +1,4 @@
-"""Candidates: the ranked frames that the review page keeps at hand, with their features."""
+"""Candidates: the ranked frames that the review page loads together with their features."""
 
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Window
@@ -6,12 +6,12 @@ from pyspark.sql import functions as F
 
 from framewatch.tables.schema import CANDIDATES, FEATURES, INCIDENTS, PREDICTIONS, fields, require_columns
 
-# Frames that a random audit can draw: with none suspicious among them, 300 bound the share at 1%.
+# The largest audit sample. If 300 random frames contain no suspicious one, the share is below 1% (95%).
 _AUDITED = 1000
 
 
 def with_incident(predictions: DataFrame, incidents: DataFrame) -> DataFrame:
-    """The ranked frames, each with `in_incident`, the rank of the incident that it lies in, or null."""
+    """Adds `in_incident` to ranked frames: the rank of the incident that contains the frame, or null."""
     ranges = incidents.select(
         F.col("video").alias("of"), "start_s", "end_s", F.col("rank").alias("in_incident")
     )
@@ -29,20 +29,20 @@ def choose_candidates(
     period_s: float,
     draw: str,
 ) -> DataFrame:
-    """Chooses the frames whose ranking a reviewer's verdicts can change without Spark.
+    """Chooses the frames that the review page can rerank by verdicts without Spark.
 
     Args:
         predictions: ranked frames.
-        incidents: what was found in them.
-        features: with the vectors of those frames.
-        period_s: seconds that a frame lasts, if the next does not come earlier.
-        draw: names the draw of the audit: another name draws other frames.
-        most: how many incidents, and how many frames outside of them.
+        incidents: the incidents of these frames.
+        features: rows of `features` that include these frames.
+        period_s: seconds that a frame lasts, unless the next one comes earlier.
+        draw: seed of the audit sample; another string draws other frames.
+        most: the maximum number of incidents, and of frames outside incidents.
 
     Returns:
-        The `candidates` table: the peaks of the best incidents (`incident` is their rank), the best frames
-        outside of incidents, and a random sample of these. `audit` is set for the sample, in whose order it
-        is drawn: those with the smallest numbers are a simple random sample of the frames outside incidents.
+        The `candidates` table: the peaks of the top incidents (`incident` is their rank), the top frames
+        outside incidents, and a random sample of the frames outside incidents. `audit` is set for the sample:
+        the frames with the n smallest values are a simple random sample of size n.
     """
     require_columns(predictions, fields(PREDICTIONS, "origin", "timestamp_s", "rank"), table="predictions")
     require_columns(incidents, fields(INCIDENTS, "peak_origin", "rank"), table="incidents")
@@ -57,10 +57,10 @@ def choose_candidates(
     union = peaks.unionByName(drawn, allowMissingColumns=True).unionByName(best, allowMissingColumns=True)
     chosen = union.groupBy("origin").agg(F.max("incident").alias("incident"), F.max("audit").alias("audit"))
     following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
-    ends = F.least(F.col("timestamp_s") + period_s, following)  # of a null, `least` takes the other
+    ends = F.least(F.col("timestamp_s") + period_s, following)  # `least` ignores nulls
     ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
     rows = ranked.join(F.broadcast(chosen), "origin")
-    # Few rows, sent to each worker: the features are not shuffled.
+    # The few rows are broadcast, so that the features are not shuffled.
     usable = features.where(F.col("features").isNotNull())
     vectors = usable.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
     return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)

@@ -1,7 +1,6 @@
-"""Fit, save and load the logistic regression on features."""
+"""Fits, saves and loads the logistic regression on features."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,35 +16,39 @@ _WEIGHT = "_weight"
 _ROWS_PER_TASK = 2000
 
 
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
+def train(
+    labelled: DataFrame,
+    *,
+    max_iter: int = 20,
+    reg_param: float = 0.05,
+    elastic_net_param: float = 0.3,
+    standardization: bool = True,
+    class_weights: Literal["none", "balanced"] = "none",
+) -> LogisticRegressionModel:
+    """Fits Spark's logistic regression, P(suspicious | features).
 
-    Attributes:
+    The defaults are those of the 2018 notebooks.
+
+    Args:
+        labelled: rows with `features` (vector), `label` (0.0 or 1.0), and perhaps `weight`; without one, all
+            rows count alike. Rows whose features are null or not finite are left out.
         max_iter: iterations at most.
         reg_param: strength of the penalty.
         elastic_net_param: 0 for an L2 penalty, 1 for L1.
         standardization: whether to scale each feature to unit deviation before the penalty.
-        class_weights: `balanced` weights frames so that both classes count equally.
-    """
+        class_weights: `balanced` weights rows so that both classes count equally.
 
-    max_iter: int = 20
-    reg_param: float = 0.05
-    elastic_net_param: float = 0.3
-    standardization: bool = True
-    class_weights: Literal["none", "balanced"] = "none"
-
-
-def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegressionModel:
-    """Fits P(suspicious | features).
-
-    Args:
-        labelled: `features` rows with a `label` of 0.0 or 1.0, and perhaps a `weight`; without one, all
-            rows count alike. Features that are null or not finite are left out.
-        settings: how to fit.
+    Returns:
+        The fitted model, an ordinary stage of Spark ML.
 
     Raises:
+        SchemaError: a column is missing or has another type.
         InputError: only one class is left.
+
+    Example:
+        >>> classifier = train(labelled, reg_param=0.01)
+        >>> classifier.numClasses
+        2
     """
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
@@ -66,33 +69,33 @@ def fit(labelled: DataFrame, settings: ClassifierSettings) -> LogisticRegression
             f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes"
         )
     regression = LogisticRegression(
-        maxIter=settings.max_iter,
-        regParam=settings.reg_param,
-        elasticNetParam=settings.elastic_net_param,
-        standardization=settings.standardization,
+        maxIter=max_iter,
+        regParam=reg_param,
+        elasticNetParam=elastic_net_param,
+        standardization=standardization,
         labelCol="label",
         weightCol=_WEIGHT,
     )
-    if settings.class_weights == "balanced":
+    if class_weights == "balanced":
         # Half of the weight to each class, as scikit-learn's "balanced" has it.
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
         rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
-    # Each of the fit's passes is a job, whose tasks cost more than what few rows take.
+    # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
     return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
 
 
 def identity(model: LogisticRegressionModel) -> str:
-    """Twelve hexadecimal digits that tell classifiers apart, of the SHA-256 of their numbers."""
+    """Returns twelve hexadecimal digits of the SHA-256 of the coefficients and the intercept."""
     numbers = np.append(model.coefficients.toArray(), model.intercept)
     return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
 
 
 def save(model: LogisticRegressionModel, path: str) -> None:
-    """Writes the Spark ML model, over an older one."""
+    """Writes the Spark ML model, replacing an existing one."""
     model.write().overwrite().save(path)
 
 
 def load(path: str) -> LogisticRegressionModel:
-    """Reads what `save` wrote."""
+    """Reads a model written by `save`."""
     return LogisticRegressionModel.load(path)

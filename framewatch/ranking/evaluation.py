@@ -1,7 +1,7 @@
-"""How good is a ranking? Splits by whole videos, counts, and the numbers made from them.
+"""Evaluates a ranking: cross-validation by whole videos, counts, and metrics.
 
-Frames of one video resemble each other, so a split by frames would ask about pictures that training has
-all but seen. Every split here leaves whole videos out.
+Frames of one video resemble each other, so a split by frames would leak training data into the test. Every
+split here holds out whole videos.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,30 +17,13 @@ from framewatch.tables.schema import PREDICTIONS, fields, require_columns
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What to tell of a ranking.
-
-    Attributes:
-        precision_at: the k of each precision@k.
-        budgets_minutes: budgets of review to tell the worth of.
-        period_s: seconds from one frame to the next: what viewing one costs.
-        gap_s: seconds without a suspicious frame that an incident may span.
-    """
-
-    precision_at: Sequence[int] = (3, 10, 20)
-    budgets_minutes: Sequence[float] = (1, 2, 5, 10, 20, 40)
-    period_s: float = 1.0
-    gap_s: float = 2.0
-
-
-@dataclass(frozen=True)
 class RankedLabels:
-    """The labels of ranked frames, as counts at each distinct probability, the highest first.
+    """Counts of ranked, labelled frames at each distinct probability, in descending order.
 
     Attributes:
-        thresholds: (n,) float64, falling.
+        thresholds: (n,) float64, descending.
         true_positives: (n,) int64, suspicious frames with a probability at or above the threshold.
-        false_positives: (n,) int64, other frames likewise.
+        false_positives: (n,) int64, other frames with a probability at or above the threshold.
         top_labels: (frames,) int64, the labels in order of rank.
     """
 
@@ -51,7 +34,7 @@ class RankedLabels:
 
     @classmethod
     def count(cls, probabilities: Sequence[float], labels: Sequence[float]) -> "RankedLabels":
-        """Counts frames that are given in order of rank."""
+        """Counts frames; ties keep the given order."""
         scores, truth = np.asarray(probabilities, float), np.asarray(labels, np.int64)
         order = np.argsort(-scores, kind="stable")
         scores, truth = scores[order], truth[order]
@@ -63,25 +46,22 @@ class RankedLabels:
 
     @property
     def positives(self) -> int:
-        """Suspicious frames."""
+        """Number of suspicious frames."""
         return int(self.top_labels.sum())
 
     @property
     def negatives(self) -> int:
-        """Other frames."""
+        """Number of other frames."""
         return len(self.top_labels) - self.positives
 
     @property
     def base_rate(self) -> float | None:
-        """Share of suspicious frames: the average precision of a random order, nearly."""
+        """Share of suspicious frames, which is about the average precision of a random order."""
         return self.positives / len(self.top_labels) if len(self.top_labels) else None
 
     @property
     def average_precision(self) -> float | None:
-        """Sum of precision over steps of recall, without interpolation; None where no frame is suspicious.
-
-        As in scikit-learn's `average_precision_score`.
-        """
+        """Average precision as scikit-learn's `average_precision_score`; None without suspicious frames."""
         if self.positives == 0:
             return None
         precision = self.true_positives / (self.true_positives + self.false_positives)
@@ -89,7 +69,7 @@ class RankedLabels:
 
     @property
     def roc_auc(self) -> float | None:
-        """Chance that a suspicious frame ranks above another; ties count half. None with one class only."""
+        """Probability that a suspicious frame ranks above another; ties count half. None with one class."""
         if self.positives == 0 or self.negatives == 0:
             return None
         true_positives = np.concatenate([[0], self.true_positives])
@@ -98,13 +78,13 @@ class RankedLabels:
         return float(area / (self.positives * self.negatives))
 
     def precision_at(self, k: int) -> float | None:
-        """Share of suspicious frames among the first k; None where there are fewer than k."""
+        """Share of suspicious frames among the first k; None with fewer than k frames."""
         return float(self.top_labels[:k].sum() / k) if len(self.top_labels) >= k else None
 
     def curve(self, most_points: int = 200) -> list[dict[str, float]]:
-        """The precision-recall curve as points, thinned to at most `most_points`.
+        """Returns the precision-recall curve, thinned to at most `most_points` points.
 
-        `share` is the share of all frames that are at or above the threshold.
+        `share` is the share of all frames at or above the threshold.
         """
         if self.positives == 0:
             return []
@@ -122,7 +102,7 @@ class RankedLabels:
         ]
 
     def summary(self, precision_at: Sequence[int]) -> dict[str, Any]:
-        """The numbers that metrics.json keeps."""
+        """Returns the metrics for metrics.json."""
         return {
             "frames": len(self.top_labels),
             "suspicious": self.positives,
@@ -134,27 +114,27 @@ class RankedLabels:
 
 
 def assign_folds(videos: Mapping[str, int], folds: int) -> dict[str, int]:
-    """Deals whole videos to folds, so that suspicious frames spread evenly.
+    """Assigns whole videos to folds, and spreads suspicious frames evenly over the folds.
 
     Args:
-        videos: suspicious frames of each video.
-        folds: how many folds at most.
+        videos: number of suspicious frames of each video.
+        folds: maximum number of folds.
 
     Returns:
-        The fold of each video; empty where fewer than two videos have suspicious frames, as then no split can
-        both train and test.
+        The fold of each video; empty if fewer than two videos have suspicious frames, because then no split
+        can both train and test.
     """
     with_positives = sum(count > 0 for count in videos.values())
     used = min(folds, with_positives)
     if used < 2:
         return {}
-    dealt: dict[str, int] = {}
+    fold_of: dict[str, int] = {}
     load = [(0, 0)] * used
     for video in sorted(videos, key=lambda v: (-videos[v], v)):
         fold = min(range(used), key=lambda n: (load[n], n))
         load[fold] = (load[fold][0] + videos[video], load[fold][1] + 1)
-        dealt[video] = fold
-    return dealt
+        fold_of[video] = fold
+    return fold_of
 
 
 def out_of_fold(
@@ -164,26 +144,26 @@ def out_of_fold(
     fit: Callable[[DataFrame], Any],
     score: Callable[[DataFrame, Any], DataFrame],
 ) -> DataFrame | None:
-    """Scores each labelled frame with a classifier that has not seen its video.
+    """Scores each labelled frame with a classifier that was trained without its video.
 
     Args:
         labelled: `features` rows with `label`.
-        folds: how many parts to deal the videos into.
+        folds: maximum number of folds.
         fit: labelled rows -> classifier.
         score: (rows, classifier) -> rows with `prob2`.
 
     Returns:
-        The rows with `prob2`; or None where too few videos have suspicious frames, or all that is not
-        suspicious lies in one part.
+        The rows with `prob2`; or None if too few videos have suspicious frames, or if all other frames are
+        in one fold.
     """
     counts = labelled.groupBy("video").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
-    dealt = assign_folds({row["video"]: int(row["ones"]) for row in counts}, folds)
-    with_zeros = {dealt[row["video"]] for row in counts if dealt and row["all"] > row["ones"]}
+    fold_of = assign_folds({row["video"]: int(row["ones"]) for row in counts}, folds)
+    with_zeros = {fold_of[row["video"]] for row in counts if fold_of and row["all"] > row["ones"]}
     if len(with_zeros) < 2:
         return None
     parts = []
-    for fold in sorted(set(dealt.values())):
-        held_out = F.col("video").isin([video for video, its in dealt.items() if its == fold])
+    for fold in sorted(set(fold_of.values())):
+        held_out = F.col("video").isin([video for video, number in fold_of.items() if number == fold])
         classifier = fit(labelled.where(~held_out))
         parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
     whole = parts[0]
@@ -192,66 +172,82 @@ def out_of_fold(
     return whole
 
 
-def evaluate(scored: DataFrame, measures: Measures | None = None) -> dict[str, Any]:
+def evaluate(
+    scored: DataFrame,
+    *,
+    precision_at: Sequence[int] = (3, 10, 20),
+    budgets_minutes: Sequence[float] = (1, 2, 5, 10, 20, 40),
+    period_s: float = 1.0,
+    gap_s: float = 2.0,
+) -> dict[str, Any]:
     """Metrics of scored, labelled frames, over all and per video.
 
-    Only a few numbers a labelled frame come to the driver: hand labels are few.
+    Only a few numbers per labelled frame come to the driver: hand labels are few.
 
     Args:
         scored: `origin`, `video`, `timestamp_s`, `prob2`, `label`.
-        measures: what to tell; by default, of frames one second apart.
+        precision_at: the k of each precision@k.
+        budgets_minutes: budgets of review to evaluate, in minutes of footage.
+        period_s: seconds from one frame to the next: what viewing one costs.
+        gap_s: seconds without a suspicious frame that an incident may span.
 
     Returns:
-        The summary of `RankedLabels`, its curve, what budgets of review buy, and a summary for each video.
+        `frames`, `suspicious`, `base_rate`, `average_precision`, `roc_auc`, `precision_at`, the
+        precision-recall `curve`, the recall that `budgets` buy, and a summary for each of `videos`.
+
+    Raises:
+        SchemaError: a column is missing or has another type.
+
+    Example:
+        >>> metrics = evaluate(ranked.join(labelled.select("origin", "label"), "origin"))
+        >>> 0 <= metrics["average_precision"] <= 1
+        True
     """
-    measures = measures or Measures()
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(scored, fields(PREDICTIONS, *columns), table="scored frames")
     rows: Any = scored.select(*columns, "label").toPandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {
-        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(
-            measures.precision_at
-        )
+        str(video): RankedLabels.count(part["prob2"].tolist(), part["label"].tolist()).summary(precision_at)
         for video, part in rows.groupby("video")
     }
     ranked = RankedFrames(
         videos=rows["video"].to_numpy(),
         timestamps_s=rows["timestamp_s"].to_numpy(),
         labels=rows["label"].to_numpy(),
-        period_s=measures.period_s,
-        gap_s=measures.gap_s,
+        period_s=period_s,
+        gap_s=gap_s,
     )
     return {
-        **overall.summary(measures.precision_at),
+        **overall.summary(precision_at),
         "curve": overall.curve(),
-        "budgets": [spent.summary() for spent in ranked.spend(measures.budgets_minutes)],
+        "budgets": [spent.summary() for spent in ranked.spend(budgets_minutes)],
         "videos": by_video,
     }
 
 
 def threshold_for_recall(curve: Sequence[Mapping[str, float]], recall: float) -> float:
-    """The highest threshold above which at least this share of the suspicious frames lies.
+    """Returns the highest threshold that reaches a recall of suspicious frames.
 
     Args:
-        curve: of `RankedLabels.curve`, not empty.
-        recall: the wanted share, above 0 and up to 1.
+        curve: points of `RankedLabels.curve`, not empty.
+        recall: the wanted recall, above 0 and up to 1.
     """
     return _just_below(next(point["threshold"] for point in curve if point["recall"] >= recall - 1e-9))
 
 
 def threshold_for_share(curve: Sequence[Mapping[str, float]], share: float) -> float:
-    """The lowest threshold above which at most this share of all frames lies.
+    """Returns the lowest threshold with at most this share of all frames above it.
 
     Args:
-        curve: of `RankedLabels.curve`, not empty.
-        share: of the frames that can be reviewed, 0 to 1.
+        curve: points of `RankedLabels.curve`, not empty.
+        share: the share of frames that can be reviewed, 0 to 1.
     """
-    paid = [point["threshold"] for point in curve if point["share"] <= share + 1e-9]
-    return _just_below(paid[-1]) if paid else curve[0]["threshold"]
+    affordable = [point["threshold"] for point in curve if point["share"] <= share + 1e-9]
+    return _just_below(affordable[-1]) if affordable else curve[0]["threshold"]
 
 
 def _just_below(threshold: float) -> float:
-    # A frame is suspicious above the threshold, and a curve counts those at it too.
+    # A frame is suspicious above the threshold; the curve counts frames at or above it.
     return float(np.nextafter(threshold, 0.0))

@@ -1,61 +1,62 @@
-"""Incidents: neighbouring suspicious frames of one video are one thing to look at."""
-
-from dataclasses import dataclass
+"""Incidents: groups neighbouring suspicious frames of one video for review."""
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from framewatch.tables.schema import INCIDENTS, PREDICTIONS, fields, require_columns
 
-# Times are quotients of ticks; two that mean the same second may differ by less than this.
+# Timestamps are ticks divided by a time base; equal times may differ by less than this.
 _ROUNDING_S = 1e-6
 _TICKS_PER_S = 1_000_000
 
 
-@dataclass(frozen=True)
-class IncidentSettings:
-    """When frames become incidents.
+def find_incidents(
+    predictions: DataFrame,
+    *,
+    threshold: float = 0.5,
+    gap_s: float = 2.0,
+    min_length_s: float = 0.0,
+    smoothing_s: float = 0.0,
+    period_s: float = 1.0,
+) -> DataFrame:
+    """Joins suspicious frames that are near each other in time into incidents.
 
-    Attributes:
+    Args:
+        predictions: scored frames, with `origin`, `video`, `timestamp_s` and `prob2`.
         threshold: a frame is suspicious where its smoothed probability is above this.
         gap_s: seconds without a suspicious frame that an incident may span.
         min_length_s: shorter incidents are left out.
         smoothing_s: probabilities are averaged over the frames at most half of this away; 0 for none.
         period_s: seconds from one frame to the next, and how long a frame lasts.
-    """
-
-    threshold: float = 0.5
-    gap_s: float = 2.0
-    min_length_s: float = 0.0
-    smoothing_s: float = 0.0
-    period_s: float = 1.0
-
-
-def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> DataFrame:
-    """Joins suspicious frames that are near each other.
-
-    Args:
-        predictions: scored frames.
-        settings: when frames become incidents.
 
     Returns:
-        The `incidents` table. An incident lasts from its first suspicious frame to the end of its last,
-        `[start_s, end_s)`. Its peak is its most probable frame, the earliest of several. Ranks go by the
-        peak's probability, then by the number of suspicious frames, video and start.
+        The `incidents` table: `video`, `start_s`, `end_s`, `peak_s`, `peak_origin`, `peak_prob2`,
+        `num_frames`, `rank`. An incident lasts from its first suspicious frame to the end of its last,
+        `[start_s, end_s)`.
+        Its peak is its most probable frame, the earliest of several. Ranks go by the peak's probability, then
+        by the number of suspicious frames, video and start.
+
+    Raises:
+        SchemaError: a column is missing or has another type.
+
+    Example:
+        >>> incidents = find_incidents(ranked, threshold=0.5, gap_s=2)
+        >>> incidents.select("start_s", "end_s", "rank").first()
+        Row(start_s=2.0, end_s=4.0, rank=1)
     """
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(predictions, fields(PREDICTIONS, *columns), table="predictions")
     in_time = Window.partitionBy("video").orderBy("timestamp_s")
     ticks = (F.col("timestamp_s") * _TICKS_PER_S).cast("long")  # a range of doubles is none to Spark
-    reach = int((settings.smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
+    reach = int((smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
     near = Window.partitionBy("video").orderBy(ticks).rangeBetween(-reach, reach)
-    smoothed = F.avg("prob2").over(near) if settings.smoothing_s > 0 else F.col("prob2")
+    smoothed = F.avg("prob2").over(near) if smoothing_s > 0 else F.col("prob2")
     # A frame lasts until the next, which may come a little early.
-    ends = F.least(F.col("timestamp_s") + settings.period_s, F.lead("timestamp_s").over(in_time))
+    ends = F.least(F.col("timestamp_s") + period_s, F.lead("timestamp_s").over(in_time))
     frames = predictions.select(*columns, smoothed.alias("smoothed"), ends.alias("ends_s"))
-    suspicious = frames.where(F.col("smoothed") > settings.threshold)
+    suspicious = frames.where(F.col("smoothed") > threshold)
     apart_s = F.col("timestamp_s") - F.lag("timestamp_s").over(in_time)
-    begins = (apart_s > settings.period_s + settings.gap_s + _ROUNDING_S) | apart_s.isNull()
+    begins = (apart_s > period_s + gap_s + _ROUNDING_S) | apart_s.isNull()
     numbered = suspicious.withColumn("begins", begins.cast("int"))
     numbered = numbered.withColumn("number", F.sum("begins").over(in_time))
     peak = F.max(F.struct("prob2", -F.col("timestamp_s"), "origin"))
@@ -65,7 +66,7 @@ def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> Dat
         peak.alias("peak"),
         F.count("*").cast("int").alias("num_frames"),
     )
-    long_enough = F.col("end_s") - F.col("start_s") >= settings.min_length_s - _ROUNDING_S
+    long_enough = F.col("end_s") - F.col("start_s") >= min_length_s - _ROUNDING_S
     found = grouped.where(long_enough).select(
         "video",
         "start_s",
@@ -75,7 +76,7 @@ def find_incidents(predictions: DataFrame, *, settings: IncidentSettings) -> Dat
         F.col("peak")["prob2"].alias("peak_prob2"),
         "num_frames",
     )
-    # Incidents are few: one task orders them all.
+    # There are few incidents, so one task can sort them.
     order = Window.partitionBy(F.lit(1)).orderBy(
         F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
     )

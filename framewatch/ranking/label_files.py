@@ -1,6 +1,6 @@
 """Label files: the bytes of a CSV file -> checked labels. Does not import Spark.
 
-Two formats, each with a header: `ImageName,label` (a frame's name, as in 2018) and
+Two formats, each with a header: `ImageName,label` (the name of a frame, as in 2018) and
 `video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not.
 """
 
@@ -20,7 +20,7 @@ _BY_FRAME = ("ImageName", "label")
 _BY_TIME = ("video", "start_s", "end_s", "label")
 _FORMATS = f"{','.join(_BY_FRAME)} or {','.join(_BY_TIME)}"
 _WORDS = {"true": 1, "yes": 1, "false": 0, "no": 0}
-# Most times are so, and can be read in one way.
+# The common format of a time, which is unambiguous.
 _PLAIN = re.compile(r"\d+(?:\.\d{1,2})?", re.A)
 # 12, 12.5, .5 or 1e3; 1,234 or 1,234.5.
 _NUMBER = re.compile(
@@ -46,10 +46,10 @@ class Labels:
 
     Attributes:
         rows: the labels.
-        by_time: whether they have ranges.
-        source: where they come from, for messages.
-        parts: files of `source`, each with the position of its first row; none where it is one file.
-        blank_rows: rows without any value, which are passed over.
+        by_time: whether they label ranges of time.
+        source: the file or directory, for messages.
+        parts: the files of `source`, each with the position of its first row; empty for a single file.
+        blank_rows: number of skipped rows without any value.
     """
 
     rows: Sequence[Label]
@@ -59,13 +59,13 @@ class Labels:
     blank_rows: int = 0
 
     def row_text(self, position: int) -> str:
-        """A row as messages show it, such as `line 2: 'Fight1.mpg' 0 to 3 s, label 1`."""
+        """Returns a row as text for messages, such as `line 2: 'Fight1.mpg' 0 to 3 s, label 1`."""
         row = self.rows[position]
         times = f" {row.start_s:g} to {row.end_s:g} s," if row.start_s is not None else ","
-        return f"{self.place(position)}: {csv_text.quoted(row.name)}{times} label {row.label}"
+        return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {row.label}"
 
-    def place(self, position: int) -> str:
-        """Where a row is, such as `line 2`."""
+    def location(self, position: int) -> str:
+        """Returns the location of a row, such as `line 2`."""
         line = f"line {self.rows[position].line}"
         if not self.parts:
             return line
@@ -74,7 +74,7 @@ class Labels:
 
 
 def from_ranges(ranges: Iterable[tuple[str, float, float, int]], source: str) -> Labels:
-    """Labels by time of (video, start_s, end_s, label); messages number them from 1."""
+    """Returns labels by time from tuples (video, start_s, end_s, label), numbered from 1 in messages."""
     rows = [
         Label(number, name, float(start_s), float(end_s), label)
         for number, (name, start_s, end_s, label) in enumerate(ranges, start=1)
@@ -83,10 +83,10 @@ def from_ranges(ranges: Iterable[tuple[str, float, float, int]], source: str) ->
 
 
 def merged(files: Mapping[str, Labels], path: str) -> Labels:
-    """The labels of several files as those of one.
+    """Merges the labels of several files.
 
     Raises:
-        InputError: some are by frame and some by time.
+        InputError: some files label frames and some label ranges of time.
     """
     if len(files) == 1:
         return next(iter(files.values()))
@@ -106,24 +106,25 @@ def merged(files: Mapping[str, Labels], path: str) -> Labels:
 
 
 def parse_labels(data: bytes, file: str) -> Labels:
-    """Reads and checks the content of a label file.
+    """Parses and checks the content of a label file.
 
-    CSV as RFC 4180 has it, with `,`, `;` or tabs between the fields, in UTF-8, or in UTF-16 or UTF-32 with a
-    byte order mark.
+    Accepts CSV as defined in RFC 4180, separated by `,`, `;` or tabs, in UTF-8, or in UTF-16 or UTF-32 with
+    a byte order mark.
 
     Args:
         data: the content.
-        file: its name, for messages.
+        file: the name of the file, for messages.
 
     Raises:
-        InputError: not text, columns of neither format, or rows that are not valid; names the first lines.
+        InputError: the data is not text, has the columns of neither format, or has invalid rows; the message
+            lists the first of them.
     """
     text = csv_text.decode(data, f"labels file '{file}'")
     header = _header(text, file)
     rows: list[Label] = []
     blank_rows = 0
     bad = _BadLines()
-    # 1.234 is a number of seconds, unless other numbers of the file have decimal commas.
+    # 1.234 is decimal, unless other numbers in the file have decimal commas.
     dotted = _BadLines()
     comma_line = 0
     for line, values, error in csv_text.records(text, header.delimiter, after=header.line):
@@ -150,7 +151,7 @@ def parse_labels(data: bytes, file: str) -> Labels:
 
 
 class _BadLines:
-    """Counts what is wrong, and keeps the first lines of it."""
+    """Counts invalid lines, and keeps the first of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -185,22 +186,22 @@ class _Header:
         return "video" in self.columns
 
     def cells(self, values: Sequence[str]) -> dict[str, str]:
-        """The values of a row by their columns.
+        """Returns the values of a row by column.
 
         Raises:
-            ValueError: too many, or too few.
+            ValueError: the row has too many or too few fields.
         """
         extra = any(value.strip() for value in values[self.width :])
         if extra or len(values) <= max(self.columns.values()):
             raise ValueError(
-                f"{len(values)} fields where the header has {self.width}; quote fields with a "
-                f"{csv_text.quoted(self.delimiter)} in them"
+                f"{len(values)} fields, but the header has {self.width}; quote fields that contain "
+                f"{csv_text.quoted(self.delimiter)}"
             )
         return {name: values[index] for name, index in self.columns.items()}
 
 
 def _header(text: str, file: str) -> _Header:
-    """The header, by the delimiter that makes its columns those of a format."""
+    """Finds the header, and the delimiter with which its columns match one of the formats."""
     best: list[str] = []
     for delimiter, line, names in csv_text.headers(text):
         lowered = [name.lower() for name in names]
@@ -226,7 +227,7 @@ def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
     by_time = "video" in cells
     name = csv_text.plain(cells["video" if by_time else "ImageName"])
     if not name.strip():
-        raise ValueError(f"no name; name the {'video' if by_time else 'frame'}")
+        raise ValueError(f"empty name; name the {'video' if by_time else 'frame'}")
     word = cells["label"].strip().lower()
     number = _WORDS.get(word, _reading(word.replace(",", ".")))
     if number not in (0, 1):
@@ -248,10 +249,10 @@ class _Time(NamedTuple):
 
 
 def _seconds(text: str, column: str) -> _Time:
-    """A time in seconds, of a number with a decimal point or comma, of mm:ss, or of h:mm:ss.
+    """Parses a time: seconds with a decimal point or comma, mm:ss, or h:mm:ss.
 
     Raises:
-        ValueError: not a time, or one that can be read in two ways.
+        ValueError: the text is not a time, or is ambiguous.
     """
     value = text.strip()
     if _PLAIN.fullmatch(value):
@@ -277,6 +278,6 @@ def _seconds(text: str, column: str) -> _Time:
 
 
 def _reading(text: str) -> float | None:
-    """A number with decimal points, and perhaps commas between its thousands."""
+    """Parses a number with a decimal point and optional thousands separators; None if it is not one."""
     number = float(text.replace(",", "")) if _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""Labels matched to frames: which video or frame a name stands for, and which frames a range holds."""
+"""Matches labels to frames: resolves names to videos or frames, and ranges of time to frames."""
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,9 +25,9 @@ _ENDS = StructType(
 )
 _KEYS = "key int, written string, key_exact string, key_composed string, caseless string"
 _RANGES = "position int, video string, start_s double, end_s double, label int"
-# What a name in a label file may leave out.
+# Suffixes that a name in a label file may omit.
 _SUFFIXES = {"video": VIDEO_SUFFIXES, "origin": ("jpg",)}
-# Above this, rows are shuffled rather than sent to every executor.
+# A table with more rows is shuffled instead of broadcast.
 _BROADCAST_ROWS = 200_000
 
 
@@ -36,11 +36,11 @@ class Found:
     """Frames with a label.
 
     Attributes:
-        labelled: `origin` and `label`.
-        num_frames: its rows.
-        num_suspicious: those with label 1.
-        num_empty: ranges that name a video and hold none of its frames.
-        empty: the first of these, by position.
+        labelled: columns `origin` and `label`.
+        num_frames: number of rows of `labelled`.
+        num_suspicious: number of rows with label 1.
+        num_empty: number of ranges that contain no frame of their video.
+        empty: positions of the first such ranges.
     """
 
     labelled: DataFrame
@@ -51,18 +51,18 @@ class Found:
 
 
 def small(rows: DataFrame, number: int) -> DataFrame:
-    """Rows to join with: sent whole to executors unless they are many."""
+    """Marks rows for a broadcast join unless there are too many."""
     return F.broadcast(rows) if number <= _BROADCAST_ROWS else rows
 
 
 def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
-    """The value of `column` (video or origin) that each name of the labels stands for.
+    """Returns the value of `column` (`video` or `origin`) that each name in the labels stands for.
 
-    Where a name fits several, those count that it fits most strictly: the whole name before a name without
-    its suffix, and any difference in case last.
+    If a name matches several values, the strictest match wins: first the whole name, then the name without
+    suffix, and last a name that differs in case.
 
     Raises:
-        InputError: names fit several equally.
+        InputError: a name matches several values equally well.
     """
     names = list(dict.fromkeys(label.name for label in labels.rows))
     trimmed = [label_names.trimmed(name) for name in names]
@@ -81,38 +81,38 @@ def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
         name = names[row["key"]]
         if name not in best or row["looseness"] < best[name]["looseness"]:
             best[name] = row
-    _refuse_ambiguous(
+    _check_unambiguous(
         labels, column, {name: row for name, row in best.items() if row["first"] != row["last"]}
     )
     return {name: row["first"] for name, row in best.items()}
 
 
-def _refuse_ambiguous(labels: Labels, column: str, ambiguous: Mapping[str, Any]) -> None:
+def _check_unambiguous(labels: Labels, column: str, ambiguous: Mapping[str, Any]) -> None:
     rows = [row for row, label in enumerate(labels.rows) if label.name in ambiguous]
     if not rows:
         return
     shown = []
     for row in rows[:SHOWN]:
         fit = ambiguous[labels.rows[row].name]
-        shown.append(f"{labels.row_text(row)} fits {fit['first']} and {fit['last']}")
+        shown.append(f"{labels.row_text(row)} matches {fit['first']} and {fit['last']}")
     more = f"; and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     raise InputError(
-        f"labels of {labels.source} fit several {column}s: {'; '.join(shown)}{more}: write the whole name, "
+        f"labels of {labels.source} match several {column}s: {'; '.join(shown)}{more}: write the whole name, "
         "or more of the path, such as camera1/Walk1.mpg"
     )
 
 
-def _refuse_clashes(labels: Labels, clashes: Sequence[tuple[int, int]], num_frames: int) -> None:
+def _check_consistent(labels: Labels, clashes: Sequence[tuple[int, int]], num_frames: int) -> None:
     if clashes:
         shown = [f"{labels.row_text(one)} and {labels.row_text(other)}" for one, other in clashes]
         raise InputError(
             f"labels of {labels.source} contradict each other in {num_frames} frame(s): {'; '.join(shown)}: "
-            "keep one label a frame"
+            "keep one label per frame"
         )
 
 
 def _ends(frames: DataFrame, column: str, depths: Collection[int]) -> DataFrame:
-    """The ends of all videos' or frames' paths that can match names with so many components."""
+    """Returns the endings of all paths in `column` that can match names with these numbers of components."""
     work = functools.partial(_ends_of_batches, depths=depths, suffixes=_SUFFIXES[column])
     return frames.select(column).distinct().mapInArrow(work, _ENDS)
 
@@ -133,7 +133,7 @@ def _ends_of_batches(
 
 
 def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
-    """Frames with the labels that name them.
+    """Joins frames with labels by name.
 
     Raises:
         InputError: a frame has both labels.
@@ -146,17 +146,17 @@ def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
             earlier = first.setdefault(origin, row)
             if labels.rows[earlier].label != label.label:
                 clashes.append((earlier, row))
-    _refuse_clashes(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
+    _check_consistent(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
     rows = [(origin, float(labels.rows[row].label)) for origin, row in first.items()]
     labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double")
     return Found(labelled, len(rows), sum(label == 1 for _, label in rows))
 
 
 def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
-    """Frames within the ranges of their videos.
+    """Joins frames with labels by ranges of time.
 
-    One pass over each video in order of time: a range adds to a count where it starts and takes from it where
-    it ends, so that neither ranges nor frames are compared with each other.
+    Sweeps once over each video in order of time, with a counter that each range increments at its start and
+    decrements at its end, so that ranges and frames are never compared in pairs.
 
     Raises:
         InputError: a frame has both labels.
@@ -179,7 +179,7 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> F
         clashes = {
             _clash(labels, resolved, row["video"], row["time_s"]) for row in both.limit(SHOWN).collect()
         }
-        _refuse_clashes(labels, sorted(clashes), totals["both"])
+        _check_consistent(labels, sorted(clashes), totals["both"])
     frames_before = F.max("frames") - F.min("frames")
     empty = swept.where("origin is null").groupBy("position").agg(frames_before.alias("n")).where("n = 0")
     positions = [
@@ -193,11 +193,11 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> F
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
-    """Frames, and starts and ends of ranges, in order of time.
+    """Sorts frames and the edges of ranges by time, and counts open ranges.
 
     Returns:
-        `video`, `time_s`, `origin` (null for a start or an end), `position` (null for a frame); and, up to
-        there, the number of `frames`, and how many `normal` and `suspicious` ranges are open.
+        `video`, `time_s`, `origin` (null for an edge), `position` (null for a frame); and, up to this row,
+        the number of `frames` and of open `normal` and `suspicious` ranges.
     """
     edges = F.explode(
         F.array(
@@ -224,7 +224,7 @@ def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
         F.lit(0).alias("normal"),
         F.lit(0).alias("suspicious"),
     )
-    # A range holds its start and not its end: at one time, all edges come before the frames.
+    # Ranges are half-open: at equal times, all edges come before the frames.
     order = Window.partitionBy("video").orderBy("time_s", F.col("origin").isNotNull())
     so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     counted = {"frames": F.col("origin").isNotNull().cast("int")}
@@ -234,7 +234,7 @@ def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
 
 
 def _clash(labels: Labels, resolved: Mapping[str, str], video: str, time_s: float) -> tuple[int, int]:
-    """The first normal and the first suspicious range that hold a frame, in their order."""
+    """Returns the positions, sorted, of the first normal and the first suspicious range at a time."""
     first: dict[int, int] = {}
     for position, row in enumerate(labels.rows):
         if resolved.get(row.name) == video and row.start_s <= time_s < row.end_s:  # type: ignore[operator]
@@ -246,7 +246,7 @@ def _clash(labels: Labels, resolved: Mapping[str, str], video: str, time_s: floa
 def explain(
     frames: DataFrame, column: str, labels: Labels, resolved: Mapping[str, str], rows: Sequence[int]
 ) -> list[str]:
-    """Rows that match no frame, as text: with the closest name, or with what the video's frames cover."""
+    """Describes rows that match no frame, with the closest name or the time range of the video's frames."""
     names = {labels.rows[row].name for row in rows}
     closest = _closest(frames, column, [name for name in names if name not in resolved])
     covered = _covered(frames, [resolved[name] for name in names if name in resolved])
@@ -259,7 +259,7 @@ def explain(
 
 
 def _closest(frames: DataFrame, column: str, names: Sequence[str]) -> dict[str, str]:
-    """What is in `column` and has almost the file name of each name."""
+    """Returns a hint for each name with the most similar file name in `column`."""
     if not names:
         return {}
     files = [label_names.forms(label_names.trimmed(name)).caseless.rpartition("/")[2] for name in names]

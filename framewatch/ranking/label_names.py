@@ -1,7 +1,7 @@
-"""How names in label files match paths in tables. Does not import Spark.
+"""Matches names in label files with paths in tables. Does not import Spark.
 
-A name is the end of a path. Names of both sides are compared in three forms, the strictest first: as written;
-in composed Unicode with slashes for backslashes; and without regard to case.
+A name is the end of a path. Both sides are compared in three forms, the strictest first: as written; in
+composed Unicode (NFC) with backslashes replaced by slashes; and ignoring case.
 """
 
 import re
@@ -9,13 +9,13 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-# Without drives: `C:\\a.mp4` is a path below a directory `C:`.
+# Windows drives are not schemes: `C:\\a.mp4` is a path below a directory `C:`.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 _SEPARATOR = re.compile(r"[/\\]")
 
 
 class Forms(NamedTuple):
-    """One name in its three forms: equal in a form means equal in those after it."""
+    """One name in three forms; names that are equal in one form are equal in the following ones."""
 
     exact: str
     composed: str
@@ -23,8 +23,8 @@ class Forms(NamedTuple):
 
 
 def forms(name: str) -> Forms:
-    """The forms of a name, or of the end of a path."""
-    # A quote before these signs keeps spreadsheets from taking a name for a formula.
+    """Returns the forms of a name, or of the end of a path."""
+    # Spreadsheets prefix these characters with a quote, so that a name is not taken for a formula.
     plain = re.sub(r"^'(?=[=+\-@\t\r])", "", name).replace("\\", "/").strip()
     composed = unicodedata.normalize("NFC", plain)
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", composed).casefold())
@@ -32,21 +32,21 @@ def forms(name: str) -> Forms:
 
 
 def trimmed(path: str) -> str:
-    """A path or URI without scheme, leading `./` and repeated slashes."""
+    """Returns a path or URI without scheme, leading `./` and repeated slashes."""
     path = _SCHEME.sub("/", path, count=1) if _SCHEME.match(path) else path
     return re.sub(r"([/\\])[/\\]+", r"\1", re.sub(r"^\s*(?:\.[/\\]+)+", "", path))
 
 
 def depth(path: str) -> int:
-    """The number of components of a trimmed path; the root of an absolute one counts."""
+    """Returns the number of components of a trimmed path; the root of an absolute path counts as one."""
     return len(_SEPARATOR.findall(path)) + 1
 
 
 def ends(path: str, depths: Collection[int], suffixes: Collection[str]) -> Iterator[tuple[bool, Forms]]:
-    """Ends of a path with so many components: each whole, and without a known suffix of its file name.
+    """Yields the endings of a path with these numbers of components, with and without a known suffix.
 
     Yields:
-        Whether it is whole, and its forms.
+        Whether the suffix is kept, and the forms of the ending.
     """
     path = trimmed(path)
     separators = [match.start() for match in _SEPARATOR.finditer(path)]

@@ -1,4 +1,4 @@
-"""Hand labels: read a label file from any storage, and join the labels to frames."""
+"""Hand labels: reads label files from any storage, and joins the labels to frames."""
 
 import glob
 import io
@@ -28,16 +28,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How labels and frames met.
+    """Counts of a join of labels and frames.
 
     Attributes:
-        labels: rows of the file.
-        unmatched: rows that match no frame.
+        labels: number of labels.
+        unmatched: labels that match no frame.
         unmatched_examples: some of them, as text, with the closest name.
         labelled_frames: frames with a label.
-        suspicious_frames: frames whose label is 1.
-        unlabelled_frames: frames without a label, left out of training.
-        blank_rows: rows of the file without any value.
+        suspicious_frames: frames with label 1.
+        unlabelled_frames: frames without a label, which training ignores.
+        blank_rows: skipped rows without any value.
     """
 
     labels: int
@@ -54,7 +54,7 @@ class LabelCounts:
             f"suspicious), {self.unlabelled_frames} frames without a label"
         )
         if self.blank_rows:
-            text += f"; {self.blank_rows} blank rows passed over"
+            text += f"; {self.blank_rows} blank rows skipped"
         if self.unmatched:
             more = "; …" if self.unmatched > len(self.unmatched_examples) else ""
             text += f"; {self.unmatched} labels match no frame: {'; '.join(self.unmatched_examples)}{more}"
@@ -62,26 +62,26 @@ class LabelCounts:
 
 
 def read_labels(spark: SparkSession, path: str) -> Labels:
-    """Reads and checks a label file, or the files of a directory or a glob, of any storage.
+    """Reads and checks a label file, or the files of a directory or a glob, from any storage.
 
-    The labels are kept by the driver: what people label by hand is small.
+    The driver holds all labels: hand labels are few.
 
     Raises:
-        InputError: no such file, columns of neither format, or rows that are not valid; names the lines.
+        InputError: the file does not exist, has the columns of neither format, or has invalid rows.
     """
     contents = _contents(spark, path)
     return merged({name: parse_labels(_decompressed(data, name), name) for name, data in contents}, path)
 
 
 def check_labels(path: str, *, sees_all: bool) -> None:
-    """Checks a label file as far as Python sees it, before Spark starts.
+    """Checks a label file in plain Python, before Spark starts.
 
     Args:
-        path: as of `read_labels`.
-        sees_all: whether Spark would find no more there than Python does.
+        path: as for `read_labels`.
+        sees_all: whether Python can read every file that Spark can, so that a missing file is an error.
 
     Raises:
-        InputError: as `read_labels`.
+        InputError: as for `read_labels`.
     """
     found = _read_file(path)
     if isinstance(found, bytes):
@@ -91,7 +91,7 @@ def check_labels(path: str, *, sees_all: bool) -> None:
 
 
 def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
-    """Names and bytes: read by Python where it can, else by Spark, which has connectors of its own."""
+    """Returns names and bytes of the files, read by Python or else by Spark, which has more connectors."""
     found = _read_file(path)
     if isinstance(found, bytes):
         return [(path, found)]
@@ -107,11 +107,11 @@ def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
 
 
 def _read_file(path: str) -> bytes | Exception:
-    """A file's bytes; of directories, globs and what Python does not reach, the reason why there are none."""
+    """Returns the bytes of a file; for a directory, a glob or an unreadable file, returns the error."""
     try:
         files, inner = storage.filesystem(path)
         return files.cat_file(inner) if files.info(inner)["type"] == "file" else FileNotFoundError(path)
-    except Exception as error:  # of any library behind fsspec
+    except Exception as error:  # each fsspec backend has its own
         return error
 
 
@@ -119,7 +119,7 @@ def _missing(path: str, problem: Exception) -> InputError:
     if isinstance(problem, FileNotFoundError):
         return InputError(f"labels file '{path}' does not exist: give a CSV file, labels.train=FILE")
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
-    return InputError(f"labels file '{path}' cannot be read ({reason}): give one that you may read")
+    return InputError(f"labels file '{path}' cannot be read ({reason}): check the path and its permissions")
 
 
 def _decompressed(data: bytes, name: str) -> bytes:
@@ -131,27 +131,36 @@ def _decompressed(data: bytes, name: str) -> bytes:
     except Exception as error:  # each library has its own
         raise InputError(
             f"labels file '{name}' cannot be decompressed as {compression} ({error}): correct its suffix, or "
-            "save it anew"
+            "compress it again"
         ) from error
 
 
-def join_labels(frames: DataFrame, labels: Labels) -> tuple[DataFrame, LabelCounts]:
-    """Gives frames their labels.
+def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, LabelCounts]:
+    """Gives frames their hand labels.
 
-    A frame's label names the end of its `origin`; a range names the end of its `video`, with or without a
-    video suffix, and holds the frames with start_s <= timestamp_s < end_s.
+    A label by frame names the end of an `origin`. A label by time names the end of a `video`, with or without
+    its suffix, and applies to the frames with start_s <= timestamp_s < end_s.
 
     Args:
-        frames: rows of `frames` or `features`; one row an origin.
-        labels: of `read_labels` or `from_ranges`.
+        frames: rows with `origin`, `video` and `timestamp_s`; one row per origin.
+        labels: the path of a CSV file, `video,start_s,end_s,label` or `origin,label`; or labels that have
+            been read.
 
     Returns:
-        The frames that have a label, with a column `label` (double), and the counts.
+        The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides.
 
     Raises:
-        InputError: a name that fits several videos, a frame with both labels, or no match at all.
+        SchemaError: a column is missing or has another type.
+        InputError: the file is missing or not valid, a name that fits several videos, a frame with both
+            labels, or no match at all.
+
+    Example:
+        >>> labelled, counts = join_labels(features, "labels.csv")
+        >>> counts.labelled_frames == labelled.count()
+        True
     """
     require_columns(frames, fields(FEATURES, "origin", "video", "timestamp_s"), table="frames")
+    labels = read_labels(frames.sparkSession, labels) if isinstance(labels, str) else labels
     column = "video" if labels.by_time else "origin"
     resolved = label_join.resolve(frames, column, labels)
     find = label_join.by_time if labels.by_time else label_join.by_frame
@@ -164,7 +173,7 @@ def join_labels(frames: DataFrame, labels: Labels) -> tuple[DataFrame, LabelCoun
         shown = f" ({'; '.join(examples)})" if examples else ""
         raise InputError(
             f"none of the {len(labels.rows)} labels of {labels.source} matches a frame{shown}: write names as"
-            f" the tables have them, such as {row[column] if row else 'none'}"
+            f" in the tables, such as {row[column] if row else 'none'}"
         )
     counts = LabelCounts(
         labels=len(labels.rows),
@@ -180,7 +189,7 @@ def join_labels(frames: DataFrame, labels: Labels) -> tuple[DataFrame, LabelCoun
 
 
 def require_both_classes(counts: LabelCounts) -> None:
-    """Checks that both classes have frames.
+    """Checks that both classes have labelled frames.
 
     Raises:
         InputError: all labels are 0, or all are 1.

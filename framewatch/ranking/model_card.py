@@ -1,4 +1,4 @@
-"""The model card: what a classifier learned from, and how well it does, as Markdown."""
+"""Renders the model card, the training data and metrics of a classifier, as Markdown."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from framewatch.io.redact import redact
 from framewatch.ranking import budgets
 
 LIMITS = """\
-- It ranks frames for a person to look at; it does not decide. A high probability is a reason to look.
-- It knows scenes, cameras and behaviour like those of its labels. Elsewhere, label footage and train again.
-- It looks at single frames: what only movement tells, it does not see.
-- Metrics come from videos that the classifier had not seen. Few videos make them uncertain."""
+- It ranks frames for human review; it does not decide. A high probability is a reason to look.
+- It works for scenes, cameras and behaviour like those in its labels. For others, label footage and retrain.
+- It sees single frames, so it misses what only movement shows.
+- Metrics come from videos that the classifier was not trained on. With few videos they are uncertain."""
 
 
 def quality(metrics: dict[str, Any]) -> str:
-    """The most telling numbers, in one line."""
+    """Returns the main metrics in one line."""
     if metrics["average_precision"] is None:
         return f"{metrics['frames']} frames, none suspicious"
     parts = [f"AP {metrics['average_precision']:.3f}"]
@@ -26,12 +26,12 @@ def quality(metrics: dict[str, Any]) -> str:
 
 
 def render(notes: dict[str, Any]) -> str:
-    """The card as Markdown.
+    """Renders the card as Markdown.
 
     Args:
-        notes: `features`, `labels`, `settings`, `cross_validation`, and `test` where test labels were given.
+        notes: `features`, `labels`, `settings`, `cross_validation`, and `test` if there are test labels.
     """
-    notes = redact(notes)  # labels may be at a signed URL
+    notes = redact(notes)  # the labels may come from a signed URL
     features, labels = notes["features"], notes["labels"]
     sections = [
         "# Model card: suspicious frames",
@@ -40,14 +40,14 @@ def render(notes: dict[str, Any]) -> str:
         "## Data",
         f"- Labels: {_sources(labels)}, {labels['labelled_frames']} labelled frames, "
         f"{labels['suspicious_frames']} suspicious; {labels['unlabelled_frames']} frames without a label and "
-        f"{labels['unmatched']} labels without a frame were left out.",
+        f"{labels['unmatched']} labels without a frame were ignored.",
         "## Features and weights",
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
         "## Metrics",
         _metrics(
-            "Left-out videos (each video scored by a classifier that had not seen it)",
+            "Left-out videos (each video scored by a classifier that was trained without it)",
             notes["cross_validation"],
         ),
         _metrics("Test labels", notes.get("test")),
@@ -59,25 +59,24 @@ def render(notes: dict[str, Any]) -> str:
 
 def _sources(labels: dict[str, Any]) -> str:
     num_verdicts = labels.get("verdicts", 0)
-    verdicts = f"{num_verdicts} ranges of seconds by reviewers' verdicts" if num_verdicts else ""
+    verdicts = f"{num_verdicts} time ranges from reviewers' verdicts" if num_verdicts else ""
     return " and ".join(filter(None, (labels["file"] and f"`{labels['file']}`", verdicts)))
 
 
 def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return ""
-    rows = [("all", metrics)] + [
-        (video.rsplit("/", 1)[-1], of) for video, of in sorted(metrics["videos"].items())
-    ]
+    by_video = sorted(metrics["videos"].items())
+    rows = [("all", metrics)] + [(video.rsplit("/", 1)[-1], summary) for video, summary in by_video]
     lines = [f"### {title}", "", f"{quality(metrics)}.", ""]
     lines += [f"- {budgets.sentence(spent)}" for spent in budgets.up_to_all(metrics.get("budgets", []))] + [
         ""
     ]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
-    for name, of in rows:
-        precision = "" if of["average_precision"] is None else f"{of['average_precision']:.3f}"
+    for name, row in rows:
+        precision = "" if row["average_precision"] is None else f"{row['average_precision']:.3f}"
         cell = name.replace("|", "\\|").replace("\n", " ")
         lines.append(
-            f"| {cell} | {of['frames']} | {of['suspicious']} | {precision} | {of['base_rate']:.3f} |"
+            f"| {cell} | {row['frames']} | {row['suspicious']} | {precision} | {row['base_rate']:.3f} |"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Score frames with a fitted classifier, and rank them: the most suspicious first."""
+"""Scores frames with a fitted classifier, and ranks them, the most suspicious first."""
 
 from pyspark.ml import Model
 from pyspark.ml.functions import vector_to_array
@@ -9,9 +9,23 @@ from framewatch.tables.schema import FEATURES, PREDICTIONS, fields, finite_vecto
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
-    """Adds `probability` (vector), `prob2` (P(suspicious)) and `prediction` (1.0 above `threshold`).
+    """Scores frames with a fitted classifier.
 
-    Frames without features are left out, and so are those whose features are not finite.
+    Args:
+        features: rows with `features` (vector). Rows whose features are null or not finite are left out.
+        classifier: a binary classifier of Spark ML, such as `train` returns.
+        threshold: `prediction` is 1.0 where `prob2` is above this, else 0.0.
+
+    Returns:
+        The rows with `probability` (vector), `prob2` (P(suspicious), 0 to 1) and `prediction`.
+
+    Raises:
+        SchemaError: `features` is missing or has another type.
+
+    Example:
+        >>> scored = score(features, classifier)
+        >>> scored.where("prob2 > 0.5").count() == scored.where("prediction = 1").count()
+        True
     """
     require_columns(features, fields(FEATURES, "features"), table="features")
     scored = classifier.transform(features.where(finite_vectors().isNotNull()))
@@ -21,9 +35,25 @@ def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> 
 
 
 def rank(scored: DataFrame) -> DataFrame:
-    """The `predictions` table. Equal probabilities are ranked by origin, so that ranks are stable."""
+    """Ranks scored frames: the most suspicious is 1.
+
+    Args:
+        scored: what `score` returns, with `origin`, `video`, `frame_index` and `timestamp_s`.
+
+    Returns:
+        The `predictions` table: one row per frame with `rank`. Equal probabilities are ranked by origin, so
+        that ranks are stable.
+
+    Raises:
+        SchemaError: a column is missing or has another type.
+
+    Example:
+        >>> ranked = rank(scored)
+        >>> ranked.orderBy("rank").select("rank", "prediction").first()
+        Row(rank=1, prediction=1.0)
+    """
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
-    # One global order needs one task; it sorts small rows, no pictures and no features.
+    # A global order needs one task. It sorts narrow rows, without pictures and features.
     narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
     order = Window.partitionBy(F.lit(1)).orderBy(F.col("prob2").desc(), "origin")
     return narrow.withColumn("rank", F.row_number().over(order)).select(*PREDICTIONS.names)

@@ -1,4 +1,4 @@
-"""Above which probability a frame is suspicious: a number, or chosen from what left-out videos showed."""
+"""Chooses the threshold above which a frame is suspicious: a number, or from out-of-fold predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from framewatch.ranking.evaluation import threshold_for_recall, threshold_for_sh
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, and where it comes from."""
+    """A threshold, and the reason for its value."""
 
     value: float
     reason: str
 
     @property
-    def told(self) -> str:
-        """The reason for a closing line; nothing where the user gave the number."""
+    def log_suffix(self) -> str:
+        """The reason, to append to a log line; empty if the user configured the number."""
         return "" if self.reason == "as configured" else f", {self.reason}"
 
 
 def choose_threshold(
     wanted: RankingConfig, metrics: dict[str, Any] | None, footage_minutes: Callable[[], float]
 ) -> Threshold:
-    """The configured threshold; for `auto`, one from the out-of-fold predictions of training.
+    """Returns the configured threshold, or for `auto` one from the out-of-fold predictions of training.
 
-    With `budget_minutes`, a share of frames lies above it that can be reviewed in this time, if new footage
-    is like the labelled; else the wanted share of the suspicious frames does.
+    With `budget_minutes`, the frames above the threshold can be reviewed in this time if new footage
+    resembles the labelled footage. Otherwise the threshold reaches the configured recall.
 
     Args:
         wanted: the configuration.
-        metrics: of the left-out videos; None where there were none.
-        footage_minutes: of the footage to rank; asked for where a budget needs it.
+        metrics: metrics of the left-out videos; None without any.
+        footage_minutes: returns the length of the footage to rank; called only if a budget is set.
 
     Raises:
-        InputError: `auto`, but no video was left out in training.
+        InputError: `auto`, but training left no video out.
     """
     if wanted.threshold != "auto":
         return Threshold(float(wanted.threshold), "as configured")
@@ -53,5 +53,5 @@ def choose_threshold(
         return Threshold(threshold_for_recall(curve, wanted.recall), reason)
     all_minutes = footage_minutes()
     share = min(1.0, minutes / all_minutes) if all_minutes else 1.0
-    reason = f"for {minutes:g} of {all_minutes:.1f} minutes, by left-out videos"
+    reason = f"for a budget of {minutes:g} of {all_minutes:.1f} minutes, from left-out videos"
     return Threshold(threshold_for_share(curve, share), reason)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 
 from framewatch.errors import InputError
 from framewatch.io import csv_text
@@ -137,7 +138,7 @@ class ClassFinder:
     model: str = "InceptionV3"
     weights: str = "imagenet"
     gap_s: float = 2.0
-    _kept: dict[str, Found] = field(default_factory=dict)
+    _kept: LRUCache[str, Found] = field(default_factory=lambda: LRUCache(_KEPT_ANSWERS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def on(self, results: Results) -> "ClassFinder":
@@ -200,8 +201,6 @@ class ClassFinder:
         finally:
             self._lock.release()
         self._kept[found.id] = found
-        while len(self._kept) > _KEPT_ANSWERS:
-            self._kept.pop(next(iter(self._kept)))
         return found
 
     def get(self, name: str) -> Found:

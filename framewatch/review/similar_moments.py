@@ -5,12 +5,12 @@ import hashlib
 import json
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog
@@ -61,8 +61,8 @@ class SimilarFinder:
     _timer: threading.Timer | None = None
     _users: int = 0
     _opening: threading.Lock = field(default_factory=threading.Lock)
-    _answers: OrderedDict[str, Answer] = field(default_factory=OrderedDict)
-    _pictures: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict)
+    _answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(_KEPT_ANSWERS))
+    _pictures: LRUCache[str, np.ndarray] = field(default_factory=lambda: LRUCache(_KEPT_PICTURES))
     _kept: threading.Lock = field(default_factory=threading.Lock)
 
     def search(self, said: dict[str, Any]) -> Answer:
@@ -80,15 +80,12 @@ class SimilarFinder:
         key = hashlib.sha256(json.dumps([part.value, repr(wanted), self._state()]).encode()).hexdigest()
         with self._kept:
             if key in self._answers:
-                self._answers.move_to_end(key)
                 return self._answers[key]
         with self._opened() as store:
             vector = combine(store.fitted.vectors(vectors), [part])
             answer = Answer(uuid.uuid4().hex[:12], find(store, vector, wanted, output=self.output))
         with self._kept:
             self._answers[key] = answer
-            while len(self._answers) > _KEPT_ANSWERS:
-                self._answers.popitem(last=False)
         return answer
 
     def get(self, name: str) -> Answer:
@@ -128,8 +125,6 @@ class SimilarFinder:
         name = hashlib.sha256(vector.tobytes()).hexdigest()[:20]
         with self._kept:
             self._pictures[name] = vector
-            while len(self._pictures) > _KEPT_PICTURES:
-                self._pictures.popitem(last=False)
         return name
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from framewatch.errors import InputError
 from framewatch.io import storage
+from framewatch.models.identity import require_same_features
 from framewatch.search.fitted import Fitted
 from framewatch.search.milvus_client import Place
 
@@ -124,12 +125,14 @@ def require_same(there: About, about: About, place: Place) -> None:
     """
     wanted = {**about.features, "length": about.length}
     has = {**there.features, "length": there.length}
-    for name in ("model", "weights_sha256", "pooling", "resize", "layer", "length"):
-        if has.get(name) != wanted.get(name):
-            raise InputError(
-                f"the index {place} has features of {name} {has.get(name)}, not {wanted.get(name)}: make it "
-                "anew, `framewatch index --rebuild`, or give another, index.collection=NAME"
-            )
+    require_same_features(
+        has,
+        wanted,
+        f"the index {place}",
+        "this output",
+        "rebuild the index, `framewatch index --rebuild`, or give another, index.collection=NAME",
+        also=["length"],
+    )
     for name in ("clip_s", "still_cosine", "exact", "scenes"):
         if getattr(there, name) != getattr(about, name):
             raise InputError(

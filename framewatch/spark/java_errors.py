@@ -1,6 +1,7 @@
 """Errors of Java, Spark and the operating system in one line: what happened, its own words, the remedy.
 
 Reads the text of an error only, as classic sessions and Spark Connect raise different classes for one thing.
+The exception is a missing PySpark, which has one class.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ _WORKER_MEMORY = (
     "cluster raise spark.conf.spark.executor.memoryOverhead"
 )
 _JAVA = "install Java 17 or newer, or pip install 'framewatch[java]'"
+_NO_PYSPARK = "PySpark is not installed: pip install 'framewatch[spark]'"
 _NO_GATEWAY = (
     "Java ended before Spark had started: its own message is above; check JAVA_HOME and "
     "spark.conf.spark.driver.memory"
@@ -57,6 +59,8 @@ def explain(error: BaseException) -> FramewatchError | None:
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
+        if isinstance(cause, ModuleNotFoundError) and (cause.name or "").partition(".")[0] == "pyspark":
+            return SetupError(_NO_PYSPARK)
         if known := _known(f"{_own_text(cause)}\n{type(cause).__name__}"):
             return known
         seen.add(id(cause))

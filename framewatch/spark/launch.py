@@ -107,7 +107,7 @@ def _spark_home() -> str:
         raise SetupError(
             f"SPARK_HOME={named} has no bin/spark-submit: correct it, or unset it for pip's Spark"
         )
-    raise SetupError(
-        f"the package pyspark in {package or sys.prefix} has no bin/spark-submit: pip install pyspark, "
-        "or set SPARK_HOME"
-    )
+    remedy = "pip install 'framewatch[spark]', or set SPARK_HOME"
+    if not package:
+        raise SetupError(f"PySpark is not installed: {remedy}")
+    raise SetupError(f"the package pyspark in {package} has no bin/spark-submit: {remedy}")

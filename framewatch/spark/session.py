@@ -11,15 +11,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from pyspark.sql import SparkSession
 
 from framewatch.errors import SetupError
 from framewatch.io import access
 from framewatch.models.weights import cache_directory, home_directory
 from framewatch.spark import user
 from framewatch.spark.java_errors import explained
+
+if TYPE_CHECKING:  # `framewatch submit` works with SPARK_HOME alone
+    from pyspark.sql import SparkSession
 
 _OLDEST_JAVA = 17
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
@@ -47,7 +49,7 @@ def get_spark(
     conf: Mapping[str, str] | None = None,
     metastore: str | None = None,
     debug: bool = False,
-) -> SparkSession:
+) -> "SparkSession":
     """Returns the running session, or builds one.
 
     Args:
@@ -60,12 +62,15 @@ def get_spark(
         debug: whether Spark logs warnings too.
 
     Raises:
-        SetupError: no Java, or one that is too old; or the packages of Spark Connect are missing.
+        SetupError: PySpark is missing; no Java, or one that is too old; or the packages of Spark Connect are
+            missing.
     """
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
     with explained():
+        from pyspark.sql import SparkSession
+
+        active = SparkSession.getActiveSession()
+        if active is not None:
+            return active
         if remote is not None:
             return _connect(remote, app_name, conf or {}, debug=debug)
         return _classic(master, app_name, conf or {}, metastore, debug=debug)
@@ -73,8 +78,10 @@ def get_spark(
 
 def _classic(
     master: str | None, app_name: str, conf: Mapping[str, str], metastore: str | None, *, debug: bool
-) -> SparkSession:
+) -> "SparkSession":
     """A session with a Java of this machine's, or with spark-submit's."""
+    from pyspark.sql import SparkSession
+
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
     settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}"}
     if not submitted:
@@ -111,8 +118,10 @@ def _require_port_of_page(settings: Mapping[str, str]) -> None:
     )
 
 
-def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> SparkSession:
+def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> "SparkSession":
     """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
+    from pyspark.sql import SparkSession
+
     settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}", **conf}
     if remote.startswith("local"):
         prepare_java()

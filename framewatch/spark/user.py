@@ -59,6 +59,8 @@ def _classes(java: str) -> Path:
 
 
 def _spark_home() -> str:
+    if home := os.environ.get("SPARK_HOME"):
+        return home
     import pyspark
 
-    return os.environ.get("SPARK_HOME") or str(Path(pyspark.__file__).parent)
+    return str(Path(pyspark.__file__).parent)

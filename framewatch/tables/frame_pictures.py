@@ -1,12 +1,12 @@
 """One frame's picture out of the `frames` table, without reading the table."""
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 
 from framewatch.errors import PictureError
 from framewatch.io import images, storage
@@ -41,7 +41,7 @@ class Pictures:
         # A later batch has the frames of a file that has changed since.
         self._paths = sorted(paths, key=_batch, reverse=True)
         self._groups: list[_Group] | None = None
-        self._kept: OrderedDict[_Group, Any] = OrderedDict()
+        self._kept: LRUCache[_Group, Any] = LRUCache(_KEPT_GROUPS)
         self._lock = threading.Lock()
 
     def get(self, origin: str) -> bytes | None:
@@ -78,9 +78,6 @@ class Pictures:
             with self._files.open(group.path, "rb") as file:
                 rows = pq.ParquetFile(file).read_row_group(group.number, columns=["origin", "content"])
             self._kept[group] = rows
-            if len(self._kept) > _KEPT_GROUPS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(group)
         return self._kept[group]
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from framewatch.errors import VideoError
 from framewatch.io import access, storage
+from framewatch.video.outcome import combined
 from framewatch.video.process import DecoderProcess
 
 # Rows that travel to Spark at once: 32 JPEGs of CCTV are a few megabytes.
@@ -94,6 +95,31 @@ def extract_batches(
                     pending = []
     if pending:
         yield pa.RecordBatch.from_pylist(pending, schema)
+
+
+def frame_batches(
+    batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, part_schema: pa.Schema, sampling: Sampling
+) -> Iterator[pa.RecordBatch]:
+    """Decodes whole videos: a row per frame, and a row with `error` for each video that is not `ok`.
+
+    Args:
+        batches: rows of `PARTS`, each a whole video.
+        schema: of the rows that come out.
+        part_schema: of the rows that `extract_batches` gives.
+        sampling: how frames are taken.
+    """
+    extracted = extract_batches(
+        batches, schema=part_schema, sampling=sampling, images_root="images", write_images=False
+    )
+    for batch in extracted:
+        rows = []
+        for row in batch.to_pylist():
+            outcome = row.pop("outcome")
+            error = combined([outcome]).get("error") if outcome else None
+            if error or not outcome:
+                rows.append({**row, "error": error})
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows, schema)
 
 
 def _extract_part(

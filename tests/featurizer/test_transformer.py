@@ -254,7 +254,7 @@ def test_two_workers_share_the_machine_unpinned(spark, featurizer) -> None:
 FRESH = """
 import resource, sys
 from pyspark.ml import PipelineModel
-from framewatch.session import get_spark
+from framewatch.spark.session import get_spark
 spark = get_spark(master="local[1]")
 # Raw 1080p pixels and many rows: a worker must not hold a partition's.
 df = spark.read.parquet(sys.argv[2]).coalesce(1).crossJoin(spark.range(25).selectExpr("id as copy"))
@@ -314,7 +314,7 @@ def test_weights_saved_inside_need_no_file(spark, small_weights: Path, tmp_path:
     with pytest.raises(WeightsError, match=r"own\.weights\.h5' were not found"):
         DeepImageFeaturizer.load(str(tmp_path / "named")).network()
     own.write_bytes(b"other weights")
-    with pytest.raises(WeightsError, match="which this DeepImageFeaturizer was made with"):
+    with pytest.raises(WeightsError, match="which these features or this transformer were made with"):
         DeepImageFeaturizer.load(str(tmp_path / "named")).network()
 
 

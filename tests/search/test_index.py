@@ -152,7 +152,11 @@ def test_other_features_and_settings_are_refused_until_it_is_rebuilt(output: Pat
     write_batch(output, 0, {NORTH: vectors(1, 12)}, other)
     assert index(output) == 2
     said = capsys.readouterr().err
-    assert f"has features of weights_sha256 {'1' * 64}, not {'2' * 64}" in said and said.count("\n") == 1
+    assert (
+        f"weights_sha256 is {'1' * 64} in the index" in said
+        and f"and {'2' * 64} in this output" in said
+        and said.count("\n") == 1
+    )
     assert index(output, "--rebuild", "index.clip_s=0") == 0
     assert "1 videos written (12 moments)" in capsys.readouterr().out
 
