@@ -117,7 +117,7 @@ def _first_part(pattern: str) -> tuple[str, str]:
 
 
 def _alternatives(part: str) -> list[str]:
-    """Expands the first braces, `a{b,c}d` to `abd` and `acd`; returns an empty list without braces."""
+    """Expands the first braces, `a{b,c}` to `ab` and `ac`; returns an empty list without braces."""
     begin = part.find("{")
     depth, commas = 0, [begin]
     for index in range(begin, len(part)) if begin >= 0 else ():
