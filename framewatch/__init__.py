@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from framewatch.ranking.labels import join_labels
     from framewatch.ranking.scores import rank, score
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # for type checkers and the API reference, which execute nothing
-    from framewatch.featurizer.transformer import DeepImageFeaturizer
-
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
