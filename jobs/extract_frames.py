@@ -1,10 +1,6 @@
 """spark-submit jobs/extract_frames.py --config FILE [key=value ...]: the same as `framewatch extract`."""
 
-import sys
-
-from framewatch.cli.main import main
+from framewatch.cli.main import job
 
 if __name__ == "__main__":
-    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
-    if code := main(["extract", *sys.argv[1:]]):
-        sys.exit(code)
+    job("extract")

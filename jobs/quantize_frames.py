@@ -1,10 +1,6 @@
 """spark-submit jobs/quantize_frames.py --config FILE [key=value ...]: the same as `framewatch quantize`."""
 
-import sys
-
-from framewatch.cli.main import main
+from framewatch.cli.main import job
 
 if __name__ == "__main__":
-    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
-    if code := main(["quantize", *sys.argv[1:]]):
-        sys.exit(code)
+    job("quantize")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import framewatch
+from framewatch.config import Config
 from framewatch.io import terminal
 
 IN_ORDER = ["read_frames", "DeepImageFeaturizer", "join_labels", "train", "score", "rank"]
@@ -24,6 +25,23 @@ def test_every_public_name_is_exported_with_a_docstring() -> None:
         assert inspect.getdoc(getattr(framewatch, name)), name
     with pytest.raises(AttributeError, match="no attribute 'featurise'"):
         _ = framewatch.featurise
+
+
+@pytest.mark.parametrize(
+    ("name", "sections"),
+    [("train", ["classifier"]), ("find_incidents", ["incidents"]), ("evaluate", ["evaluation", "incidents"])],
+)
+def test_defaults_are_those_of_the_configuration(name: str, sections: list[str]) -> None:
+    config = Config().to_dict()
+    configured = {key: value for section in sections for key, value in config[section].items()}
+    defaults = {
+        key: it.default for key, it in inspect.signature(getattr(framewatch, name)).parameters.items()
+    }
+    shared = configured.keys() & defaults.keys()
+    assert len(shared) >= 3
+    assert {
+        key: list(defaults[key]) if isinstance(configured[key], list) else defaults[key] for key in shared
+    } == {key: configured[key] for key in shared}
 
 
 def test_examples_run_one_after_the_other(

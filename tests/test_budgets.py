@@ -12,7 +12,9 @@ from framewatch.ranking.budgets import RankedFrames, sentence
 
 def ranked(rows: list[tuple[str, float, int]], **options: float) -> RankedFrames:
     videos, times, labels = zip(*rows, strict=True)
-    return RankedFrames(np.array(videos), np.array(times), np.array(labels), **options)
+    return RankedFrames(
+        np.array(videos), np.array(times), np.array(labels), **{"period_s": 1.0, "gap_s": 2.0, **options}
+    )
 
 
 # Two incidents in a (seconds 0-1 and 10), one in b (second 0); the second of a is ranked first.

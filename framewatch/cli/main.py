@@ -160,6 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def job(verb: str) -> None:
+    """Runs a verb for a script of `jobs/`, with the script's arguments; raises SystemExit where it fails."""
+    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
+    if code := main([verb, *sys.argv[1:]]):
+        sys.exit(code)
+
+
 def _shown(text: str, *, keep: str = "") -> str:
     return printable(redact(text), keep=keep)
 

@@ -103,28 +103,8 @@ class Request:
         return sum(len(it.prompts) for it in self.classes)
 
 
-def read_request(text: str, *, source: str) -> Request:
-    """Reads a request in JSON; docs/reference/classes.schema.json says what it holds.
-
-    Args:
-        text: the JSON.
-        source: its name, for errors.
-
-    Raises:
-        InputError: it is no JSON, or something in it is not valid; names what.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{source} is not valid JSON ({error}): mend it there") from error
-    try:
-        return parse_request(found)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-
-
 def parse_request(found: Any) -> Request:
-    """Reads a request from what its JSON holds.
+    """Reads a request from parsed JSON; docs/reference/classes.schema.json describes it.
 
     Raises:
         InputError: something in it is not valid; names what.

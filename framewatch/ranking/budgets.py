@@ -62,8 +62,8 @@ class RankedFrames:
     videos: np.ndarray
     timestamps_s: np.ndarray
     labels: np.ndarray
-    period_s: float = 1.0
-    gap_s: float = 2.0
+    period_s: float
+    gap_s: float
 
     def spend(self, budgets_minutes: Sequence[float]) -> Iterator[Spent]:
         """Yields the counts for each budget."""

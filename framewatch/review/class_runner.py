@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
+from framewatch.config.outputs import ClassesConfig
 from framewatch.errors import InputError
 from framewatch.io import csv_text
 from framewatch.io.storage import basename
@@ -137,7 +138,7 @@ class ClassFinder:
     results: Results
     model: str = "InceptionV3"
     weights: str = "imagenet"
-    gap_s: float = 2.0
+    gap_s: float = ClassesConfig.gap_s
     _kept: LRUCache[str, Found] = field(default_factory=lambda: LRUCache(_KEPT_ANSWERS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

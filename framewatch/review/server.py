@@ -16,6 +16,7 @@ import waitress
 from flask import Flask
 from waitress import wasyncore
 
+from framewatch.config.outputs import ClassesConfig, IndexConfig
 from framewatch.errors import InputError
 from framewatch.feedback.desk import Desk
 from framewatch.feedback.loop import LoopSettings
@@ -63,9 +64,9 @@ class ServeSettings:
     cache_mb: int = 2000
     model: str = "InceptionV3"
     weights: str = "imagenet"
-    gap_s: float = 2.0
+    gap_s: float = ClassesConfig.gap_s
     index: Callable[[], Place] | None = None
-    index_gap_s: float = 2.0
+    index_gap_s: float = IndexConfig.gap_s
     max_pixels: int = MAX_PIXELS
 
 

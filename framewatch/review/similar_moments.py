@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
+from framewatch.config.outputs import IndexConfig
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog
 from framewatch.io import storage
@@ -54,7 +55,7 @@ class SimilarFinder:
     place: Callable[[], Place]
     model: str = "InceptionV3"
     weights: str = "imagenet"
-    gap_s: float = 2.0
+    gap_s: float = IndexConfig.gap_s
     max_pixels: int = MAX_PIXELS
     _decoding: threading.Lock = field(default_factory=threading.Lock)
     _store: Store | None = None

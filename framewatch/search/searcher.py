@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from framewatch.config.outputs import IndexConfig
 from framewatch.errors import InputError
 from framewatch.feedback import Segment, VerdictLog, segments_by_video
 from framewatch.models.encoder import Encoder
@@ -36,7 +37,7 @@ class Wanted:
     limit: int = 10
     filter: Filter = field(default_factory=Filter)
     by_video: bool = False
-    gap_s: float | None = 2.0
+    gap_s: float | None = IndexConfig.gap_s
     exact: bool = False
 
     def __post_init__(self) -> None:

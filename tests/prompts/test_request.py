@@ -1,11 +1,9 @@
 """Requests for classes: what is read, and what is said of a wrong one."""
 
-import json
-
 import pytest
 
 from framewatch.errors import InputError
-from framewatch.prompts.request import Prompt, PromptClass, Request, read_request
+from framewatch.prompts.request import Prompt, PromptClass, Request, parse_request
 
 GOOD = {
     "classes": [
@@ -33,7 +31,7 @@ def test_a_request_is_read() -> None:
         Prompt("example", "LeftBag1frame0031.jpg"),
         Prompt("image", "bag.jpg"),
     )
-    assert read_request(json.dumps(GOOD), source="classes.json") == Request(
+    assert parse_request(GOOD) == Request(
         (
             PromptClass("left bag", bag, (Prompt("text", "a person with a bag"),)),
             PromptClass("fight", (Prompt("text", "two people fight"),), (Prompt("text", "something else"),)),
@@ -44,13 +42,12 @@ def test_a_request_is_read() -> None:
 
 
 def test_what_is_left_out_has_defaults() -> None:
-    request = read_request('{"classes": [{"name": "a", "prompts": ["b"]}]}', source="classes.json")
+    request = parse_request({"classes": [{"name": "a", "prompts": ["b"]}]})
     assert (request.threshold, request.include_clips, request.num_prompts) == (75.0, False, 1)
 
 
 ONE = {"name": "a", "prompts": ["b"]}
 BAD = [
-    ("{", "classes.json is not valid JSON ("),
     ([], "the request is []: give an object with classes, threshold, include_clips"),
     ({}, "no classes are asked for"),
     ({"classes": {}}, "classes is {}: give a list"),
@@ -81,9 +78,8 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "says"), BAD, ids=[says[:50] for _, says in BAD])
 def test_a_wrong_request_is_told_in_one_line(bad: object, says: str) -> None:
-    text = bad if isinstance(bad, str) else json.dumps(bad)
     with pytest.raises(InputError) as caught:
-        read_request(text, source="classes.json")
+        parse_request(bad)
     said = str(caught.value)
-    assert says in said and said.startswith("classes.json")
+    assert says in said
     assert "\n" not in said
