@@ -88,7 +88,7 @@ VERBS = {
         ("ranked --classes gone.json", "--classes gone.json does not exist"),
         ("ranked --classes bad.csv", "is not valid JSON"),
         ("new --classes example.json", "there is no table new/features"),
-        ("ranked --classes text.json", "text prompt 'a dog' needs features of a CLIP"),
+        ("ranked --classes text.json", "text prompt 'a dog' needs CLIP features"),
         ("ranked --classes example.json", "example 'gone.jpg' is no frame with features"),
         ("ranked --classes image.json", "image 'gone.png' cannot be read"),
         ("ranked --classes labels.json", "labels file 'gone.csv' does not exist"),
@@ -97,7 +97,7 @@ VERBS = {
     "ask": (
         ("ranked", "nothing is asked for"),
         ("new --example aframe0000.jpg", "there is no table new/features"),
-        ("ranked dog", "text prompt 'dog' needs features of a CLIP"),
+        ("ranked dog", "text prompt 'dog' needs CLIP features"),
         ("ranked --example aframe0000.jpg --video gone", "gone"),
     ),
     "explore": (("new", "there is no table new/features"),),
