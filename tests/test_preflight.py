@@ -107,7 +107,7 @@ VERBS = {
         ("ranked", "nothing is looked for"),
         ("ranked --frame aframe0000.jpg", "framewatch index"),
     ),
-    "sql": (("new", "there is no new/spark-sql.conf"),),
+    "sql": (("new", "new/spark-sql.conf does not exist"),),
     "timeline": (("a output=new", "no frames have been ranked in new"),),
     "report": (("new", "no frames have been ranked in new"),),
     "review": (("new --port 0", "no frames have been ranked in new"),),
