@@ -113,9 +113,9 @@ def test_sql_takes_its_settings_and_passes_the_rest_on(capsys, tmp_path: Path) -
     [
         (
             ["sql", "/nowhere", "-e", "select 1"],
-            "there is no /nowhere/spark-sql.conf: register the tables for SQL",
+            "/nowhere/spark-sql.conf does not exist: register the tables for SQL",
         ),
-        (["sql", "s3://b/out"], "there is no s3://b/out/spark-sql.conf"),
+        (["sql", "s3://b/out"], "s3://b/out/spark-sql.conf does not exist"),
     ],
 )
 def test_what_has_no_tables_is_named(capsys, arguments: list[str], problem: str) -> None:

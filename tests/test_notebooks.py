@@ -415,7 +415,7 @@ def test_nothing_to_show_is_said(spark: SparkSession, shown: list[str]) -> None:
 
 
 def test_wrong_columns_and_numbers_are_told(spark: SparkSession, shown: list[str], jpeg) -> None:
-    with pytest.raises(SchemaError, match=r"needs the column.* content, and there are origin, prob2"):
+    with pytest.raises(SchemaError, match=r"needs the column.* content, but got origin, prob2"):
         show_frames(spark.createDataFrame([("a", 0.5)], "origin string, prob2 double"))
     with pytest.raises(SchemaError, match=r"needs the column.* origin"):
         show_frames([{"content": b""}])
@@ -460,10 +460,10 @@ def test_a_video_that_cannot_be_shown_is_told(
 
 
 def test_outside_of_a_notebook_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SetupError, match="this is no notebook"):
+    with pytest.raises(SetupError, match="needs a notebook"):
         show_frames([])
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(user_ns={}))  # a terminal
-    with pytest.raises(SetupError, match="this is no notebook"):
+    with pytest.raises(SetupError, match="needs a notebook"):
         show_video("a.mp4", 1)
     imported = builtins.__import__
 
@@ -474,7 +474,7 @@ def test_outside_of_a_notebook_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(builtins, "__import__", without_ipython)
     assert show.notebook_names() == {}
-    with pytest.raises(SetupError, match="this is no notebook"):
+    with pytest.raises(SetupError, match="needs a notebook"):
         show_frames([])
 
 

@@ -111,9 +111,9 @@ def test_verdicts_and_what_was_missed(tmp_path: Path, capsys) -> None:
     assert main(["report", str(output)]) == 0
     assert capsys.readouterr().out.strip() == f"report: {output}/report/index.html"
     _, text = read(output / "report" / "index.html")
-    assert "reviewers called 1 suspicious, 1 not, were unsure of 1 and disagree on 0; 2 are still" in text
+    assert "1 suspicious, 1 not suspicious, 1 unsure, 0 with disagreement, 2 unseen" in text
     assert "3 verdicts by ann" in text
-    assert "What was missed: no audit sample yet" in text
+    assert "Missed: no audit sample yet" in text
     set_file(output, "file:/cam/One.mpg", 1, 1)
     assert main(["report", str(output)]) == 0
     _, text = read(output / "report" / "index.html")

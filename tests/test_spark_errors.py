@@ -92,13 +92,13 @@ print(json.dumps(found))
 """
 
 EXPECTED = {
-    "disk full": r"no space is left on a disk \(File too large, writing /.*/much\): free some, or move",
+    "disk full": r"no space is left on a disk \(File too large, writing /.*/much\): free some space, or move",
     "disk full in a worker": r"no space is left on a disk \(File too large\): free some",
-    "no right to write": r"may not be used \(Mkdirs failed to create file:/proc/framewatch.*\): check",
-    "no directory": r"may not be used \(Parent path is not a directory: file:/.*\): check who may",
-    "no right to read": r"may not be used \(.*Permission denied.*\): check who may",
-    "no right in a worker": r"may not be used \(Permission denied: '/.*/closed'\): check who may",
-    "no URI": r"takes 'cam:1/x.parquet' for a URI.*: what stands before a colon is its scheme",
+    "no right to write": r"was denied \(Mkdirs failed to create file:/proc/framewatch.*\): check",
+    "no directory": r"was denied \(Parent path is not a directory: file:/.*\): check its permissions",
+    "no right to read": r"was denied \(.*Permission denied.*\): check its permissions",
+    "no right in a worker": r"was denied \(Permission denied: '/.*/closed'\): check its permissions",
+    "no URI": r"takes 'cam:1/x.parquet' for a URI.*: the text before a colon is the scheme",
     "no host": r"the host 'no-such-host.invalid' is unknown: check the URI",
     "no service": r"localhost:9 refuses connections: check the URI",
     "s3": r"no connector for s3: add one, .*=org.apache.hadoop:hadoop-aws:3\.\d.* and write s3a://, or",
@@ -188,7 +188,9 @@ def test_a_port_of_sparks_that_is_taken(tmp_path: Path, clips: Path) -> None:
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    line = f"error: port {port} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one, or "
+    line = (
+        f"error: port {port} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free port, or "
+    )
     assert done.stderr.splitlines() == [f"{line}spark.conf.spark.ui.enabled=false"]
 
 

@@ -1,4 +1,4 @@
-"""What the featurizer and the predictor share: from parameters to a network, from pictures to numbers."""
+"""The base class of the featurizer and the predictor: resolves the network and runs it on pictures."""
 
 import contextlib
 import logging
@@ -28,24 +28,26 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
 
     @abstractmethod
     def network(self, *, on_message: OnMessage = log.info) -> Network:
-        """The network that the parameters name, its weights found or fetched.
+        """Resolves the network of the parameters, and finds or downloads its weights.
 
         Raises:
-            WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
+            WeightsError: the weights are not found, or their SHA-256 is not `weightsSha256`.
         """
 
     def feature_spec(
         self, *, spark: SparkSession | None = None, on_message: OnMessage = log.info
     ) -> FeatureSpec:
-        """The network and how it is run.
+        """Resolves the network and how it runs.
 
         Args:
-            spark: its `spark.task.*` settings say what a worker has; None for one core and no GPU of its own.
+            spark: session whose `spark.task.*` settings give cores and GPUs of a task; None for one core
+                and no assigned GPU.
             on_message: called with one line when a download or a conversion begins.
 
         Raises:
-            WeightsError: as `network`, or there is no int8 version of it.
-            ConfigError, SetupError: engine and precision do not go together, or are not installed.
+            WeightsError: as for `network`, or the network has no int8 version.
+            ConfigError: the engine does not support the precision or the model.
+            SetupError: the engine is not installed.
         """
         gpus = _setting(spark, "spark.task.resource.gpu.amount")
         network = self.network(on_message=on_message)
@@ -61,7 +63,7 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
 
     @abstractmethod
     def output(self, numbers: Column) -> Column:
-        """What becomes of the network's numbers, array<float>, in the output column."""
+        """Converts the network's output, array<float>, to the values of the output column."""
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         index = check_columns(dataset, self)
@@ -69,8 +71,8 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
         spec = self.feature_spec(spark=spark)
         rows = self.getArrowBatchRows()
         if rows and not 0 < int(_setting(spark, _ARROW_ROWS) or 0) <= rows:
-            # Spark plans with this setting when the job starts: 10,000 pictures are gigabytes in one batch.
-            with contextlib.suppress(PySparkException):  # fixed by the platform, as on Databricks' serverless
+            # Spark reads this setting when the job starts. Its default, 10,000 pictures, takes gigabytes.
+            with contextlib.suppress(PySparkException):  # read-only, as on Databricks serverless
                 spark.conf.set(_ARROW_ROWS, rows)
         _ship(spark, spec)
         name, error = self.getOutputCol(), self.getErrorCol()
@@ -83,19 +85,19 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
 
 
 def _ship(spark: SparkSession, spec: FeatureSpec) -> None:
-    """Gives other machines the network's file: they look for it there, if not at the driver's path."""
+    """Sends the network's file to the executors, which use it if they do not find the driver's path."""
     if (_setting(spark, "spark.master") or "").startswith("local"):
         return
     file = spec.converted or spec.network.weights
     try:
         spark.addArtifacts(file.path, file=True)
     except (PySparkException, RuntimeError) as error:
-        # Spark 3.5 sends none but over Connect; a worker that misses the file names it, and `--files`.
+        # Spark 3.5 only supports this over Connect. A worker without the file names it, and `--files`.
         log.info("%s was not sent to the workers (%s)", file.path, error)
 
 
 def column(name: str) -> Column:
-    """The column called exactly `name`, dots and all."""
+    """Returns the column with exactly this name, even if it contains dots."""
     return F.col("`" + name.replace("`", "``") + "`")
 
 
@@ -103,17 +105,18 @@ def _setting(spark: SparkSession | None, key: str) -> str | None:
     try:
         return spark.conf.get(key, None) if spark else None
     except PySparkException:
-        return None  # some platforms keep their settings to themselves
+        return None  # some platforms do not expose their settings
 
 
 def check_columns(dataset: DataFrame, params: NetworkParams) -> int:
-    """The index of the input column.
+    """Checks the columns of the parameters, and returns the index of the input column.
 
     Raises:
-        SchemaError: inputCol is not set, there is no such one, it holds no pictures, or the output's exists.
+        SchemaError: inputCol is not set, does not exist or does not contain pictures, or an output column
+            exists already.
     """
     if not params.isDefined(params.inputCol):
-        raise SchemaError("inputCol is not set: name the column of pictures")
+        raise SchemaError("inputCol is not set: set it to the column of pictures")
     fold = str if _setting(dataset.sparkSession, "spark.sql.caseSensitive") == "true" else str.casefold
     names = [fold(name) for name in dataset.columns]
     input_col, output_col = params.getInputCol(), params.getOutputCol()
@@ -131,7 +134,7 @@ def check_columns(dataset: DataFrame, params: NetworkParams) -> int:
     is_image = isinstance(input_type, StructType) and set(input_type.names) >= _IMAGE_FIELDS
     if not is_image and not isinstance(input_type, BinaryType):
         raise SchemaError(
-            f"inputCol '{input_col}' is {input_type.simpleString()[:100]}: it must hold image structs or "
-            "JPEG bytes"
+            f"inputCol '{input_col}' has type {input_type.simpleString()[:100]}: it must contain image "
+            "structs or JPEG bytes"
         )
     return column

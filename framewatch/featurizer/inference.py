@@ -1,4 +1,4 @@
-"""What runs in Spark's Python workers: Arrow batches of pictures in, the same rows with numbers out."""
+"""Runs networks in Spark's Python workers: Arrow batches of pictures in, the same rows with output out."""
 
 import functools
 import os
@@ -21,21 +21,21 @@ _STRUCT_FIELDS = ("height", "width", "mode", "data")
 
 
 def find_on_worker(path: str) -> str:
-    """The driver's file on this machine: at the same path, or among the session's files."""
+    """Returns the path of a driver's file on this worker: the same path, or one of the session's files."""
     return path if os.path.isfile(path) else SparkFiles.get(os.path.basename(path))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What to do with each batch; called by `mapInArrow` with the batches of a partition.
+    """The function for `mapInArrow`, which runs a network on the batches of a partition.
 
     Attributes:
         column: index of the column of pictures.
         output_col: name of the list<float> column to add.
-        spec: what runs on them.
-        batch_size: pictures in one call of the network.
-        error_col: name of the column to add for why a picture has no numbers; None for no such column.
-        max_pixels: pictures of more pixels are not decoded.
+        spec: the network, and how it runs.
+        batch_size: number of pictures in one call of the network.
+        error_col: name of the column to add for the reason of a null output; None for no such column.
+        max_pixels: larger pictures are not decoded.
     """
 
     column: int
@@ -46,7 +46,7 @@ class Work:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches, with the network's numbers in another column."""
+        """Yields the batches with the output of the network in an additional column."""
         num_rows, errors = 0, Counter[str]()
         for batch in batches:
             for start in range(0, batch.num_rows, self.batch_size):
@@ -67,7 +67,7 @@ class Work:
             )
 
     def _numbers(self, pictures: pa.Array) -> tuple[pa.Array, list[str | None]]:
-        """One list of float32 for each picture, or null and the reason."""
+        """Returns one list of float32 or null for each picture, and the reasons of nulls."""
         resized: list[np.ndarray] = []
         errors: list[str | None] = []
         for decode in _decoders(pictures, self.max_pixels):
@@ -86,7 +86,7 @@ class Work:
 
     @property
     def _predict_fn(self) -> PredictFn:
-        # Loaded at the first picture, not before: many a partition has none.
+        # Loaded at the first picture, because many partitions have none.
         return make_predict_fn(self.spec, find=find_on_worker)
 
     def _resized(self, image: np.ndarray) -> np.ndarray:
@@ -94,21 +94,21 @@ class Work:
 
 
 def _decoders(pictures: pa.Array, max_pixels: int) -> Iterator[Callable[[], np.ndarray]]:
-    """A function that decodes, for each picture: a batch of large pictures is never in memory at once."""
+    """Yields a function for each picture that decodes it, so that only one is decoded at a time."""
     if not pa.types.is_struct(pictures.type):
         for value in pictures:
             yield functools.partial(decode_image, value.as_py(), max_pixels=max_pixels)
         return
     fields = {name: pictures.field(name) for name in _STRUCT_FIELDS}
     for row, is_valid in enumerate(pictures.is_valid()):
-        # A buffer of the batch, not a copy: a picture is megabytes.
+        # A buffer of the batch instead of a copy, because a picture takes megabytes.
         data = fields["data"][row].as_buffer() if is_valid.as_py() else None
         numbers = {name: fields[name][row].as_py() for name in _STRUCT_FIELDS[:3]}
         yield functools.partial(struct_to_array, {**numbers, "data": data}, max_pixels=max_pixels)
 
 
 def _lists(values: np.ndarray, missing: list[bool]) -> pa.Array:
-    """The rows of `values` as lists, with a null wherever one is missing."""
+    """Returns the rows of `values` as lists, with nulls in the missing positions."""
     lengths = np.where(missing, 0, values.shape[1])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(

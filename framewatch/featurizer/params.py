@@ -1,4 +1,4 @@
-"""The parameters that the featurizer and the predictor share, and what they check when they are set."""
+"""The parameters of the featurizer and the predictor, and their validation."""
 
 from collections.abc import Callable, Collection
 from typing import Any, Self
@@ -12,27 +12,23 @@ from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 
 def param(name: str, doc: str, converter: Callable[[Any], Any]) -> Param[Any]:
-    """A parameter of a class's own; pyspark copies it to each instance."""
+    """Returns a class-level parameter, which PySpark copies to each instance."""
     return Param(Params._dummy(), name, doc, converter)
 
 
-def choice(what: str, choices: Collection[str]) -> Callable[[Any], str]:
-    """A converter that lets only `choices` through.
-
-    Raises:
-        TypeError: by the converter, of another value; lists the choices.
-    """
+def choice(name: str, choices: Collection[str]) -> Callable[[Any], str]:
+    """Returns a type converter that accepts only `choices`, and raises TypeError for other values."""
 
     def convert(value: Any) -> str:
         if value not in choices:
-            raise TypeError(f"{what} {value!r} is not known: choose one of {', '.join(choices)}")
+            raise TypeError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}")
         return str(value)
 
     return convert
 
 
 def at_least(lowest: int) -> Callable[[Any], int]:
-    """A converter that lets only whole numbers from `lowest` through."""
+    """Returns a type converter that accepts only integers of at least `lowest`."""
 
     def convert(value: Any) -> int:
         number = TypeConverters.toInt(value)
@@ -50,29 +46,29 @@ def _model_name(value: Any) -> str:
 
 
 class NetworkParams(HasInputCol, HasOutputCol):
-    """Which network, and how it is run."""
+    """Parameters of the network and of how it runs."""
 
-    modelName = param("modelName", "a name of the registry, or the path of a whole Keras model", _model_name)
+    modelName = param("modelName", "a registered name, or the path of a whole Keras model", _model_name)
     scaleHint = param(
-        "scaleHint", "how pictures are stretched to the input size", choice("scaleHint", SCALE_HINTS)
+        "scaleHint", "how pictures are resized to the input size", choice("scaleHint", SCALE_HINTS)
     )
     weights = param("weights", "imagenet, nsfwjs, auto, or the path of a file", TypeConverters.toString)
     weightsSha256 = param(
-        "weightsSha256", "the SHA-256 that the weights must have; none without it", TypeConverters.toString
+        "weightsSha256", "required SHA-256 of the weights; any if unset", TypeConverters.toString
     )
     preprocessing = param(
-        "preprocessing", "of a model file: how pixels are scaled", choice("preprocessing", PREPROCESSINGS)
+        "preprocessing", "for a model file: how pixels are scaled", choice("preprocessing", PREPROCESSINGS)
     )
-    engine = param("engine", "what runs the network", choice("engine", ENGINES))
-    precision = param("precision", "the numbers it computes with", choice("precision", PRECISIONS))
-    batchSize = param("batchSize", "pictures in one call of the network", at_least(1))
+    engine = param("engine", "the library that runs the network", choice("engine", ENGINES))
+    precision = param("precision", "the number format of the computation", choice("precision", PRECISIONS))
+    batchSize = param("batchSize", "number of pictures in one call of the network", at_least(1))
     numThreads = param("numThreads", "threads of a worker; 0 for the cores of a task slot", at_least(0))
     arrowBatchRows = param(
-        "arrowBatchRows", "most rows in an Arrow batch; 0 leaves the session's setting", at_least(0)
+        "arrowBatchRows", "maximum rows in an Arrow batch; 0 keeps the session's setting", at_least(0)
     )
 
-    maxPixels = param("maxPixels", "pictures of more pixels are not decoded", at_least(1))
-    errorCol = param("errorCol", "the column to add for why a picture has no output", TypeConverters.toString)
+    maxPixels = param("maxPixels", "larger pictures are not decoded", at_least(1))
+    errorCol = param("errorCol", "the column to add for the reason of a null output", TypeConverters.toString)
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +86,7 @@ class NetworkParams(HasInputCol, HasOutputCol):
         )
 
     def setParams(self, **params: Any) -> Self:
-        """Sets any of the parameters by name; None leaves one alone."""
+        """Sets parameters by name; None keeps the current value."""
         return self._set(**{name: value for name, value in params.items() if value is not None})
 
     def setInputCol(self, value: str) -> Self:
@@ -102,19 +98,19 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(outputCol=value)
 
     def setModelName(self, value: str) -> Self:
-        """Sets the network: a name of the registry, or the path of a whole Keras model."""
+        """Sets the network: a registered name, or the path of a whole Keras model."""
         return self._set(modelName=value)
 
     def getModelName(self) -> str:
-        """The network's name."""
+        """Returns the name of the network."""
         return self.getOrDefault(self.modelName)
 
     def setScaleHint(self, value: str) -> Self:
-        """Sets how pictures are stretched to the input size."""
+        """Sets how pictures are resized to the input size."""
         return self._set(scaleHint=value)
 
     def getScaleHint(self) -> str:
-        """How pictures are stretched to the input size."""
+        """Returns how pictures are resized to the input size."""
         return self.getOrDefault(self.scaleHint)
 
     def setWeights(self, value: str) -> Self:
@@ -122,15 +118,15 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(weights=value)
 
     def getWeights(self) -> str:
-        """Where the weights come from."""
+        """Returns where the weights come from."""
         return self.getOrDefault(self.weights)
 
     def setWeightsSha256(self, value: str) -> Self:
-        """Sets the SHA-256 that the weights must have."""
+        """Sets the required SHA-256 of the weights."""
         return self._set(weightsSha256=value)
 
     def getWeightsSha256(self) -> str | None:
-        """The SHA-256 that the weights must have, if any is set."""
+        """Returns the required SHA-256 of the weights, or None."""
         return self.getOrDefault(self.weightsSha256) if self.isDefined(self.weightsSha256) else None
 
     def setPreprocessing(self, value: str) -> Self:
@@ -138,23 +134,23 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(preprocessing=value)
 
     def getPreprocessing(self) -> str:
-        """How pixels are scaled for a model file."""
+        """Returns how pixels are scaled for a model file."""
         return self.getOrDefault(self.preprocessing)
 
     def setEngine(self, value: str) -> Self:
-        """Sets what runs the network: `tensorflow`, `openvino`, or `auto`."""
+        """Sets the library that runs the network: `tensorflow`, `openvino`, or `auto`."""
         return self._set(engine=value)
 
     def getEngine(self) -> str:
-        """What runs the network."""
+        """Returns the library that runs the network."""
         return self.getOrDefault(self.engine)
 
     def setPrecision(self, value: str) -> Self:
-        """Sets the numbers it computes with: `float32`, `bfloat16`, `int8`, or `auto`."""
+        """Sets the number format of the computation: `float32`, `bfloat16`, `int8`, or `auto`."""
         return self._set(precision=value)
 
     def getPrecision(self) -> str:
-        """The numbers it computes with."""
+        """Returns the number format of the computation."""
         return self.getOrDefault(self.precision)
 
     def setBatchSize(self, value: int) -> Self:
@@ -162,7 +158,7 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(batchSize=value)
 
     def getBatchSize(self) -> int:
-        """Pictures in one call of the network."""
+        """Returns the number of pictures in one call of the network."""
         return self.getOrDefault(self.batchSize)
 
     def setNumThreads(self, value: int) -> Self:
@@ -170,29 +166,29 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(numThreads=value)
 
     def getNumThreads(self) -> int:
-        """Threads of a worker; 0 for the cores of a task slot."""
+        """Returns the threads of a worker; 0 for the cores of a task slot."""
         return self.getOrDefault(self.numThreads)
 
     def setArrowBatchRows(self, value: int) -> Self:
-        """Sets the most rows in an Arrow batch; 0 leaves the session's setting."""
+        """Sets the maximum number of rows in an Arrow batch; 0 keeps the session's setting."""
         return self._set(arrowBatchRows=value)
 
     def getArrowBatchRows(self) -> int:
-        """Most rows in an Arrow batch; 0 leaves the session's setting."""
+        """Returns the maximum number of rows in an Arrow batch; 0 keeps the session's setting."""
         return self.getOrDefault(self.arrowBatchRows)
 
     def setMaxPixels(self, value: int) -> Self:
-        """Sets the number of pixels above which a picture is not decoded."""
+        """Sets the maximum number of pixels of a picture; larger ones are not decoded."""
         return self._set(maxPixels=value)
 
     def getMaxPixels(self) -> int:
-        """The number of pixels above which a picture is not decoded."""
+        """Returns the maximum number of pixels of a picture; larger ones are not decoded."""
         return self.getOrDefault(self.maxPixels)
 
     def setErrorCol(self, value: str) -> Self:
-        """Sets the column to add for why a picture has no output."""
+        """Sets the column to add for the reason of a null output."""
         return self._set(errorCol=value)
 
     def getErrorCol(self) -> str | None:
-        """The column to add for why a picture has no output; None where none is added."""
+        """Returns the column to add for the reason of a null output, or None."""
         return self.getOrDefault(self.errorCol) if self.isDefined(self.errorCol) else None

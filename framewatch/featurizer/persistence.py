@@ -1,4 +1,4 @@
-"""Saving and loading a transformer with its network: the weights by name and SHA-256, or inside."""
+"""Saves and loads transformers: the weights by name and SHA-256, or included in the saved files."""
 
 import os
 import tempfile
@@ -14,31 +14,31 @@ from framewatch.errors import WeightsError
 from framewatch.models.registry import is_model_file
 from framewatch.models.weights import cache_directory, file_digest
 
-# A row of Parquet should not hold hundreds of megabytes.
+# Weights are split, because a row of Parquet should not have hundreds of megabytes.
 _PART_BYTES = 16 * 2**20
 _PARTS = "name string, part int, content binary"
 
 
 class WeightsWritable(MLWritable):
-    """Saves the parameters, the SHA-256 of the weights, and on request the weights."""
+    """Saves the parameters, the SHA-256 of the weights, and optionally the weights."""
 
     def write(self) -> DefaultParamsWriter:
-        """The writer; `save(path)` is short for `write().save(path)`."""
+        """Returns the writer; `save(path)` is a shortcut for `write().save(path)`."""
         return _Writer(self)  # type: ignore[arg-type]  # mixed into Params
 
 
 class WeightsReadable(MLReadable[Any]):
-    """Loads what `WeightsWritable` saved, in any process."""
+    """Loads a transformer saved with `WeightsWritable`."""
 
     @classmethod
     def read(cls) -> DefaultParamsReader[Any]:
-        """The reader; `load(path)` is short for `read().load(path)`."""
+        """Returns the reader; `load(path)` is a shortcut for `read().load(path)`."""
         return _Reader(cls)  # type: ignore[arg-type]  # mixed into Params
 
 
 class _Writer(DefaultParamsWriter):
     def saveImpl(self, path: str) -> None:
-        """Writes the parameters, and the weights into `path`/weights if `saveWeights` is set."""
+        """Writes the parameters, and the weights to `path`/weights if `saveWeights` is set."""
         instance: Any = self.instance
         weights = instance.network().weights
         self.instance = instance.copy().setWeightsSha256(weights.sha256)
@@ -46,30 +46,30 @@ class _Writer(DefaultParamsWriter):
             super().saveImpl(path)
         finally:
             self.instance = instance
-        if _inside(instance):
+        if _includes_weights(instance):
             spark = SparkSession.builder.getOrCreate()
             for number, part in enumerate(_parts(weights.path)):
                 row = spark.createDataFrame([(weights.name, number, part)], _PARTS).coalesce(1)
-                row.write.mode("append").parquet(_place(path))
+                row.write.mode("append").parquet(_weights_directory(path))
 
 
 class _Reader(DefaultParamsReader[Any]):
     def load(self, path: str) -> Any:
-        """Reads the parameters; weights from inside go to the cache of this machine."""
+        """Reads the parameters, and copies included weights to the cache of this machine."""
         instance = super().load(path)
-        if _inside(instance):
-            place = _unpack(_place(path), instance.getWeightsSha256())
+        if _includes_weights(instance):
+            file = _unpack(_weights_directory(path), instance.getWeightsSha256())
             if is_model_file(instance.getModelName()):
-                return instance.setModelName(place)
-            return instance.setWeights(place)
+                return instance.setModelName(file)
+            return instance.setWeights(file)
         return instance
 
 
-def _inside(instance: Any) -> bool:
+def _includes_weights(instance: Any) -> bool:
     return instance.hasParam("saveWeights") and instance.getSaveWeights()
 
 
-def _place(path: str) -> str:
+def _weights_directory(path: str) -> str:
     return path.rstrip("/") + "/weights"
 
 
@@ -79,8 +79,8 @@ def _parts(path: str) -> Iterator[bytearray]:
             yield bytearray(part)
 
 
-def _unpack(place: str, sha256: str) -> str:
-    rows = SparkSession.builder.getOrCreate().read.parquet(place).orderBy(F.col("part"))
+def _unpack(source: str, sha256: str) -> str:
+    rows = SparkSession.builder.getOrCreate().read.parquet(source).orderBy(F.col("part"))
     name = rows.select("name").first()
     assert name is not None
     target = cache_directory() / "weights" / sha256[:12] / os.path.basename(name["name"])
@@ -93,6 +93,8 @@ def _unpack(place: str, sha256: str) -> str:
             for row in rows.toLocalIterator():
                 file.write(row["content"])
         if file_digest(part) != sha256:
-            raise WeightsError(f"the weights in {place} have another SHA-256 than {sha256}: save anew")
+            raise WeightsError(
+                f"the weights in {source} do not have SHA-256 {sha256}: save the transformer again"
+            )
         os.replace(part, target)
     return str(target)

@@ -1,4 +1,4 @@
-"""`DeepImagePredictor`: pictures in a DataFrame become probabilities of ImageNet's classes."""
+"""`DeepImagePredictor`: converts pictures to probabilities of the ImageNet classes."""
 
 from typing import Self
 
@@ -17,30 +17,27 @@ from framewatch.models.spec import Network
 
 
 class DeepImagePredictor(DeepImageTransformer):
-    """Names what ImageNet's classes a picture shows.
+    """Predicts the ImageNet classes of pictures.
 
-    Without `decodePredictions` the output column holds an MLlib vector of 1,000 probabilities; with it,
-    the `topK` likeliest classes as an array of structs `class` (WordNet id), `description`, `probability`,
-    likeliest first. A picture that is null, damaged or too large gives null.
+    Without `decodePredictions` the output column contains an MLlib vector of 1,000 probabilities; with it,
+    the `topK` most probable classes as an array of structs `class` (WordNet id), `description`,
+    `probability`, in descending order. A picture that is null, damaged or too large gives null.
 
     Args:
         inputCol: the column of pictures, as for `DeepImageFeaturizer`.
         outputCol: the column to add.
-        modelName: a name of the registry.
-        decodePredictions: whether to name the likeliest classes.
-        topK: how many of them.
-        weights: `imagenet`, or the path of a weights file with the classifying top.
-        maxPixels: pictures of more pixels are not decoded.
-        errorCol: the column to add for why a picture has no output, as for `DeepImageFeaturizer`.
-
-    Raises:
-        TypeError: a value that is not among the known ones, which it lists.
+        modelName: a registered name.
+        decodePredictions: whether to return the names of the most probable classes.
+        topK: the number of classes to return.
+        weights: `imagenet`, or the path of a weights file with the classification top.
+        maxPixels: larger pictures are not decoded.
+        errorCol: the column to add for the reason of a null output, as for `DeepImageFeaturizer`.
     """
 
     decodePredictions = param(
-        "decodePredictions", "whether to name the likeliest classes", TypeConverters.toBoolean
+        "decodePredictions", "whether to return the names of the classes", TypeConverters.toBoolean
     )
-    topK = param("topK", "how many classes to name", at_least(1))
+    topK = param("topK", "the number of classes to return", at_least(1))
 
     @keyword_only
     def __init__(
@@ -64,39 +61,39 @@ class DeepImagePredictor(DeepImageTransformer):
         self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
     def setDecodePredictions(self, value: bool) -> Self:
-        """Sets whether to name the likeliest classes."""
+        """Sets whether to return the names of the most probable classes."""
         return self._set(decodePredictions=value)
 
     def getDecodePredictions(self) -> bool:
-        """Whether to name the likeliest classes."""
+        """Returns whether the names of the most probable classes are returned."""
         return self.getOrDefault(self.decodePredictions)
 
     def setTopK(self, value: int) -> Self:
-        """Sets how many classes to name."""
+        """Sets the number of classes to return."""
         return self._set(topK=value)
 
     def getTopK(self) -> int:
-        """How many classes to name."""
+        """Returns the number of classes to return."""
         return self.getOrDefault(self.topK)
 
     def network(self, *, on_message: OnMessage = log.info) -> Network:
-        """The network with its classifying top, its weights found or fetched.
+        """Resolves the network with its classification top, and finds or downloads its weights.
 
         Raises:
-            WeightsError: there are no such weights.
+            WeightsError: the weights are not found.
         """
         return resolve_classifying_network(
             self.getModelName(), self.getWeights(), sha256=self.getWeightsSha256(), on_message=on_message
         )
 
     def output(self, numbers: Column) -> Column:
-        """An MLlib vector, or the named likeliest."""
+        """Returns an MLlib vector, or the most probable classes."""
         return (
-            _likeliest(numbers, self.getTopK()) if self.getDecodePredictions() else array_to_vector(numbers)
+            _top_classes(numbers, self.getTopK()) if self.getDecodePredictions() else array_to_vector(numbers)
         )
 
 
-def _likeliest(scores: Column, top_k: int) -> Column:
+def _top_classes(scores: Column, top_k: int) -> Column:
     names = F.array(*[F.array(F.lit(wnid), F.lit(name)) for wnid, name in imagenet.class_names()])
     pairs = F.transform(scores, lambda p, n: F.struct(p.alias("probability"), (-n).alias("n")))
     return F.transform(

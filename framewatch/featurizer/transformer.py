@@ -1,4 +1,4 @@
-"""`DeepImageFeaturizer`: pictures in a DataFrame become feature vectors."""
+"""`DeepImageFeaturizer`: converts pictures to feature vectors."""
 
 from typing import Self
 
@@ -16,47 +16,48 @@ from framewatch.models.spec import Network
 
 
 class DeepImageFeaturizer(DeepImageTransformer):
-    """Turns pictures into the features of a deep network, the input of a small classifier.
+    """Converts pictures to the features of a deep network, for training a small classifier.
 
-    The input column holds Spark's image structs, or the bytes of JPEG or PNG files, as `frames.content`
-    does. The output column holds an MLlib vector: with the default `pooling="avg"`, 2048 numbers for
-    InceptionV3; `framewatch.sparkdl.DeepImageFeaturizer` has the old, unpooled lengths. A picture that is
-    null, damaged or too large gives a null vector, and so do features that are not finite; the row is kept,
-    `errorCol` holds the reason, and the worker's log counts them. What made
-    the features (model, weights and their SHA-256, pooling, resize, engine, precision) is in the output
-    column's metadata under "framewatch".
+    The input column contains Spark's image structs, or the bytes of JPEG or PNG files, like
+    `frames.content`. The output column contains an MLlib vector: with the default `pooling="avg"`, 2048
+    numbers for InceptionV3; `framewatch.sparkdl.DeepImageFeaturizer` has the old, unpooled lengths. A picture
+    that is null, damaged or too large gives a null vector, and so do features that are not finite. The row
+    is kept, `errorCol` has the reason, and the worker logs the counts. The metadata of the output column,
+    under "framewatch", identifies model, weights and their SHA-256, pooling, resize, engine and precision.
 
-    Runs as `mapInArrow`: a worker process loads the network once and goes through its rows in batches.
+    Runs with `mapInArrow`: each worker process loads the network once, and processes its rows in batches.
     `transform` lowers the session's `spark.sql.execution.arrow.maxRecordsPerBatch` to `arrowBatchRows`.
-    After `DeepImageFeaturizer` of sparkdl 1.x, https://github.com/databricks/spark-deep-learning.
+    Compatible with `DeepImageFeaturizer` of sparkdl 1.x,
+    https://github.com/databricks/spark-deep-learning.
 
     Args:
         inputCol: the column of pictures.
         outputCol: the column to add.
-        modelName: a name of the registry (InceptionV3, Xception, ResNet50, VGG16, VGG19, ...), or the path of
-            a whole Keras model.
-        scaleHint: how pictures are stretched to the input size. `SCALE_AREA_AVERAGING` and `SCALE_SMOOTH`
-            average areas, `SCALE_DEFAULT`, `SCALE_FAST` and `SCALE_REPLICATE` take the nearest pixel.
-        weights: `imagenet`, `nsfwjs`, `auto` (the first of these in reach), or the path of a weights file.
-        weightsSha256: the SHA-256 that the weights must have; a saved featurizer carries it.
-        pooling: `avg` or `max` over the last feature map, or `none` for all of it, flattened in the order
+        modelName: a registered name (InceptionV3, Xception, ResNet50, VGG16, VGG19, ...), or the path of a
+            whole Keras model.
+        scaleHint: how pictures are resized to the input size. `SCALE_AREA_AVERAGING` and `SCALE_SMOOTH`
+            average areas; `SCALE_DEFAULT`, `SCALE_FAST` and `SCALE_REPLICATE` take the nearest pixel.
+        weights: `imagenet`, `nsfwjs`, `auto` (the first of these that is available), or the path of a
+            weights file.
+        weightsSha256: required SHA-256 of the weights; set when a featurizer is saved.
+        pooling: `avg` or `max` over the last feature map, or `none` for the whole map, flattened in the order
             height, width, channel.
-        layer: of a model file, the layer whose output is taken; the last without it.
-        preprocessing: of a model file, how pixels of 0 to 255 are scaled: `tf` (x/127.5-1), `caffe` (BGR less
-            the ImageNet means), `torch`, `unit` (x/255), `raw` (not at all: the model does it).
-        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO where installed.
-        precision: `float32`, `bfloat16`, `int8` (after `framewatch quantize`), or `auto`: bfloat16 where the
-            CPU has it, else float32.
-        batchSize: pictures in one call of the network.
-        maxPixels: pictures of more pixels are not decoded.
-        errorCol: the column to add for why a picture has no features: `null`, `no picture`, `damaged`,
-            `too large`, or `not finite`; null where it has some. No column without it.
-        numThreads: of a worker; 0 for the cores of a task slot, `spark.task.cpus`.
-        arrowBatchRows: most rows in one Arrow batch; 0 leaves the session's setting.
-        saveWeights: whether `save` puts the weights inside; else their name and SHA-256.
+        layer: for a model file, the layer to use as output; by default the last one.
+        preprocessing: for a model file, how pixels from 0 to 255 are scaled: `tf` (x/127.5-1), `caffe` (BGR
+            minus the ImageNet means), `torch`, `unit` (x/255), `raw` (unscaled, for models that scale).
+        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO if installed.
+        precision: `float32`, `bfloat16`, `int8` (after `framewatch quantize`), or `auto`: bfloat16 if the
+            CPU supports it, else float32.
+        batchSize: number of pictures in one call of the network.
+        maxPixels: larger pictures are not decoded.
+        errorCol: the column to add for the reason of a null output: `null`, `no picture`, `damaged`,
+            `too large`, or `not finite`; null for a picture with features. By default no column is added.
+        numThreads: threads of a worker; 0 for the cores of a task slot, `spark.task.cpus`.
+        arrowBatchRows: maximum rows in an Arrow batch; 0 keeps the session's setting.
+        saveWeights: whether `save` includes the weights instead of only their name and SHA-256.
 
     Raises:
-        TypeError: a value is not among the valid ones, which the message lists.
+        TypeError: a value is not valid; the message lists the valid ones.
 
     Example:
         >>> featurizer = DeepImageFeaturizer(inputCol="content", outputCol="features", weights="auto")
@@ -65,9 +66,9 @@ class DeepImageFeaturizer(DeepImageTransformer):
         [('features', 'vector')]
     """
 
-    pooling = param("pooling", "how the last feature map becomes a vector", choice("pooling", POOLINGS))
-    layer = param("layer", "of a model file: the layer to cut at", TypeConverters.toString)
-    saveWeights = param("saveWeights", "whether save puts the weights inside", TypeConverters.toBoolean)
+    pooling = param("pooling", "how the last feature map is reduced", choice("pooling", POOLINGS))
+    layer = param("layer", "for a model file: the layer to use as output", TypeConverters.toString)
+    saveWeights = param("saveWeights", "whether save includes the weights", TypeConverters.toBoolean)
 
     @keyword_only
     def __init__(
@@ -96,37 +97,37 @@ class DeepImageFeaturizer(DeepImageTransformer):
         self.setParams(**self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
     def setPooling(self, value: Pooling) -> Self:
-        """Sets how the last feature map becomes a vector: `avg`, `max`, or `none`."""
+        """Sets how the last feature map is reduced to a vector: `avg`, `max`, or `none`."""
         return self._set(pooling=value)
 
     def getPooling(self) -> Pooling:
-        """How the last feature map becomes a vector."""
+        """Returns how the last feature map is reduced to a vector."""
         return self.getOrDefault(self.pooling)
 
     def setLayer(self, value: str) -> Self:
-        """Sets the layer of a model file to cut at."""
+        """Sets the layer of a model file to use as output."""
         return self._set(layer=value)
 
     def getLayer(self) -> str | None:
-        """The layer of a model file to cut at; None for its output."""
+        """Returns the layer of a model file to use as output, or None for its own output."""
         return self.getOrDefault(self.layer) if self.isDefined(self.layer) else None
 
     def setSaveWeights(self, value: bool) -> Self:
-        """Sets whether `save` puts the weights inside."""
+        """Sets whether `save` includes the weights."""
         return self._set(saveWeights=value)
 
     def getSaveWeights(self) -> bool:
-        """Whether `save` puts the weights inside."""
+        """Returns whether `save` includes the weights."""
         return self.getOrDefault(self.saveWeights)
 
     def network(self, *, on_message: OnMessage = log.info) -> Network:
-        """The network that the parameters name, its weights found or fetched.
+        """Resolves the network of the parameters, and finds or downloads its weights.
 
         Raises:
-            WeightsError: there are no such weights, or they have another SHA-256 than `weightsSha256`.
+            WeightsError: the weights are not found, or their SHA-256 is not `weightsSha256`.
         """
         model = self.getModelName()
-        # A model file's weights are itself, and only it needs to know its preprocessing.
+        # A model file contains its weights. Only model files need the parameter preprocessing.
         is_file = is_model_file(model)
         return resolve_network(
             model,
@@ -139,5 +140,5 @@ class DeepImageFeaturizer(DeepImageTransformer):
         )
 
     def output(self, numbers: Column) -> Column:
-        """An MLlib vector."""
+        """Returns an MLlib vector."""
         return array_to_vector(numbers)

@@ -1,1 +1,1 @@
-"""Networks, without Spark: the registry, weights, engines, conversion, CLIP, the encoder for pictures."""
+"""Networks: registry, weights, engines, conversion, CLIP, and the encoder. Does not import Spark."""

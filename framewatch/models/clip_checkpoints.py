@@ -1,8 +1,8 @@
-"""CLIP: where its checkpoints come from. No Spark in here.
+"""Finds or downloads CLIP checkpoints. Does not import Spark.
 
-Images and texts go into one space: Radford et al. 2021, https://arxiv.org/abs/2103.00020. A checkpoint is a
-directory of ONNX files, which needs neither torch nor transformers, or one as Hugging Face's transformers
-writes it, whose conversion needs both, once, on the driver.
+CLIP embeds images and texts in one space: Radford et al. 2021, https://arxiv.org/abs/2103.00020. A checkpoint
+is a directory of ONNX files, which needs neither torch nor transformers, or a directory saved by Hugging
+Face's transformers, which needs both for one conversion on the driver.
 """
 
 import contextlib
@@ -15,32 +15,32 @@ from framewatch.models.registry import ModelSpec
 from framewatch.models.weights import Weights, file_digest
 
 VISION_ONNX, TEXT_ONNX, TOKENIZER = "vision_model.onnx", "text_model.onnx", "tokenizer.json"
-# The one large file of each layout, by which a checkpoint is known.
+# The large file of each layout, which identifies a checkpoint.
 _LARGE_FILES = (VISION_ONNX, f"onnx/{VISION_ONNX}", "model.safetensors", "pytorch_model.bin")
 _SMALL_FILES = ["*.json", "*.txt"]
-# The first of these that a commit has; not all have been converted to safetensors.
+# In order of preference; not all commits have safetensors.
 _HUB_LARGE_FILES = ("model.safetensors", "pytorch_model.bin")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Names of `weights` that mean the model's own; the first is the default of all models.
+# Values of `weights` for the model's own checkpoint; the first is the default of all models.
 _OWN = ("imagenet", "auto", "openai")
 
 
 def find_checkpoint(
     name: str, model: ModelSpec, *, on_message: Callable[[str], None] = lambda _: None
 ) -> Weights:
-    """Finds a CLIP checkpoint, fetching it once from the hub where that is in reach.
+    """Finds a CLIP checkpoint, and downloads it from the Hugging Face hub if necessary.
 
     Args:
-        name: a directory of ONNX files or in Hugging Face's layout; a name on the hub with a commit,
-            `org/name@COMMIT`; `imagenet`, `auto` or `openai` for the one that belongs to the model's name.
-        model: the registry's entry.
+        name: a directory with ONNX files or in Hugging Face's layout; a name on the hub with a commit,
+            `org/name@COMMIT`; or `imagenet`, `auto` or `openai` for the checkpoint of the model.
+        model: the entry of the model in the registry.
         on_message: called with one line when a download begins.
 
     Returns:
-        The checkpoint's large file.
+        The large file of the checkpoint.
 
     Raises:
-        WeightsError: there is none; says how to get one.
+        WeightsError: the checkpoint does not exist or cannot be downloaded.
     """
     own = name in _OWN
     directory = Path(name).expanduser()
@@ -51,11 +51,11 @@ def find_checkpoint(
     for file in _LARGE_FILES:
         path = directory / file
         if path.is_file():
-            told = "openai" if own else name.rstrip("/").rsplit("/", 1)[-1].partition("@")[0]
-            return Weights(told, str(path.resolve()), file_digest(path))
+            short_name = "openai" if own else name.rstrip("/").rsplit("/", 1)[-1].partition("@")[0]
+            return Weights(short_name, str(path.resolve()), file_digest(path))
     raise WeightsError(
-        f"weights '{name}' hold no CLIP checkpoint: the directory needs {VISION_ONNX}, {TEXT_ONNX} and "
-        f"{TOKENIZER}, or config.json and model.safetensors as transformers writes them"
+        f"weights '{name}' are not a CLIP checkpoint: the directory needs {VISION_ONNX}, {TEXT_ONNX} and "
+        f"{TOKENIZER}, or config.json and model.safetensors as saved by transformers"
     )
 
 
@@ -67,40 +67,40 @@ def _from_hub(hub_name: str, model: ModelSpec, on_message: Callable[[str], None]
     repository, _, commit = hub_name.partition("@")
     if not _COMMIT.fullmatch(commit):
         raise WeightsError(
-            f"weights '{hub_name}' are neither a directory here nor a checkpoint at one commit: give a "
-            "directory, or org/name@COMMIT with the commit's 40 hexadecimal digits, as a branch may change"
+            f"weights '{hub_name}' are neither a local directory nor a checkpoint at one commit: give a "
+            "directory, or org/name@COMMIT with all 40 hexadecimal digits, because a branch may change"
         )
     remedy = (
-        f"save it where the hub is in reach, `hf download {repository} --revision {commit} --local-dir DIR`, "
-        "and give that directory as featurizer.weights=DIR"
+        f"download it on a machine with access, `hf download {repository} --revision {commit} "
+        "--local-dir DIR`, copy the directory, and set featurizer.weights=DIR"
     )
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise WeightsError(
-            f"there is no CLIP checkpoint '{hub_name}' here, and to fetch it the extra [clip] is missing: "
-            f"pip install 'framewatch[clip]', or {remedy}"
+            f"CLIP checkpoint '{hub_name}' is not on this machine, and downloading it needs the extra "
+            f"[clip]: pip install 'framewatch[clip]', or {remedy}"
         ) from error
 
-    def snapshot(large_file: str, *, here: bool = False) -> Path:
+    def snapshot(large_file: str, *, local_only: bool = False) -> Path:
         files = [*_SMALL_FILES, large_file]
         return Path(
-            snapshot_download(repository, revision=commit, allow_patterns=files, local_files_only=here)
+            snapshot_download(repository, revision=commit, allow_patterns=files, local_files_only=local_only)
         )
 
-    with contextlib.suppress(Exception):  # not here yet
-        directory = snapshot(_HUB_LARGE_FILES[0], here=True)
+    with contextlib.suppress(Exception):  # not downloaded yet
+        directory = snapshot(_HUB_LARGE_FILES[0], local_only=True)
         if _has_large_file(directory):
             return directory
-    on_message(f"fetching {hub_name} for {model.name} (once)")
+    on_message(f"downloading {hub_name} for {model.name} (once)")
     try:
         for large_file in _HUB_LARGE_FILES:
             directory = snapshot(large_file)
             if _has_large_file(directory):
                 break
         return directory
-    except Exception as error:  # of the hub's library, or of what it fetches with
+    except Exception as error:  # huggingface_hub and its HTTP client have their own exceptions
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
-            f"CLIP checkpoint '{hub_name}' could not be fetched ({reason}): {remedy}"
+            f"CLIP checkpoint '{hub_name}' could not be downloaded ({reason}): {remedy}"
         ) from error

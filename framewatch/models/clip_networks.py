@@ -1,4 +1,4 @@
-"""CLIP's encoders as OpenVINO networks, out of a checkpoint. No Spark in here."""
+"""Converts the encoders of a CLIP checkpoint to OpenVINO networks. Does not import Spark."""
 
 import json
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from framewatch.models.registry import PREPROCESSINGS
 
 @dataclass(frozen=True)
 class TextSettings:
-    """What turns texts into the text encoder's input.
+    """Settings of the text encoder.
 
     Attributes:
-        context_length: tokens of a text; longer ones are cut.
-        pad_id: fills shorter ones.
-        logit_scale: what cosines are multiplied with before a softmax; CLIP learned it.
+        context_length: number of tokens; longer texts are truncated.
+        pad_id: id of the padding token.
+        logit_scale: learned factor of cosine similarities before a softmax.
     """
 
     context_length: int = 77
@@ -27,13 +27,13 @@ class TextSettings:
 
 
 def image_network(path: str) -> Any:
-    """The image encoder as an OpenVINO model, from a checkpoint's large file.
+    """Returns the image encoder as an OpenVINO model, from the large file of a checkpoint.
 
-    It takes (n, size, size, 3) uint8 BGR, and gives (n, features) float32 of length 1.
+    The model maps (n, size, size, 3) uint8 BGR to (n, features) float32 unit vectors.
 
     Raises:
-        SetupError: transformers or torch are missing and needed.
-        WeightsError: the checkpoint is not one of CLIP.
+        SetupError: the checkpoint needs transformers and torch, and one is missing.
+        WeightsError: the checkpoint is not a CLIP checkpoint.
     """
     import openvino
 
@@ -47,12 +47,13 @@ def image_network(path: str) -> Any:
 
 
 def text_network(path: str) -> tuple[Any, TextSettings, str]:
-    """The text encoder as an OpenVINO model, its settings, and its tokenizer as JSON.
+    """Returns the text encoder as an OpenVINO model, its settings, and its tokenizer as JSON.
 
-    It takes (n, context_length) int64 tokens, and gives (n, features) float32 of length 1.
+    The model maps (n, context_length) int64 tokens to (n, features) float32 unit vectors.
 
     Raises:
-        SetupError, WeightsError: as `image_network`.
+        SetupError: as for `image_network`.
+        WeightsError: as for `image_network`.
     """
     import openvino
 
@@ -60,26 +61,26 @@ def text_network(path: str) -> tuple[Any, TextSettings, str]:
     if path.endswith(".onnx"):
         text = directory / TEXT_ONNX
         if not text.is_file():
-            raise WeightsError(f"there is no {text}: export the text encoder too, beside {VISION_ONNX}")
+            raise WeightsError(f"{text} does not exist: export the text encoder too, next to {VISION_ONNX}")
         network = _only_output(openvino.Core().read_model(text), "text_embeds", path)
         tokenizer = _tokenizer_file(directory)
         settings = TextSettings(_context_length(network, text), _end_of_text(tokenizer))
     else:
         settings, tokenizer = _hugging_face_text(path)
         network = _traced(path, _text_module, "tokens", settings.context_length)
-    for it in network.inputs:
-        it.get_node().set_partial_shape(openvino.PartialShape([-1, settings.context_length]))
+    for network_input in network.inputs:
+        network_input.get_node().set_partial_shape(openvino.PartialShape([-1, settings.context_length]))
     network.validate_nodes_and_infer_types()
     return _normalized(network), settings, tokenizer
 
 
 def text_settings_json(settings: TextSettings) -> str:
-    """What `TextSettings(**json.loads(...))` reads."""
+    """Returns settings as JSON, for `TextSettings(**json.loads(...))`."""
     return json.dumps(asdict(settings))
 
 
 def _only_output(network: Any, name: str, path: str) -> Any:
-    """The network cut to the output that is in the space of both."""
+    """Returns the network with a single output, the embedding in the shared space."""
     import openvino
 
     for output in network.outputs:
@@ -112,15 +113,15 @@ def _crop(found: dict[str, Any]) -> int | None:
 
 
 def _mean_and_std(directory: Path, size: int) -> tuple[list[float], list[float]]:
-    """Of pixels of 0 to 255, as the checkpoint's image processor has them."""
+    """Returns mean and std of pixels from 0 to 255, by the checkpoint's image processor."""
     found = _json_beside(str(directory / "x"), "preprocessor_config.json")
     crop = _crop(found) or size
     shortest = found.get("size", crop)
     shortest = shortest.get("shortest_edge", crop) if isinstance(shortest, dict) else shortest
     if not crop == shortest == size:
         raise WeightsError(
-            f"{directory} scales pictures to {shortest} and crops {crop} for a network of {size} pixels: "
-            "only one size for all three is known"
+            f"{directory} scales pictures to {shortest} and crops to {crop} for a network of {size} pixels: "
+            "use a checkpoint in which all three sizes are equal"
         )
     ours = PREPROCESSINGS["clip"]
     mean = [255 * value for value in found["image_mean"]] if "image_mean" in found else list(ours.mean)
@@ -129,7 +130,10 @@ def _mean_and_std(directory: Path, size: int) -> tuple[list[float], list[float]]
 
 
 def _json_beside(path: str, name: str) -> dict[str, Any]:
-    for directory in (Path(path).parent, Path(path).parent.parent):  # exporters keep ONNX files one below
+    for directory in (
+        Path(path).parent,
+        Path(path).parent.parent,
+    ):  # exporters put ONNX files in a subdirectory
         if (directory / name).is_file():
             return json.loads((directory / name).read_text(encoding="utf-8"))
     return {}
@@ -162,16 +166,16 @@ def _normalized(network: Any) -> Any:
 
 
 def _tokenizer_file(directory: Path) -> str:
-    for place in (directory, directory.parent):
-        if (place / TOKENIZER).is_file():
-            return (place / TOKENIZER).read_text(encoding="utf-8")
-    raise WeightsError(f"there is no {directory / TOKENIZER}: copy the checkpoint's there")
+    for candidate in (directory, directory.parent):
+        if (candidate / TOKENIZER).is_file():
+            return (candidate / TOKENIZER).read_text(encoding="utf-8")
+    raise WeightsError(f"{directory / TOKENIZER} does not exist: copy it from the checkpoint")
 
 
 def _end_of_text(tokenizer: str) -> int:
-    """What CLIP pads with."""
+    """Returns the id of the end-of-text token, with which CLIP pads."""
     added = json.loads(tokenizer).get("added_tokens", [])
-    return next((it["id"] for it in added if it["content"] == "<|endoftext|>"), TextSettings.pad_id)
+    return next((token["id"] for token in added if token["content"] == "<|endoftext|>"), TextSettings.pad_id)
 
 
 def _transformers() -> Any:
@@ -180,7 +184,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise SetupError(
-            f"to convert a CLIP checkpoint, {error.name} is missing: pip install 'framewatch[clip]', or give "
+            f"converting a CLIP checkpoint needs {error.name}: pip install 'framewatch[clip]', or give "
             f"a directory with {VISION_ONNX}, {TEXT_ONNX} and {TOKENIZER}"
         ) from error
     transformers.logging.set_verbosity_error()
@@ -189,7 +193,7 @@ def _transformers() -> Any:
 
 def _clip_model(path: str) -> Any:
     transformers = _transformers()
-    # Eager attention is plain matrices, which a tracer follows.
+    # Eager attention consists of plain matrix operations, which can be traced.
     return (
         transformers.CLIPModel.from_pretrained(Path(path).parent, attn_implementation="eager").float().eval()
     )
@@ -245,7 +249,7 @@ def _text_module(model: Any) -> Any:
             self.clip = model
 
         def forward(self, tokens: Any) -> Any:
-            # Without a mask: padding comes after the end, which attention looks back from.
+            # No mask is needed: attention is causal, and padding comes after the end-of-text token.
             return self.clip.text_projection(self.clip.text_model(tokens).pooler_output)
 
     return TextEncoder().eval()

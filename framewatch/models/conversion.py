@@ -1,7 +1,7 @@
-"""Networks converted to OpenVINO's format, once, and their int8 versions. No Spark in here.
+"""Converts networks to OpenVINO's format, and quantizes them to int8. Does not import Spark.
 
-The work runs in a process of its own: TensorFlow, torch and NNCF need two gigabytes that a driver or a worker
-should not keep. Results stay in the cache, named by what they were made of.
+The work runs in a child process, because TensorFlow, torch and NNCF take two gigabytes of memory that a
+driver or a worker should not keep. Results are cached under names that include a hash of their inputs.
 """
 
 import contextlib
@@ -23,30 +23,30 @@ from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.models.spec import Network, Precision
 from framewatch.models.weights import Weights, cache_directory, file_digest
 
-# Part of the files' names: another number makes them anew.
+# Part of the file names; increase it to invalidate cached files.
 _FORMAT = 1
-# The first convolutions stay in floating point: they cost 9% of the speed, and halve the error of the rest.
+# Keeping the first convolutions in floating point costs 9% of the speed, and halves the remaining error.
 _NUM_UNQUANTIZED = 3
 
 
 def converted_path(network: Network, precision: Precision = "float32") -> Path:
-    """Where the converted network stays; bfloat16 is computed from the float32 one."""
+    """Returns the path of the converted network in the cache; bfloat16 uses the float32 file."""
     kind = "int8" if precision == "int8" else "float32"
     stem = Path(network.name).stem
     return cache_directory() / "openvino" / f"{stem}-{network.output}-{network.key()}-{kind}.v{_FORMAT}.zip"
 
 
 def text_path(network: Network) -> Path:
-    """Where the text encoder of a converted CLIP stays."""
+    """Returns the path of the text encoder of a converted CLIP model in the cache."""
     image = converted_path(network)
     return image.with_name(image.name.replace("-float32.", "-text."))
 
 
 def convert(network: Network, path: str, *, on_message: Callable[[str], None] = lambda _: None) -> Weights:
-    """The network in OpenVINO's format, made once from the weights at `path`; of a CLIP, both encoders.
+    """Converts the weights at `path` to OpenVINO's format, unless cached; for CLIP, both encoders.
 
     Raises:
-        WeightsError: the file does not hold this network, or the conversion failed.
+        WeightsError: the file does not contain this network, or the conversion failed.
     """
     target = converted_path(network)
     if not target.is_file():
@@ -58,15 +58,15 @@ def convert(network: Network, path: str, *, on_message: Callable[[str], None] = 
 
 
 def quantized(network: Network) -> Weights:
-    """The int8 version that `framewatch quantize` made.
+    """Returns the int8 version from `framewatch quantize`.
 
     Raises:
-        WeightsError: there is none yet.
+        WeightsError: there is no int8 version yet.
     """
     path = converted_path(network, "int8")
     if not path.is_file():
         raise WeightsError(
-            f"there is no int8 version of {network.name} with weights {network.weights.name}: make it with "
+            f"there is no int8 version of {network.name} with weights {network.weights.name}: create it with "
             f"framewatch quantize, or copy it to {path}"
         )
     return Weights(path.name, str(path), file_digest(path))
@@ -75,13 +75,13 @@ def quantized(network: Network) -> Weights:
 def quantize(
     network: Network, source: Weights, calibration: np.ndarray, comparison: np.ndarray
 ) -> tuple[Weights, np.ndarray, np.ndarray]:
-    """Makes the int8 version by post-training quantization, with NNCF.
+    """Creates the int8 version by post-training quantization with NNCF.
 
     Args:
-        network: what to quantize.
-        source: its converted float32 version.
-        calibration: (n, size, size, 3) uint8 BGR pictures that show the range of every activation.
-        comparison: other pictures of that shape, to compare the two versions on.
+        network: the network to quantize.
+        source: the converted float32 version.
+        calibration: (n, size, size, 3) uint8 BGR pictures that determine the ranges of activations.
+        comparison: (m, size, size, 3) uint8 BGR other pictures, on which the two versions are compared.
 
     Returns:
         The int8 version, and the float32 and the int8 features of `comparison`, (n, features) each.
@@ -102,7 +102,7 @@ def quantize(
 
 
 def input_size(path: str) -> int:
-    """Side of the pictures that a converted network takes, pixels."""
+    """Returns the input width and height of a converted network, in pixels."""
     import openvino
 
     from framewatch.models.engines import read_converted
@@ -114,7 +114,7 @@ def require_nncf() -> None:
     """Checks that NNCF is installed.
 
     Raises:
-        SetupError: it is not; says how to get it.
+        SetupError: NNCF is not installed.
     """
     import importlib.util
 
@@ -124,7 +124,7 @@ def require_nncf() -> None:
 
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """One process of this machine at a time makes `target`."""
+    """Context in which no other process of this machine creates `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -136,7 +136,7 @@ def _run(task: str, network: Network, work: dict[str, str]) -> None:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "CUDA_VISIBLE_DEVICES": "-1",
-        # OpenVINO and NNCF report their use to their makers, except here.
+        # Turns off the telemetry of OpenVINO and NNCF.
         "CI": "true",
     }
     done = subprocess.run(
@@ -183,7 +183,7 @@ def _convert_clip(network: Network, path: str, target: str) -> None:
     encoder, settings, tokenizer = clip_networks.text_network(path)
     files = {"tokenizer.json": tokenizer, "text.json": clip_networks.text_settings_json(settings)}
     _write(encoder, str(text_path(network)), files)
-    # Last: where there is this one, both are there.
+    # Written last, so that its existence implies that of the text encoder.
     _write(clip_networks.image_network(path), target)
 
 
@@ -191,12 +191,12 @@ def _write(model: Any, target: str, files: Mapping[str, str] | None = None) -> N
     import openvino
 
     with tempfile.TemporaryDirectory(dir=Path(target).parent) as directory:
-        # Weights in float32 as they are; OpenVINO would halve them.
+        # Keeps float32 weights; OpenVINO compresses to float16 by default.
         openvino.save_model(model, f"{directory}/model.xml", compress_to_fp16=False)
         part = Path(directory) / "model.zip"
         with zipfile.ZipFile(part, "w") as archive:
             for name in ("model.xml", "model.bin"):
-                # A date of its own would give each copy another SHA-256.
+                # A ZipInfo without a date, so that equal content gives an equal SHA-256.
                 archive.writestr(zipfile.ZipInfo(name), (Path(directory) / name).read_bytes())
             for name, text in (files or {}).items():
                 archive.writestr(zipfile.ZipInfo(name), text)

@@ -1,4 +1,4 @@
-"""What is no frame of the run, texts and pictures in files, by the network of its features."""
+"""Encodes texts and picture files with the network of a run's features, for comparison with its frames."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -16,50 +16,50 @@ from framewatch.models.resolve import resolve_network, resolve_spec
 from framewatch.models.spec import FeatureSpec
 from framewatch.models.text_encoder import TextEncoder, load_text_encoder
 
-# What `weights` may be called without being a file.
+# Values of `weights` that are not files.
 _NAMES = ("imagenet", "nsfwjs", "openai")
-# A file is read up to what four channels of 16 bits take uncompressed: a device has no end.
+# A limit for reading, because a device has no end: the size of four uncompressed 16-bit channels.
 _MOST_PIXEL_BYTES, _MOST_HEADER_BYTES = 8, 1 << 20
 
 
 class Encoder:
-    """Turns pictures and texts into features as those of a run. Loads nothing before it is asked."""
+    """Encodes pictures and texts as features that are comparable with those of a run. Loads lazily."""
 
     def __init__(
         self, identity: Mapping[str, str], *, model: str, weights: str, max_pixels: int = MAX_PIXELS
     ) -> None:
-        """Keeps what is needed to find the network.
+        """Stores how to find the network.
 
         Args:
-            identity: what the features' column metadata says of them.
-            model: where the network's file is, if they are of a whole Keras model.
-            weights: where the network's file or directory is, if the metadata's name does not tell.
-            max_pixels: pictures of more pixels are refused.
+            identity: the metadata of the features column.
+            model: path of the model file, if the features come from a whole Keras model.
+            weights: path of the weights, if their name in the metadata is not enough to find them.
+            max_pixels: larger pictures are rejected.
         """
         self._identity = dict(identity)
         self._model, self._weights, self.max_pixels = model, weights, max_pixels
 
     @property
-    def knows_texts(self) -> bool:
-        """Whether the features are of a CLIP."""
+    def supports_texts(self) -> bool:
+        """Whether the features come from a CLIP model."""
         model = MODELS.get(self._identity.get("model", ""))
         return model is not None and model.is_clip
 
     def pictures(self, files: Sequence[str]) -> np.ndarray:
-        """Features of pictures in files, JPEG, PNG or others that OpenCV reads: (files, length) float32.
+        """Encodes picture files, such as JPEG and PNG; returns (files, length) float32.
 
         Raises:
-            InputError: a file is not there.
-            PictureError: it is no picture, damaged, or too large.
-            WeightsError: the network is not here.
+            InputError: a file cannot be read.
+            PictureError: a file is not a picture, is damaged, or is too large.
+            WeightsError: the network's files are not on this machine.
         """
         return self.images([read_picture(file, self.max_pixels) for file in files])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Features of pictures, (height, width, 3) uint8 BGR each: (images, length) float32.
+        """Encodes pictures, (height, width, 3) uint8 BGR each; returns (images, length) float32.
 
         Raises:
-            WeightsError: the network is not here.
+            WeightsError: the network's files are not on this machine.
         """
         spec = self._spec
         predict_fn = make_predict_fn(spec)
@@ -67,11 +67,11 @@ class Encoder:
         return predict_fn.run(np.stack([resize(image, size, method=spec.resize) for image in images]))
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Features of texts: (texts, length) float32.
+        """Encodes texts; returns (texts, length) float32.
 
         Raises:
-            InputError: the features are not of a CLIP.
-            WeightsError: the network is not here.
+            InputError: the features do not come from a CLIP model.
+            WeightsError: the network's files are not on this machine.
         """
         self.require_texts(texts[0])
         return self._text_encoder.encode(texts)
@@ -80,18 +80,18 @@ class Encoder:
         """Checks that a text can be compared with the features.
 
         Raises:
-            InputError: they are not of a CLIP.
+            InputError: the features do not come from a CLIP model.
         """
-        if not self.knows_texts:
+        if not self.supports_texts:
             raise InputError(
-                f"text prompt '{text}' needs features of a CLIP, and these are of "
-                f"{self._identity.get('model')}: describe it by example frames, or featurize with "
+                f"text prompt '{text}' needs CLIP features, but these features come from "
+                f"{self._identity.get('model')}: use example frames, or featurize with "
                 "featurizer.model=CLIP-ViT-B-32 to another output"
             )
 
     @property
     def logit_scale(self) -> float:
-        """What CLIP multiplies cosines with before a softmax."""
+        """The factor of cosine similarities before a softmax, learned by CLIP."""
         return self._text_encoder.settings.logit_scale
 
     @functools.cached_property
@@ -105,7 +105,7 @@ class Encoder:
             network = resolve_network(
                 self._model_file(),
                 None,
-                pooling=identity["pooling"],  # type: ignore[arg-type]  # written by ourselves
+                pooling=identity["pooling"],  # type: ignore[arg-type]  # written by framewatch
                 layer=identity["layer"] or None,
                 preprocessing=identity["preprocessing"],
             )
@@ -114,9 +114,9 @@ class Encoder:
             network = resolve_network(identity["model"], weights, pooling=identity["pooling"])  # type: ignore[arg-type]
         if network.weights.sha256 != identity["weights_sha256"]:
             raise WeightsError(
-                f"the features were made with weights '{identity['weights']}' of SHA-256 "
-                f"{identity['weights_sha256']}, and {network.weights.path} is another file: give that one, "
-                "featurizer.weights=FILE"
+                f"the features were computed with weights '{identity['weights']}' of SHA-256 "
+                f"{identity['weights_sha256']}, but {network.weights.path} has another SHA-256: set "
+                "featurizer.weights to the original file"
             )
         precision = identity["precision"] if identity["precision"] != "int8" else "auto"
         return resolve_spec(network, identity["resize"], precision=precision)  # type: ignore[arg-type]
@@ -125,17 +125,17 @@ class Encoder:
         name = self._identity["model"]
         if Path(self._model).name != name:
             raise WeightsError(
-                f"the features were made with the model file {name}: say where it is, featurizer.model=FILE"
+                f"the features were computed with the model file {name}: set featurizer.model to its path"
             )
         return self._model
 
 
 def read_picture(file: str, max_pixels: int) -> np.ndarray:
-    """A picture in a file, JPEG, PNG or another that OpenCV reads: (height, width, 3) uint8 BGR.
+    """Reads a picture file, such as JPEG or PNG; returns (height, width, 3) uint8 BGR.
 
     Raises:
-        InputError: the file is not there.
-        PictureError: it is no picture, damaged, or of more than `max_pixels` pixels.
+        InputError: the file cannot be read.
+        PictureError: the file is not a picture, is damaged, or has more than `max_pixels` pixels.
     """
     most_bytes = max_pixels * _MOST_PIXEL_BYTES + _MOST_HEADER_BYTES
     try:

@@ -1,4 +1,4 @@
-"""Running a network: uint8 pictures in, float32 features out. No Spark in here."""
+"""Runs networks with TensorFlow or OpenVINO: uint8 pictures in, float32 features out. Without Spark."""
 
 import functools
 import glob
@@ -26,8 +26,8 @@ class PredictFn:
     """A loaded network.
 
     Attributes:
-        input_size: side of the pictures it takes, pixels.
-        run: from (n, input_size, input_size, 3) uint8 BGR to (n, features) float32.
+        input_size: width and height of its input, pixels.
+        run: maps (n, input_size, input_size, 3) uint8 BGR to (n, features) float32.
     """
 
     input_size: int
@@ -35,7 +35,7 @@ class PredictFn:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU, and a TensorFlow that may use it."""
+    """Returns whether this machine has a GPU, and a TensorFlow build that supports it."""
     if not glob.glob("/dev/nvidia[0-9]*"):
         return False
     names = {dist.metadata["Name"] for dist in importlib.metadata.distributions(name="tensorflow")}
@@ -43,7 +43,7 @@ def has_gpu() -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU computes with bfloat16."""
+    """Returns whether the CPU has bfloat16 instructions."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -52,16 +52,16 @@ def has_bfloat16() -> bool:
 
 
 def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Engine, Precision]:
-    """The engine and the precision that `auto` stands for on this machine.
+    """Chooses the engine and the precision, and resolves `auto` for this machine.
 
     Args:
-        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO where it is installed.
-        precision: `float32`, `bfloat16`, `int8`, or `auto`: bfloat16 where the CPU has it, else float32.
-        gpu: whether the workers have a GPU; None to look at this machine.
+        engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO if it is installed.
+        precision: `float32`, `bfloat16`, `int8`, or `auto`: bfloat16 if the CPU supports it, else float32.
+        gpu: whether the workers have a GPU; None to check this machine.
 
     Raises:
-        SetupError: OpenVINO is asked for and is not installed.
-        ConfigError: TensorFlow is asked for int8.
+        SetupError: OpenVINO is requested but not installed.
+        ConfigError: int8 is requested with TensorFlow.
     """
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "auto":
@@ -74,53 +74,52 @@ def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Eng
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16() else "float32"
     if precision == "int8" and engine == "tensorflow":
-        raise ConfigError("precision 'int8' runs on OpenVINO only: set engine=openvino, or another precision")
+        raise ConfigError("precision 'int8' needs OpenVINO: set engine=openvino, or another precision")
     return engine, precision  # type: ignore[return-value]  # checked where they are set
 
 
 def require_openvino(model_name: str, engine: Engine) -> None:
-    """Checks that a CLIP has the engine that it needs.
+    """Checks that a CLIP model runs on OpenVINO.
 
     Raises:
-        ConfigError: it has another.
+        ConfigError: the engine is another one.
     """
     if engine != "openvino":
         raise ConfigError(
-            f"{model_name} runs on OpenVINO only: set engine=openvino, after pip install "
-            "'framewatch[openvino]'"
+            f"{model_name} needs OpenVINO: pip install 'framewatch[openvino]', and set engine=openvino"
         )
 
 
 @functools.lru_cache(maxsize=2)
 def make_predict_fn(spec: FeatureSpec, *, find: Find | None = None) -> PredictFn:
-    """Loads a network and returns what runs it. Cached: once per process.
+    """Loads a network once per process, and returns the function that runs it.
 
     Args:
         spec: the network, and how to run it.
-        find: gives a file's place on this machine, from its place on the driver.
+        find: maps the path of a file on the driver to its path on this machine.
 
     Raises:
-        WeightsError: a file is not here, is not the driver's, or is of another model.
+        WeightsError: a file is missing, differs from the driver's, or belongs to another model.
     """
     return (_openvino if spec.engine == "openvino" else _tensorflow)(spec, find or (lambda path: path))
 
 
 def checked(weights: Weights, find: Find) -> str:
-    """The place of a file on this machine.
+    """Returns the path of a file on this machine, after comparing its SHA-256 with the driver's.
 
     Raises:
-        WeightsError: it is not here, or not the one that the driver has.
+        WeightsError: the file is missing, or differs from the driver's.
     """
     path = find(weights.path)
     if not os.path.isfile(path):
         raise WeightsError(
-            f"{path} is not on this worker: put it on storage that every worker sees, or add it with "
+            f"{path} is not on this worker: put it on storage that every worker can access, or add it with "
             "spark-submit --files"
         )
     digest = file_digest(path)
     if digest != weights.sha256:
         raise WeightsError(
-            f"{path} has SHA-256 {digest} here and {weights.sha256} on the driver: copy it anew"
+            f"{path} has SHA-256 {digest} here and {weights.sha256} on the driver: copy it again"
         )
     return path
 
@@ -145,7 +144,7 @@ def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
             "INFERENCE_PRECISION_HINT": inference_precision(spec.precision),
             "INFERENCE_NUM_THREADS": spec.num_threads,
             "NUM_STREAMS": 1,
-            # Pinned, the workers of one machine would all sit on its first cores.
+            # With pinning, all workers of a machine would share its first cores.
             "ENABLE_CPU_PINNING": False,
         },
     )
@@ -155,15 +154,15 @@ def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
 
 
 def inference_precision(precision: Precision) -> str:
-    """OpenVINO's name of the floating point to compute in; in an int8 network, of the layers left float."""
+    """Returns OpenVINO's name of the floating-point type; for int8, that of the unquantized layers."""
     fast = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
     return "bf16" if fast else "f32"
 
 
 def _converted_here(spec: FeatureSpec, find: Find) -> str:
-    """The converted network on this machine; made of the weights where only those are here."""
+    """Returns the converted network on this machine; converts the weights here if it is missing."""
     assert spec.converted is not None
-    # Only the driver needs what a CLIP is converted with.
+    # CLIP is converted on the driver only, so that workers do not need torch and transformers.
     if spec.network.is_clip or spec.precision == "int8" or os.path.isfile(find(spec.converted.path)):
         return checked(spec.converted, find)
     from framewatch.models.conversion import convert
@@ -172,11 +171,11 @@ def _converted_here(spec: FeatureSpec, find: Find) -> str:
 
 
 def read_converted(path: str, core: Any) -> Any:
-    """Reads a converted network: `model.xml` and `model.bin` of OpenVINO in one zip file, to ship as one."""
+    """Reads a converted network, a zip file with OpenVINO's `model.xml` and `model.bin`."""
     try:
         with zipfile.ZipFile(path) as archive:
             return core.read_model(archive.read("model.xml"), archive.read("model.bin"))
     except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} is no converted network ({error}): delete it, and it is made again"
+            f"{path} is not a converted network ({error}): delete it, and framewatch creates it again"
         ) from error

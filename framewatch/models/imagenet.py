@@ -1,8 +1,8 @@
-"""Keras' own files of ImageNet weights, and the names of the 1,000 classes.
+"""The ImageNet weights published by Keras, and the names of the 1,000 classes.
 
-Each file's name and digest (MD5, or SHA-256 where it is longer) are those that `keras.applications`
-checks its downloads against; it has none for MobileNetV2. For InceptionV3 Keras has an MD5 only; the SHA-256
-of its two files are stated by independent projects that download the same files, and pinned here.
+File names and digests (MD5, or SHA-256 for the longer ones) are those with which `keras.applications` checks
+its downloads; it has none for MobileNetV2. For InceptionV3, Keras has only an MD5, so the SHA-256 of its two
+files are pinned here, as stated by independent projects that download the same files.
 """
 
 import functools
@@ -16,12 +16,12 @@ NUM_CLASSES = 1000
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file to fetch.
+    """A file to download.
 
     Attributes:
-        url: its address.
-        digest: what Keras publishes for it, an MD5 or a SHA-256, if anything.
-        sha256: what it must have wherever it was found; None where the digest of its first use is kept.
+        url: address of the file.
+        digest: MD5 or SHA-256 published by Keras; None without one.
+        sha256: required SHA-256 of the file; None to pin the digest of its first use.
     """
 
     url: str
@@ -95,14 +95,14 @@ _SHA256 = {
 
 
 def weights_file(model_name: str, *, classes: bool) -> WeightsFile:
-    """Keras' file for a model of the registry, with its classifying top or without."""
+    """Returns Keras' file for a registered model, with or without its classification top."""
     path, digest = (_TOP if classes else _NO_TOP)[model_name]
     return WeightsFile(f"{_KERAS_FILES}/{path}", digest, _SHA256.get(path.rpartition("/")[2]))
 
 
 @functools.lru_cache(maxsize=1)
 def class_names() -> tuple[tuple[str, str], ...]:
-    """The WordNet id and the English name of each of the 1,000 classes, in the order of the outputs."""
+    """Returns WordNet id and English name of each of the 1,000 classes, in the order of the outputs."""
     text = importlib.resources.files("framewatch.models").joinpath("imagenet_classes.csv").read_text("utf-8")
     rows = [line.split(",", 1) for line in text.splitlines()[1:]]
     return tuple((wnid, name) for wnid, name in rows)

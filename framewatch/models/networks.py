@@ -1,4 +1,4 @@
-"""Networks in Keras: built, loaded, cut, and wrapped so that they take uint8 pictures. No Spark in here."""
+"""Builds and loads Keras networks, and wraps them so that they take uint8 pictures. Without Spark."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: TensorFlow's C++ code greets there, whatever its log level."""
+    """Context that discards stderr, where TensorFlow's C++ code prints at any log level."""
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -27,18 +27,18 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def import_tensorflow(num_threads: int | None = None) -> Any:
-    """TensorFlow, quietly, with at most `num_threads` threads where it has not started yet."""
+    """Imports TensorFlow without its messages, and limits its threads unless it has started already."""
     with quiet_stderr():
         import tensorflow as tf
     if num_threads:
-        with contextlib.suppress(RuntimeError):  # it runs already, so this is no worker of ours
+        with contextlib.suppress(RuntimeError):  # already started, so this is not a Spark worker
             tf.config.threading.set_intra_op_parallelism_threads(num_threads)
             tf.config.threading.set_inter_op_parallelism_threads(num_threads)
     return tf
 
 
 def build_model(model: ModelSpec, *, classes: bool = False) -> Any:
-    """A Keras model with random weights, ending in its last feature map, or in its classes."""
+    """Builds a Keras model with random weights; its output is the last feature map, or the classes."""
     with quiet_stderr():
         import keras
 
@@ -61,18 +61,18 @@ def _dtype_policy(policy: str) -> Iterator[None]:
 
 
 def load_function(network: Network, path: str, *, policy: str = "float32") -> tuple[Callable[..., Any], int]:
-    """The network as a TensorFlow function, and the side of its input.
+    """Loads a network as a TensorFlow function.
 
     Args:
-        network: what to load and where to cut it.
-        path: where its weights are on this machine.
-        policy: Keras' dtype policy, `float32` or `mixed_bfloat16`; of a model file, the file's own holds.
+        network: the network, and the layer to cut it at.
+        path: path of its weights on this machine.
+        policy: Keras' dtype policy, `float32` or `mixed_bfloat16`; a model file keeps its own.
 
     Returns:
-        A `tf.function` from (n, size, size, 3) uint8 BGR to (n, features) float32, and size.
+        A `tf.function` that maps (n, size, size, 3) uint8 BGR to (n, features) float32, and size in pixels.
 
     Raises:
-        WeightsError: the file does not hold weights of this model, or has no such layer.
+        WeightsError: the file does not contain weights of this model, or has no such layer.
     """
     tf = import_tensorflow()
     with _dtype_policy(policy):
@@ -82,7 +82,7 @@ def load_function(network: Network, path: str, *, policy: str = "float32") -> tu
 
     @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8, name="pictures")])
     def run(pictures: Any) -> Any:
-        # Channel order and scale run in the graph: in NumPy they cost 4.6 ms a frame.
+        # Channel order and scaling run in the graph; in NumPy they take 4.6 ms per frame.
         pixels = tf.cast(tf.reverse(pictures, [-1]) if scaling.order == "RGB" else pictures, tf.float32)
         features = model((pixels - tf.constant(scaling.mean)) / tf.constant(scaling.std), training=False)
         features = tf.cast(features, tf.float32)
@@ -104,7 +104,7 @@ def _load_registered(network: Network, path: str) -> Any:
         top = network.output == "classes"
         which = f"{network.name} {'with' if top else 'without'} its top"
         raise WeightsError(
-            f"{path} does not hold weights of {which} ({reason}): "
+            f"{path} does not contain weights of {which} ({reason}): "
             f"give a file saved from keras.applications.{network.name}(include_top={top})"
         ) from error
     return model
@@ -115,11 +115,11 @@ def _load_file(network: Network, path: str) -> Any:
 
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what its layers and its readers raise
+    except Exception as error:  # Keras passes on any exception of its layers and readers
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path} is not a whole Keras model ({reason}): give a file of model.save(), or a name of the "
-            "registry with weights"
+            f"{path} is not a whole Keras model ({reason}): give a file from model.save(), or the name of a "
+            "registered model with weights"
         ) from error
     shape = model.input_shape
     if (
@@ -129,14 +129,15 @@ def _load_file(network: Network, path: str) -> Any:
         or shape[1:] != (shape[1], shape[1], 3)
     ):
         raise WeightsError(
-            f"{path} takes {shape}: the model must take one square picture of a fixed size and three channels"
+            f"{path} has input {shape}: the model must take one square picture of a fixed size with three "
+            "channels"
         )
     if network.layer is None:
         return model
     names = [layer.name for layer in model.layers]
     if network.layer not in names:
         raise WeightsError(
-            f"{path} has no layer '{network.layer}': choose one of its {len(names)}, such as "
+            f"{path} has no layer '{network.layer}': choose one of its {len(names)} layers, such as "
             f"{', '.join(names[-5:])}"
         )
     return keras.Model(model.inputs, model.get_layer(network.layer).output)

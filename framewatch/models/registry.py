@@ -1,4 +1,4 @@
-"""The registry of models: what each takes in, and how long its features are."""
+"""The registry of models: input size, preprocessing and feature length of each."""
 
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -9,18 +9,18 @@ from framewatch.errors import ConfigError
 Pooling = Literal["avg", "max", "none"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
-# The suffixes of whole models, architecture included, that Keras reads.
+# Suffixes of whole models, with their architecture, that Keras reads.
 MODEL_FILES = (".keras", ".h5")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels of 0 to 255 become what a network was trained on: (pixel - mean) / std, by channel.
+    """How pixels from 0 to 255 are scaled for a network: (pixel - mean) / std, per channel.
 
     Attributes:
-        order: of the channels, `RGB` or `BGR`; `mean` and `std` are in this order.
-        mean: is taken off.
-        std: divides then.
+        order: order of the channels, of `mean` and of `std`: `RGB` or `BGR`.
+        mean: subtracted from each channel.
+        std: divisor of each channel.
     """
 
     order: Literal["RGB", "BGR"]
@@ -28,7 +28,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-# The names are those of Keras' own modes; `unit` scales to [0, 1], `raw` is for models that scale inside.
+# Names of Keras' modes, except: `unit` scales to [0, 1], `raw` is for models that scale pixels themselves.
 PREPROCESSINGS = {
     "tf": Preprocessing("RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "caffe": Preprocessing("BGR", (103.939, 116.779, 123.68)),
@@ -41,8 +41,8 @@ PREPROCESSINGS = {
 }
 
 
-# OpenAI's checkpoints, each at one commit: a branch may be given other files. That of B/32 is the hub's
-# conversion to safetensors, which its main branch lacks.
+# OpenAI's checkpoints, each at one commit, because the files of a branch may change. The commit of B/32 is
+# the hub's conversion to safetensors, which its main branch does not have.
 _B_32 = "openai/clip-vit-base-patch32@c237dc49a33fc61debc9276459120b7eac67e7ef"
 _B_16 = "openai/clip-vit-base-patch16@57c216476eefef5ab752ec549e440a49ae4ae5f3"
 _L_14 = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
@@ -51,16 +51,15 @@ _L_14_336 = "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One architecture: of `keras.applications`, or the image encoder of a CLIP.
+    """An architecture from `keras.applications`, or a CLIP model.
 
     Attributes:
-        name: the class in `keras.applications`, or CLIP's.
-        input_size: side of the square input, pixels.
+        name: name of the class in `keras.applications`, or of the CLIP model.
+        input_size: width and height of the input, pixels.
         preprocessing: key of `PREPROCESSINGS`.
-        grid_size: side of the last feature map, cells.
-        num_channels: channels of the last feature map; of a CLIP, numbers in its common space.
-        hub_name: of a CLIP, its checkpoint on the Hugging Face hub, with the commit after an @; None for
-            Keras' models.
+        grid_size: width and height of the last feature map, cells.
+        num_channels: channels of the last feature map; for CLIP, dimension of the shared embedding space.
+        hub_name: CLIP checkpoint on the Hugging Face hub, with the commit after an @; None for Keras' models.
     """
 
     name: str
@@ -72,11 +71,11 @@ class ModelSpec:
 
     @property
     def is_clip(self) -> bool:
-        """Whether texts go into the space of its features too."""
+        """Whether the model also embeds texts in the space of its features."""
         return self.hub_name is not None
 
     def num_features(self, pooling: Pooling) -> int:
-        """Length of the feature vector."""
+        """Returns the length of the feature vector."""
         return self.num_channels * (self.grid_size**2 if pooling == "none" else 1)
 
 
@@ -105,23 +104,23 @@ MODELS = {
 
 
 def is_model_file(name: str) -> bool:
-    """Whether `name` is the path of a whole Keras model, not a name of the registry."""
+    """Returns whether `name` is the path of a whole Keras model instead of a registered name."""
     return name not in MODELS and PurePath(name).suffix in MODEL_FILES
 
 
 def unknown_model(name: str) -> str:
-    """What is wrong with a name that is neither in the registry nor a model file."""
+    """Returns the error message for a name that is neither registered nor a model file."""
     return (
-        f"model '{name}' is not known: choose one of {', '.join(MODELS)}, or give the path of a whole Keras "
+        f"model '{name}' is unknown: choose one of {', '.join(MODELS)}, or give the path of a whole Keras "
         "model (.keras or .h5)"
     )
 
 
 def get_model(name: str) -> ModelSpec:
-    """The model called `name`.
+    """Returns the registered model.
 
     Raises:
-        ConfigError: there is none of that name; lists those there are.
+        ConfigError: the name is not registered; the message lists the registered names.
     """
     if name not in MODELS:
         raise ConfigError(unknown_model(name))

@@ -1,4 +1,4 @@
-"""From names to a network with its weights, and to how it is run: for the featurizer and the encoder."""
+"""Resolves names to a network with its weights, and to the way it runs."""
 
 from collections.abc import Callable
 
@@ -25,26 +25,26 @@ def resolve_network(
     sha256: str | None = None,
     on_message: OnMessage = _ignore,
 ) -> Network:
-    """A network cut where its features come out.
+    """Resolves a model and its weights to a network that outputs features.
 
     Args:
-        model: a name of the registry, or the path of a whole Keras model.
-        weights: of a registered model: a name such as `imagenet`, or a path. None for a model file.
-        pooling: how the last feature map becomes a vector; a CLIP has one vector to begin with.
-        layer: of a model file, the layer to cut at; None for its output.
-        preprocessing: of a model file, a key of `PREPROCESSINGS`.
-        sha256: what the weights must have; None for any.
+        model: a registered name, or the path of a whole Keras model.
+        weights: for a registered model, a name such as `imagenet`, or a path; None for a model file.
+        pooling: how the last feature map is reduced to a vector; ignored for CLIP, which outputs a vector.
+        layer: for a model file, the layer to use as output; None for its own output.
+        preprocessing: for a model file, a key of `PREPROCESSINGS`.
+        sha256: required SHA-256 of the weights; None for any.
         on_message: called with one line when a download begins.
 
     Raises:
-        ConfigError: settings of a model file for a registered model, or the other way round.
-        WeightsError: there are no such weights, or they have another SHA-256.
+        ConfigError: a setting for model files is used with a registered model, or vice versa.
+        WeightsError: the weights are not found, or have another SHA-256.
     """
     found = find_weights(model, weights, classes=False, sha256=sha256, on_message=on_message)
     if is_model_file(model):
         return Network(found.name, found, pooling, preprocessing or "raw", layer)
     if layer or preprocessing:
-        raise ConfigError(f"layer and preprocessing are for model files: {model} has its own, clear them")
+        raise ConfigError(f"layer and preprocessing are for model files, not for {model}: clear them")
     registered = get_model(model)
     return Network(model, found, "avg" if registered.is_clip else pooling, registered.preprocessing)
 
@@ -52,14 +52,16 @@ def resolve_network(
 def resolve_classifying_network(
     model: str, weights: str, *, sha256: str | None = None, on_message: OnMessage = _ignore
 ) -> Network:
-    """A registered network with its classifying top.
+    """Resolves a registered network with its classification top.
 
     Raises:
         ConfigError: `model` is a file.
-        WeightsError: there are no such weights, or they have another SHA-256.
+        WeightsError: the weights are not found, or have another SHA-256.
     """
     if is_model_file(model):
-        raise ConfigError(f"{model} has classes of its own: give modelName a name of the registry")
+        raise ConfigError(
+            f"{model} is a model file without ImageNet classes: set modelName to a registered name"
+        )
     found = find_weights(model, weights, classes=True, sha256=sha256, on_message=on_message)
     return Network(model, found, "classes", get_model(model).preprocessing)
 
@@ -67,22 +69,22 @@ def resolve_classifying_network(
 def find_weights(
     model: str, weights: str | None, *, classes: bool, sha256: str | None, on_message: OnMessage = _ignore
 ) -> Weights:
-    """The weights of a network, found or downloaded.
+    """Finds or downloads the weights of a network.
 
     Raises:
-        ConfigError: weights were given for a model file, which has its own.
-        WeightsError: there are no such weights, or they have another SHA-256 than `sha256`.
+        ConfigError: weights were given for a model file, which contains its own.
+        WeightsError: the weights are not found, or their SHA-256 is not `sha256`.
     """
     if not is_model_file(model):
         found = resolve_weights(weights or "imagenet", model, classes=classes, on_message=on_message)
     elif weights is not None:
-        raise ConfigError(f"weights were given for {model}, which has its own: clear weights")
+        raise ConfigError(f"weights were given for {model}, which contains its own: clear weights")
     else:
         found = model_file(model)
     if sha256 and found.sha256 != sha256:
         raise WeightsError(
-            f"weights {found.path} have SHA-256 {found.sha256}, not {sha256}, which these features or this "
-            "transformer were made with: give that file, or clear weightsSha256"
+            f"weights {found.path} have SHA-256 {found.sha256}, but the features or the transformer were "
+            f"created with {sha256}: give that file, or clear weightsSha256"
         )
     return found
 
@@ -97,19 +99,20 @@ def resolve_spec(
     num_threads: int = 1,
     on_message: OnMessage = _ignore,
 ) -> FeatureSpec:
-    """How a network is run on this machine, converted where its engine needs that.
+    """Resolves how a network runs on this machine, and converts it if its engine requires that.
 
     Args:
         network: the network.
-        resize: how pictures are brought to its input size.
-        engine: what runs it, or `auto`.
-        precision: the numbers it computes with, or `auto`.
-        has_gpu: whether a worker has a GPU; None to find out.
-        num_threads: of one worker.
+        resize: how pictures are resized to its input size.
+        engine: `tensorflow`, `openvino` or `auto`.
+        precision: `float32`, `bfloat16`, `int8` or `auto`.
+        has_gpu: whether a worker has a GPU; None to check this machine.
+        num_threads: threads of a worker.
         on_message: called with one line when a conversion begins.
 
     Raises:
-        ConfigError, SetupError: engine and precision do not go together, or are not installed.
+        ConfigError: the engine does not support the precision or the model.
+        SetupError: the engine is not installed.
         WeightsError: there is no int8 version of the network.
     """
     chosen_engine, chosen_precision = engines.choose(engine, precision, gpu=has_gpu)
@@ -122,8 +125,6 @@ def resolve_spec(
         converted = conversion.convert(network, network.weights.path, on_message=on_message)
     elif network.registered is None and chosen_precision == "bfloat16":
         if precision != "auto":
-            raise ConfigError(
-                "precision 'bfloat16' of a model file runs on OpenVINO only: set engine=openvino"
-            )
+            raise ConfigError("precision 'bfloat16' of a model file needs OpenVINO: set engine=openvino")
         chosen_precision = "float32"
     return FeatureSpec(network, resize, chosen_engine, chosen_precision, num_threads, converted)

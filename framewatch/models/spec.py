@@ -1,4 +1,4 @@
-"""What decides a picture's features: the network, and how it is run. Small, hashable, sent to workers."""
+"""The network and its settings that determine the features. Small and hashable, to send to workers."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ Resize = Literal["area", "nearest", "crop"]
 ENGINES: tuple[str, ...] = ("auto", *get_args(Engine))
 PRECISIONS: tuple[str, ...] = ("auto", *get_args(Precision))
 
-# sparkdl's names. The first two average areas; the others take the nearest pixel.
+# Names from sparkdl. The first two average areas; the others take the nearest pixel.
 SCALE_HINTS: dict[str, Resize] = {
     "SCALE_AREA_AVERAGING": "area",
     "SCALE_SMOOTH": "area",
@@ -26,14 +26,14 @@ SCALE_HINTS: dict[str, Resize] = {
 
 @dataclass(frozen=True)
 class Network:
-    """A network cut where its features come out.
+    """A network with features as its output.
 
     Attributes:
-        name: a name of the registry, or the file name of a whole Keras model.
-        weights: of the registry's architecture, or the model file itself.
-        output: how the last feature map becomes a vector, or `classes` for the classifying top.
+        name: a registered name, or the file name of a whole Keras model.
+        weights: weights of the registered architecture, or the model file itself.
+        output: how the last feature map is reduced to a vector, or `classes` for the classification top.
         preprocessing: a key of `PREPROCESSINGS`.
-        layer: of a model file, the layer to cut at; None for its output.
+        layer: for a model file, the layer to use as output; None for its own output.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Network:
 
     @property
     def is_clip(self) -> bool:
-        """Whether texts go into the space of its features too."""
+        """Whether the model also embeds texts in the space of its features."""
         return self.registered is not None and self.registered.is_clip
 
     @property
@@ -53,27 +53,27 @@ class Network:
         return MODELS.get(self.name)
 
     def key(self) -> str:
-        """Twelve hex digits that tell networks apart, wherever their weights lie."""
+        """Returns twelve hexadecimal digits that identify the network, independent of the weights' path."""
         parts = {**asdict(self), "weights": self.weights.sha256}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def resize_for(network: Network, scale_hint: str) -> Resize:
-    """How pictures come to the network's input size; a CLIP has its own way."""
+    """Returns how pictures are resized to the network's input size; CLIP requires `crop`."""
     return "crop" if network.is_clip else SCALE_HINTS[scale_hint]
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """A network, and how it is run.
+    """A network, and how it runs.
 
     Attributes:
         network: the network.
-        resize: how pictures are brought to its input size; `crop` for CLIP, whose own it is.
-        engine: what runs it.
-        precision: the numbers it computes with.
-        num_threads: of one worker.
-        converted: the network in the engine's own format; None for TensorFlow.
+        resize: how pictures are resized to its input size; `crop` for CLIP.
+        engine: the library that runs it.
+        precision: the number format of its computation.
+        num_threads: threads of a worker.
+        converted: the network in OpenVINO's format; None for TensorFlow.
     """
 
     network: Network
@@ -84,7 +84,7 @@ class FeatureSpec:
     converted: Weights | None = None
 
     def identity(self) -> dict[str, str]:
-        """What the features' column metadata says of them."""
+        """Returns the metadata for the features column."""
         network = self.network
         identity = {
             "model": network.name,

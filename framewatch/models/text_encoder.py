@@ -1,4 +1,4 @@
-"""CLIP's text encoder: words in, features of length 1 in the space of its pictures out. No Spark in here."""
+"""CLIP's text encoder: embeds texts as unit vectors in the space of the image features. Without Spark."""
 
 import functools
 import json
@@ -19,9 +19,9 @@ class TextEncoder:
     """A loaded text encoder.
 
     Attributes:
-        settings: what its texts are cut to, and the scale of its cosines.
-        tokenizer: of the `tokenizers` package.
-        run: from (n, context_length) int64 to (n, features) float32.
+        settings: context length, padding and logit scale.
+        tokenizer: a tokenizer of the package `tokenizers`.
+        run: maps (n, context_length) int64 to (n, features) float32.
     """
 
     settings: TextSettings
@@ -29,21 +29,22 @@ class TextEncoder:
     run: Any
 
     def tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, context_length) int64; a text that is too long loses its end."""
-        found = self.tokenizer.encode_batch(list(texts))
-        return np.array([it.ids for it in found], np.int64).reshape(len(texts), self.settings.context_length)
+        """Tokenizes and truncates texts; returns (texts, context_length) int64."""
+        encodings = self.tokenizer.encode_batch(list(texts))
+        ids = np.array([encoding.ids for encoding in encodings], np.int64)
+        return ids.reshape(len(texts), self.settings.context_length)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, features) float32, each of length 1."""
+        """Encodes texts; returns (texts, features) float32 unit vectors."""
         return self.run(self.tokens(texts))
 
 
 @functools.lru_cache(maxsize=2)
 def load_text_encoder(path: str) -> TextEncoder:
-    """Loads what `conversion.convert` wrote beside a CLIP's image encoder. Cached: once per process.
+    """Loads a text encoder written by `conversion.convert`, once per process.
 
     Raises:
-        SetupError: the packages openvino or tokenizers are missing.
+        SetupError: the package openvino or tokenizers is missing.
         WeightsError: the file is damaged.
     """
     try:
@@ -65,10 +66,10 @@ def load_text_encoder(path: str) -> TextEncoder:
 
 
 def _runner(compiled: Any) -> Any:
-    names = [it.get_any_name() for it in compiled.inputs]
+    names = [network_input.get_any_name() for network_input in compiled.inputs]
 
     def run(tokens: np.ndarray) -> np.ndarray:
-        # Exported networks may ask for a mask; what it hides comes after the end, where nobody looks.
+        # Exported networks may take a mask. All ones are correct, because attention is causal.
         inputs = {name: np.ones_like(tokens) if "mask" in name else tokens for name in names}
         return compiled(inputs)[0].copy()
 

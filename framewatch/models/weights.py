@@ -1,7 +1,7 @@
-"""Where weights come from, and their SHA-256.
+"""Finds, downloads and checks weights.
 
-`imagenet` is Keras' own file, `nsfwjs` the InceptionV3 inside an npm package, anything else a path.
-Only the driver fetches; workers find the file and check its digest.
+`imagenet` is the file published by Keras, `nsfwjs` the InceptionV3 in an npm package, anything else a path.
+Only the driver downloads; workers find the file and check its SHA-256.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.registry import MODEL_FILES, ModelSpec, get_model
 
 _TIMEOUT_S = 30
-_FETCH_REMEDY = "give featurizer.weights a file, or fetch it on another machine and copy it to that place"
+_DOWNLOAD_REMEDY = "set featurizer.weights to a file, or download it on another machine and copy it to"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One file of weights.
+    """A file of weights.
 
     Attributes:
-        name: what the user asked for: `imagenet`, `nsfwjs`, or the file's name.
-        path: where the file is on the driver.
-        sha256: of the file's bytes.
+        name: `imagenet`, `nsfwjs`, or the name of the file.
+        path: path of the file on the driver.
+        sha256: SHA-256 of the file.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Weights:
 
 
 def cache_directory() -> Path:
-    """Where fetched files stay: $FRAMEWATCH_HOME, or ~/.cache/framewatch."""
+    """Returns the directory of downloads: $FRAMEWATCH_HOME, or ~/.cache/framewatch."""
     return Path(os.environ.get("FRAMEWATCH_HOME") or home_directory() / ".cache" / "framewatch")
 
 
 def home_directory() -> Path:
-    """The user's home, or a private directory for temporary files where there is none to write to.
+    """Returns the home directory, or a private temporary directory if it is not writable.
 
     Raises:
-        SetupError: somebody else has made that directory.
+        SetupError: another user owns that temporary directory, or can write to it.
     """
     with contextlib.suppress(RuntimeError):  # no HOME, and no entry in /etc/passwd
         home = Path.home()
@@ -59,14 +59,14 @@ def home_directory() -> Path:
     status = private.lstat()
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
         raise SetupError(
-            f"there is no home directory, and {private} is not this user's alone: set HOME or "
-            "FRAMEWATCH_HOME to a directory you may write to"
+            f"there is no writable home directory, and other users can write to {private}: set HOME or "
+            "FRAMEWATCH_HOME to a directory with write permission"
         )
     return private
 
 
 def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
-    """Hex digest of a file's bytes; computed once in a process while the file stays as it is."""
+    """Returns the hexadecimal digest of a file; cached until the file changes."""
     status = os.stat(path)
     return _digest(str(path), algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -80,27 +80,27 @@ def _digest(path: str, algorithm: str, *_identity: int) -> str:
 def resolve_weights(
     name: str, model_name: str, *, classes: bool = False, on_message: Callable[[str], None] = lambda _: None
 ) -> Weights:
-    """Finds the weights called `name`, fetching them once where they are to be had.
+    """Finds the weights called `name`, and downloads them if necessary.
 
     Args:
-        name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is here or can be fetched; or a path to
-            a `.h5`, `.weights.h5` or `.keras` file. For a CLIP, as `clip.find_checkpoint` has it.
-        model_name: the model they are for.
-        classes: whether they must have the classifying top; a file's content is checked when it is loaded.
+        name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is present or can be downloaded; or
+            the path of a `.h5`, `.weights.h5` or `.keras` file. For CLIP, see `find_checkpoint`.
+        model_name: name of the model.
+        classes: whether they need the classification top; a file's content is checked on loading.
         on_message: called with one line when a download begins.
 
     Raises:
-        WeightsError: no such file, or it cannot be fetched; says how to get one. Never random weights.
+        WeightsError: the weights are not found or cannot be downloaded. Random weights are never used.
     """
     model = get_model(model_name)
     if model.is_clip:
         if classes:
-            raise WeightsError(f"{model.name} knows no ImageNet classes: choose another model")
+            raise WeightsError(f"{model.name} has no ImageNet classes: choose another model")
         from framewatch.models.clip_checkpoints import find_checkpoint
 
         return find_checkpoint(name, model, on_message=on_message)
     if classes and name == "nsfwjs":
-        raise WeightsError("weights 'nsfwjs' know no ImageNet classes: choose 'imagenet' or a file")
+        raise WeightsError("weights 'nsfwjs' have no ImageNet classes: choose 'imagenet' or a file")
     if name == "imagenet" or (classes and name == "auto"):
         return _imagenet(model, weights_file(model.name, classes=classes), on_message)
     if name == "nsfwjs":
@@ -111,10 +111,10 @@ def resolve_weights(
 
 
 def model_file(name: str) -> Weights:
-    """A whole Keras model: its weights are the file itself.
+    """Returns a whole Keras model as weights.
 
     Raises:
-        WeightsError: there is no such file.
+        WeightsError: the file does not exist.
     """
     path = Path(name).expanduser()
     if not path.is_file():
@@ -130,20 +130,20 @@ def _local_file(name: str, model: ModelSpec) -> Weights:
             f".weights.h5 or .keras file of {model.name} weights"
         )
     if path.suffix not in MODEL_FILES:
-        raise WeightsError(f"weights '{name}' are no Keras file: give a .h5, .weights.h5 or .keras file")
+        raise WeightsError(f"weights '{name}' are not a Keras file: give a .h5, .weights.h5 or .keras file")
     return Weights(path.name, str(path.resolve()), file_digest(path))
 
 
 def _imagenet(model: ModelSpec, file: WeightsFile, on_message: Callable[[str], None]) -> Weights:
     path = _imagenet_path(file)
     if not path.is_file():
-        on_message(f"fetching ImageNet weights of {model.name} (once): {file.url}")
+        on_message(f"downloading ImageNet weights of {model.name} (once): {file.url}")
         _download(file, path)
     return Weights("imagenet", str(path), _pinned_digest(path, file.sha256))
 
 
 def _imagenet_path(file: WeightsFile) -> Path:
-    # Keras keeps its downloads there: what either of us has fetched, the other finds.
+    # Keras' download directory, so that framewatch and Keras share downloads.
     keras_home = Path(os.environ.get("KERAS_HOME") or home_directory() / ".keras")
     return keras_home / "models" / file.url.rsplit("/", 1)[-1]
 
@@ -158,28 +158,30 @@ def _download(file: WeightsFile, path: Path) -> None:
                 shutil.copyfileobj(response, target)
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise WeightsError(f"{url} could not be fetched ({reason}): {_FETCH_REMEDY}: {path}") from error
+            raise WeightsError(
+                f"{url} could not be downloaded ({reason}): {_DOWNLOAD_REMEDY} {path}"
+            ) from error
         # Keras publishes MD5s, and SHA-256s for its newer models.
         algorithm = "sha256" if file.digest and len(file.digest) == 64 else "md5"
         if file.digest and file_digest(part, algorithm) != file.digest:
             raise WeightsError(
-                f"{url} came out damaged, its {algorithm} is not {file.digest}: run again, or {_FETCH_REMEDY}"
-                f": {path}"
+                f"{url} was downloaded with errors, its {algorithm} is not {file.digest}: run again, or "
+                f"{_DOWNLOAD_REMEDY} {path}"
             )
         os.replace(part, path)
 
 
 def _pinned_digest(path: Path, sha256: str | None = None) -> str:
-    """The file's SHA-256, checked against the published one, or else the one of its first use here.
+    """Returns the SHA-256 of a file, after a check against the published one or that of its first use.
 
-    Keras publishes MD5s mostly, which downloads are checked against.
+    Keras mostly publishes MD5s, which only serve to check downloads.
     """
     digest = file_digest(path)
     if sha256 is not None:
         if digest != sha256:
             raise WeightsError(
                 f"{path} is not the file that Keras publishes: its SHA-256 is {digest}, not {sha256}; delete "
-                "it to fetch it again, or give it another name and set featurizer.weights to its path"
+                "it to download it again, or rename it and set featurizer.weights to its path"
             )
         return digest
     pin = cache_directory() / "sha256" / path.name
@@ -189,8 +191,8 @@ def _pinned_digest(path: Path, sha256: str | None = None) -> str:
     expected = pin.read_text(encoding="ascii").strip()
     if digest != expected:
         raise WeightsError(
-            f"{path} has changed: its SHA-256 is {digest}, and was {expected} when it was first used; "
-            f"delete the file to fetch it again, or delete {pin} to accept it"
+            f"{path} has changed: its SHA-256 is {digest}, but was {expected} when it was first used; "
+            f"delete the file to download it again, or delete {pin} to accept it"
         )
     return digest
 
@@ -204,7 +206,7 @@ def _nsfwjs(model: ModelSpec, on_message: Callable[[str], None]) -> Weights:
         )
     path = nsfwjs.converted_path(cache_directory())
     if not path.is_file():
-        on_message(f"fetching {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
+        on_message(f"downloading {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
         nsfwjs.fetch_and_convert(path)
     return Weights("nsfwjs", str(path), _pinned_digest(path))
 
@@ -213,13 +215,13 @@ def _first_available(model: ModelSpec, on_message: Callable[[str], None]) -> Wei
     from framewatch.models import nsfwjs
 
     file = weights_file(model.name, classes=False)
-    # What is here already comes first, so that a second run takes the weights of the first.
+    # Prefers present files, so that a second run uses the same weights as the first.
     if not _imagenet_path(file).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
         return _nsfwjs(model, on_message)
     try:
         return _imagenet(model, file, on_message)
     except WeightsError as imagenet_error:
-        on_message("Keras' weights are out of reach; trying the stand-in")
+        on_message("Keras' weights cannot be downloaded; trying the substitute")
         try:
             return _nsfwjs(model, on_message)
         except FramewatchError as error:

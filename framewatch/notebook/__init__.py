@@ -1,4 +1,4 @@
-"""Calls for notebooks of Jupyter and Databricks: the stages of a run, and pictures and clips to look at."""
+"""Functions for Jupyter and Databricks notebooks: runs the stages, and shows frames and clips."""
 
 from framewatch.notebook.calls import NotebookRun, frames_per_second, notebook_config, open_run
 from framewatch.notebook.show import show_frames, show_video

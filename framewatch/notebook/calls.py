@@ -1,4 +1,4 @@
-"""A run for a notebook: each stage is one call, and between the calls the output is free for others.
+"""Runs the stages from a notebook. Each call locks the output only while it runs.
 
 from framewatch.notebook import open_run
 
@@ -36,7 +36,7 @@ from framewatch.tables.spark_tables import TABLES, Tables
 
 _SAMPLES = "out/samples"
 _DATABRICKS_VIDEOS = "dbfs:/databricks-datasets/cctvVideos"
-# Where the data lies, and what else conf/demo.yaml and conf/databricks.yaml say of such a machine.
+# The paths of the data, as in conf/demo.yaml and conf/databricks.yaml.
 _HERE = (
     f"videos.train={_SAMPLES}/train",
     f"videos.test={_SAMPLES}/test",
@@ -49,47 +49,47 @@ _ON_DATABRICKS = (
     f"labels.train={_DATABRICKS_VIDEOS}/labels/cctvFrames_train_labels.csv",
 )
 _LOCAL = ("featurizer.weights=auto", "spark.conf.spark.sql.shuffle.partitions=4")
-# Notebooks show the top of the ranking as pictures.
+# Turned off, because notebooks show the top of the ranking as pictures.
 _EVERYWHERE = ("ranking.show=0",)
 _OUTPUT = "out/notebooks"
 _DATABRICKS_OUTPUT = "/Volumes/main/framewatch/data/notebooks"
-# Those without pictures and vectors, which the views are made of.
+# The tables of the views, which have no pictures and vectors.
 _NARROW = ("predictions", "incidents", "videos")
-# The columns of what a search gives.
+# The columns of search results.
 _HIT = {
     "rank": "int", "score": "double", "video": "string", "start_s": "double", "end_s": "double",
     "peak_s": "double", "origin": "string", "scope": "string", "probability": "double", "label": "int",
 }  # fmt: skip
-# Those that a ranking does without.
+# Tables that may not exist after a ranking.
 _OPTIONAL = ("classifications", "class_clips", "clusters", "cluster_frames", "cluster_times", "outliers")
 
 
 @dataclass(frozen=True)
 class NotebookRun:
-    """The stages on one output, and its tables.
+    """Runs the stages on one output, and reads its tables.
 
     Attributes:
         spark: the session.
-        config: what the stages are configured with.
+        config: the configuration of the stages.
     """
 
     spark: SparkSession
     config: Config
 
     def extract(self) -> None:
-        """Videos -> `frames` and the ledger `videos`; what is there is not read again."""
+        """Extracts videos -> `frames` and `videos`; skips videos that were extracted before."""
         self._call("extract")
 
     def featurize(self) -> None:
-        """`frames` -> `features`, where they are missing."""
+        """Featurizes `frames` -> `features`; skips existing features."""
         self._call("featurize")
 
     def train(self) -> None:
-        """`features` and labels -> the classifier, and what it is worth on left-out videos."""
+        """Trains on `features` and labels -> the classifier, and its metrics on left-out videos."""
         self._call("train")
 
     def rank(self) -> None:
-        """`features` and the classifier -> `predictions`, `incidents` and the report."""
+        """Ranks `features` with the classifier -> `predictions`, `incidents` and the report."""
         self._call("rank")
 
     def classify_by_examples(
@@ -99,15 +99,15 @@ class NotebookRun:
         threshold: float = 75.0,
         min_duration_ratio: float = 0.5,
     ) -> None:
-        """`features` and frames that show a class -> `classifications` and `class_clips`.
+        """Classifies `features` by example frames -> `classifications` and `class_clips`.
 
         Args:
-            examples: by class, names of frames, such as `Fight1frame0012.jpg`.
-            threshold: a frame matches at this score, 0 to 100, or above.
-            min_duration_ratio: a video is given a class where its clips cover this share of it.
+            examples: names of frames for each class, such as `Fight1frame0012.jpg`.
+            threshold: the lowest score of a match, 0 to 100.
+            min_duration_ratio: the share of a video that clips of a class must cover to assign the class.
 
         Raises:
-            InputError: a frame is not there, or has no features.
+            InputError: a frame does not exist, or has no features.
         """
         classes = [
             {"name": name, "prompts": [{"example": frame} for frame in frames]}
@@ -121,7 +121,7 @@ class NotebookRun:
             stages.classify(run, request, source=source)
 
     def index(self) -> None:
-        """`features` -> the index of moments, brought up to date."""
+        """Indexes `features` -> the index of moments; updates an existing index."""
         stages.index(self.config)
 
     def find_similar(
@@ -134,26 +134,26 @@ class NotebookRun:
         limit: int = 10,
         by_video: bool = False,
     ) -> DataFrame:
-        """The moments most like all of these together, as the view `similar` too.
+        """Finds the moments most similar to all examples together; also creates the view `similar`.
 
         Args:
-            frames: names of frames, each perhaps with a weight, `NAME*WEIGHT`.
+            frames: names of frames, optionally with a weight, `NAME*WEIGHT`.
             clips: `VIDEO@FROM-TO`, in seconds.
-            images: files.
-            texts: where the features are of a CLIP.
-            limit: how many.
-            by_video: one a video, its best.
+            images: picture files.
+            texts: texts; they need CLIP features.
+            limit: the maximum number of moments.
+            by_video: whether to return only the best moment of each video.
 
         Returns:
             `rank`, `score`, `video`, `start_s`, `end_s`, `peak_s`, `origin`, `scope`, `probability`, `label`.
 
         Raises:
-            InputError: nothing is looked for, it cannot be, or there is no index.
+            InputError: there is no example, an example is not valid, or there is no index.
         """
         kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
             ("frame", frames), ("image", images), ("clip", clips), ("text", texts)
         )  # fmt: skip
-        parts = [Part.parse(kind, text) for kind, its in kinds for text in its]
+        parts = [Part.parse(kind, text) for kind, examples in kinds for text in examples]
         wanted = Wanted(limit, by_video=by_video, gap_s=self.config.index.gap_s)
         rows = rendering.as_json(stages.search(self.config, parts, wanted))["data"]
         found = self.spark.createDataFrame(
@@ -164,20 +164,20 @@ class NotebookRun:
         return found
 
     def similarity(self, frame: str, video: str) -> DataFrame:
-        """How similar each second of a video is to a frame: `timestamp_s`, `score`.
+        """Returns the similarity of each second of a video to a frame: `timestamp_s`, `score`.
 
         Raises:
-            InputError: there is no such frame or video.
+            InputError: the frame or the video does not exist.
         """
         _, times_s, values = stages.similarity(self.config, [Part.parse("frame", frame)], video)
         rows = list(zip(times_s.tolist(), values.tolist(), strict=True))
         return self.spark.createDataFrame(rows, "timestamp_s double, score double")
 
     def table(self, name: str) -> DataFrame:
-        """A table of the output; of `videos`, `frames` and `features`, the rows that count.
+        """Reads a table of the output; for `videos`, `frames` and `features`, only its current rows.
 
         Raises:
-            InputError: there is no such table, or not yet; says what writes it.
+            InputError: the table is unknown, or does not exist yet.
         """
         if name not in TABLES:
             raise InputError(f"there is no table '{name}': choose one of {', '.join(TABLES)}")
@@ -188,15 +188,15 @@ class NotebookRun:
         return tables.ledger() if name == "videos" else rows
 
     def open_sql(self) -> SparkSession:
-        """Makes the tables and views of docs/reference/tables.md known to this session's SQL by their names.
+        """Registers the tables and the views of docs/reference/tables.md as temporary views of this session.
 
-        They are views of the session, so that an open notebook keeps no metastore from others.
+        Temporary views do not lock the metastore while a notebook is open.
 
         Returns:
             The session, to query: `run.open_sql().sql("select * from top_incidents")`.
 
         Raises:
-            InputError: nothing has been ranked yet.
+            InputError: the output has not been ranked yet.
         """
         for name in TABLES:
             if name not in _OPTIONAL or self._tables().exists(name):
@@ -214,21 +214,22 @@ class NotebookRun:
 
 
 def open_run(*, output: str = "", catalog: str = "", settings: str = "") -> NotebookRun:
-    """Opens a run on the sample videos of the place: Databricks' CAVIAR clips, elsewhere drawn ones.
+    """Opens a run on sample videos: the CAVIAR clips on Databricks, elsewhere synthetic videos.
 
-    The latter are drawn if they are not there. On Databricks, a job's parameters, or widgets, of the
-    arguments' names take their place.
+    Draws the synthetic videos if they are missing. On Databricks, job parameters or widgets with the names of
+    the arguments override them.
 
     Args:
-        output: directory of the tables; without it `out/notebooks`, on Databricks
+        output: directory of the tables; by default `out/notebooks`, on Databricks
             `/Volumes/main/framewatch/data/notebooks`.
-        catalog: catalog and schema, `main.framewatch`, in which `rank` saves its tables as well.
-        settings: `key=value` overrides, parted by blanks: `"sampling.fps=2 classifier.max_iter=50"`. With
-            one of `videos.*` no samples are taken.
+        catalog: catalog and schema, `main.framewatch`, in which `rank` also saves its tables.
+        settings: `key=value` overrides, separated by spaces: `"sampling.fps=2 classifier.max_iter=50"`. A
+            setting of `videos.*` replaces the sample videos.
 
     Raises:
-        ConfigError, InputError: an argument that is not valid.
-        SetupError: no session can be had.
+        ConfigError: a setting is not valid.
+        InputError: an argument is not valid.
+        SetupError: the session cannot be started.
     """
     asked = {"output": output, "catalog": catalog, "settings": settings}
     config = notebook_config(**(asked | {key: value for key, value in _widgets().items() if key in asked}))
@@ -239,7 +240,7 @@ def open_run(*, output: str = "", catalog: str = "", settings: str = "") -> Note
         app_name=config.spark.app_name,
         conf=config.spark.conf,
     )
-    # What the stages tell is text, and wrapped; rich would make each line a block of HTML that is cut off.
+    # Prints plain text, which wraps; rich would output each line as a block of HTML that is truncated.
     terminal.console.is_jupyter = terminal.stderr.is_jupyter = False
     if config.videos.train == [f"{_SAMPLES}/train"]:
         with terminal.counted_progress("samples", "clips") as show:
@@ -250,25 +251,27 @@ def open_run(*, output: str = "", catalog: str = "", settings: str = "") -> Note
 
 
 def notebook_config(*, output: str = "", catalog: str = "", settings: str = "") -> Config:
-    """The configuration of `open_run`, whose arguments these are."""
+    """Returns the configuration for the arguments of `open_run`."""
     try:
         own = shlex.split(settings)
     except ValueError as error:
-        raise InputError(f"settings={settings} cannot be split ({error}): close the quotation") from error
+        raise InputError(
+            f"settings={settings} cannot be split ({error}): close the quotation mark"
+        ) from error
     databricks = "DATABRICKS_RUNTIME_VERSION" in os.environ
     defaults = [*_EVERYWHERE, *(() if databricks else _LOCAL)]
     if not any(text.startswith("videos.") for text in own):
         defaults += _ON_DATABRICKS if databricks else _HERE
-    places = [f"output={output or (_DATABRICKS_OUTPUT if databricks else _OUTPUT)}", *_catalog(catalog)]
-    return load_config(None, [*defaults, *places, *own])
+    overrides = [f"output={output or (_DATABRICKS_OUTPUT if databricks else _OUTPUT)}", *_catalog(catalog)]
+    return load_config(None, [*defaults, *overrides, *own])
 
 
 def frames_per_second(transformer: Transformer, frames: DataFrame) -> float:
-    """How many pictures a second a featurizer takes: of a second pass, as the first loads the network.
+    """Measures the speed of a featurizer, in pictures per second, on a second pass after loading.
 
     Args:
-        transformer: `DeepImageFeaturizer`, or another with an `outputCol`.
-        frames: its input; as many partitions as there are cores keep all of them busy.
+        transformer: `DeepImageFeaturizer`, or another transformer with an `outputCol`.
+        frames: its input; use at least one partition per core.
     """
     name: str = transformer.getOrDefault("outputCol")
     done = transformer.transform(frames).where(F.col(name).isNotNull())
@@ -278,7 +281,7 @@ def frames_per_second(transformer: Transformer, frames: DataFrame) -> float:
 
 
 def _catalog(name: str) -> list[str]:
-    # Without one, `rank` would make an embedded metastore, which serves one session at a time.
+    # Without a catalog, `rank` would create an embedded metastore, which only one session can use.
     if not name:
         return ["catalog.enabled=false"]
     parts = name.split(".")
@@ -288,6 +291,6 @@ def _catalog(name: str) -> list[str]:
 
 
 def _widgets() -> dict[str, str]:
-    """What Databricks' widgets and the parameters of a job say, by name."""
+    """Returns the values of Databricks widgets and job parameters by name."""
     dbutils: Any = notebook_names().get("dbutils")
     return {} if dbutils is None else dict(dbutils.widgets.getAll())

@@ -1,4 +1,4 @@
-"""Frames and moments of video in a notebook, of Jupyter or Databricks: HTML with everything inside.
+"""Shows frames and clips in Jupyter and Databricks notebooks, as self-contained HTML.
 
 from framewatch.notebook import show_frames, show_video
 
@@ -22,31 +22,31 @@ from framewatch.tables.frame_pictures import smaller
 from framewatch.video.clip_writer import ClipSettings, cut_clip_apart
 
 _NEEDED = ("origin", "content")
-_TOLD = ("video", "timestamp_s", "prob2", "rank")
-# A notebook keeps what it shows, and Databricks cuts a cell's output off at 20 MB.
+_CAPTION = ("video", "timestamp_s", "prob2", "rank")
+# Limits the output, which a notebook stores, and which Databricks truncates at 20 MB per cell.
 _MOST_FRAMES = 100
 _WIDEST = 640
 _LONGEST_S = 60.0
-# For a look in passing; the review page has better ones.
+# Low quality for a quick look; the review page has better clips.
 _MAX_FPS = 12.5
 _CRF = 32
 
 
 def show_frames(rows: Any, *, limit: int = 12, columns: int = 4, width: int = 200) -> None:
-    """Shows frames as a grid of small pictures, each with its video, second, probability and rank.
+    """Shows frames as a grid of thumbnails with video, second, probability and rank.
 
     Args:
         rows: a DataFrame with `origin` and `content`, or a list of its rows: `frames`, or predictions joined
-            with it. Of `video`, `timestamp_s`, `prob2` and `rank`, the caption tells what is there. Nothing
-            else of a DataFrame is read, and no more rows than are shown.
-        limit: the most frames to show, up to 100; the first in the order of the rows.
-        columns: pictures side by side.
-        width: of a picture, in pixels, 16 to 640; smaller ones stay as they are.
+            with it. The caption shows `video`, `timestamp_s`, `prob2` and `rank` if they exist. Only these
+            columns and only the shown rows of a DataFrame are read.
+        limit: maximum number of frames, up to 100; the first rows are shown.
+        columns: number of pictures in a row.
+        width: width of a picture, in pixels, 16 to 640; smaller pictures are not enlarged.
 
     Raises:
-        SchemaError: a column is missing, or there twice.
-        InputError: a number out of its range.
-        SetupError: this is no notebook.
+        SchemaError: a column is missing or duplicated.
+        InputError: a number is out of range.
+        SetupError: the function was not called in a notebook.
     """
     display = _notebook_display("show_frames")
     _require_between("limit", limit, 1, _MOST_FRAMES)
@@ -57,24 +57,24 @@ def show_frames(rows: Any, *, limit: int = 12, columns: int = 4, width: int = 20
         display("<p>No frames to show: there are no rows.</p>")
         return
     lines = ["".join(cells[at : at + columns]) for at in range(0, len(cells), columns)]
-    # A table, as code hosts that show notebooks take styles away. Jupyter would colour every other row.
-    rows_of_it = "".join(f'<tr style="background:none">{line}</tr>' for line in lines)
-    display(f'<table style="border:0">{rows_of_it}</table>')
+    # A table, because code hosts strip styles. Jupyter would color every other row.
+    table_rows = "".join(f'<tr style="background:none">{line}</tr>' for line in lines)
+    display(f'<table style="border:0">{table_rows}</table>')
 
 
 def show_video(video: str, at_s: float, *, length_s: float = 5.0, width: int = 320) -> None:
-    """Shows a playable clip of a video around a second, at which it starts; before it one can wind back.
+    """Shows a playable clip around a second of a video. Playback starts there; rewind to see before.
 
     Args:
-        video: a path, or a URI as the tables have it.
-        at_s: seconds from the video's start.
-        length_s: how much to cut, up to 60 seconds; a third of it lies before `at_s`.
-        width: of the longer side, in pixels, 16 to 640; smaller pictures stay as they are.
+        video: a path, or a URI from the tables.
+        at_s: seconds from the start of the video.
+        length_s: length of the clip, up to 60 seconds; a third of it is before `at_s`.
+        width: length of the longer side, in pixels, 16 to 640; smaller pictures are not enlarged.
 
     Raises:
-        VideoError: the video cannot be read, or ends before.
-        InputError: a number out of its range.
-        SetupError: this is no notebook.
+        VideoError: the video cannot be read, or ends before the clip starts.
+        InputError: a number is out of range.
+        SetupError: the function was not called in a notebook.
     """
     display = _notebook_display("show_video")
     _require_between("at_s", at_s, 0, math.inf)
@@ -87,7 +87,7 @@ def show_video(video: str, at_s: float, *, length_s: float = 5.0, width: int = 3
         begin_s = cut_clip_apart(video, path, start_s=start_s, end_s=start_s + length_s, settings=settings)
         clip = base64.b64encode(path.read_bytes()).decode()
     caption = f"{escape(basename(video))}, from {at_s:.1f} s on"
-    # The end of a media address says at which second to start.
+    # A media fragment sets the second at which playback starts.
     source = f"data:video/mp4;base64,{clip}#t={max(0.0, at_s - begin_s):.3f}"
     missing = "The clip plays where this notebook is opened in Jupyter or Databricks."
     display(
@@ -97,16 +97,16 @@ def show_video(video: str, at_s: float, *, length_s: float = 5.0, width: int = 3
 
 
 def notebook_names() -> dict[str, Any]:
-    """The global names of the notebook that this runs in; none outside of one.
+    """Returns the global names of the current notebook; empty outside a notebook.
 
-    Databricks puts `displayHTML` and `dbutils` there, which modules do not see.
+    Databricks defines `displayHTML` and `dbutils` there, where modules do not have access.
     """
     shell = _shell()
     return {} if shell is None else shell.user_ns
 
 
 def _shell() -> Any | None:
-    """IPython's shell, which Databricks has too; None in plain Python."""
+    """Returns IPython's shell, also on Databricks; None in plain Python."""
     try:
         from IPython import get_ipython
     except ImportError:
@@ -114,15 +114,15 @@ def _shell() -> Any | None:
     return get_ipython()  # type: ignore[no-untyped-call]
 
 
-def _notebook_display(asker: str) -> Callable[[str], object]:
-    """What shows HTML here."""
+def _notebook_display(caller: str) -> Callable[[str], object]:
+    """Returns the function that shows HTML in this notebook."""
     on_databricks = notebook_names().get("displayHTML") or _databricks_display()
     if on_databricks is not None:
         return on_databricks
     if getattr(_shell(), "kernel", None) is None:  # plain Python, or IPython in a terminal
         raise SetupError(
-            f"{asker} shows HTML, and this is no notebook: call it in Jupyter or Databricks, or look at a "
-            "run with `framewatch review OUTPUT`"
+            f"{caller} shows HTML and needs a notebook: call it in Jupyter or Databricks, or view a run with "
+            "`framewatch review OUTPUT`"
         )
     from IPython.display import HTML, display
 
@@ -143,10 +143,10 @@ def _require_between(name: str, value: float, least: float, most: float) -> None
 
 
 def _first_rows(rows: Any, limit: int) -> list[Mapping[str, Any]]:
-    """At most `limit` rows, as mappings, with the columns that a picture and its caption need."""
-    if hasattr(rows, "collect"):  # a DataFrame; Spark Connect has a class of its own
+    """Returns at most `limit` rows as mappings, with the columns for pictures and captions."""
+    if hasattr(rows, "collect"):  # a DataFrame; Spark Connect has its own class
         _require_columns(rows.columns)
-        wanted = [name for name in (*_NEEDED, *_TOLD) if name in rows.columns]
+        wanted = [name for name in (*_NEEDED, *_CAPTION) if name in rows.columns]
         return [row.asDict() for row in rows.select(*wanted).limit(limit).collect()]
     first = itertools.islice(_iterable(rows), limit)
     found = [row.asDict() if hasattr(row, "asDict") else row for row in first]
@@ -165,14 +165,15 @@ def _require_columns(have: Sequence[str]) -> None:
     missing = [name for name in _NEEDED if name not in have]
     if missing:
         raise SchemaError(
-            f"show_frames needs the column(s) {', '.join(missing)}, and there are {', '.join(have)}: join "
+            f"show_frames needs the column(s) {', '.join(missing)}, but got {', '.join(have)}: join "
             "the rows with `frames` by origin"
         )
-    twice = [name for name in (*_NEEDED, *_TOLD) if have.count(name) > 1]
+    twice = [name for name in (*_NEEDED, *_CAPTION) if have.count(name) > 1]
     if twice:
         doubled = ", ".join(twice)
         raise SchemaError(
-            f"show_frames got the column(s) {doubled} twice: of `frames`, join only origin and content"
+            f"show_frames got the column(s) {doubled} twice: before joining `frames`, select its columns "
+            "origin and content"
         )
 
 
@@ -188,7 +189,7 @@ def _cell(row: Mapping[str, Any], width: int) -> str:
 
 
 def _caption(name: str, row: Mapping[str, Any]) -> str:
-    """Such as "1. Fight5.mp4, 12.0 s, 0.973"."""
+    """Returns a caption such as "1. Fight5.mp4, 12.0 s, 0.973"."""
     rank, at_s, probability = (row.get(key) for key in ("rank", "timestamp_s", "prob2"))
     parts = [name if rank is None else f"{rank}. {name}"]
     parts += [] if at_s is None else [f"{at_s:.1f} s"]

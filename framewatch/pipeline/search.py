@@ -72,7 +72,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     its = config.index
     # Words may ask for a scene: where features have texts, it stays.
-    of_texts = encoder_of(config)[1].knows_texts
+    of_texts = encoder_of(config)[1].supports_texts
     about = about_of(
         features,
         clip_s=its.clip_s,

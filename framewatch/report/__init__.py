@@ -1,4 +1,4 @@
-"""One self-contained page of what a run found."""
+"""Writes the results of a run as one self-contained HTML page."""
 
 from framewatch.report.page import write_report
 

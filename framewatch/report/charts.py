@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by hand: they need no library, scale, print, and take the page's colours."""
+"""Draws charts as SVG without a library. They scale, print, and use the colors of the page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,16 +24,16 @@ def timeline(
     incidents: Sequence[tuple[float, float]],
     labels: Sequence[tuple[float, float]],
 ) -> Markup:
-    """The probability over the seconds of a video, its incidents shaded, known labels marked below.
+    """Draws the probability over time of a video, with shaded incidents, and labels below.
 
     Args:
-        times_s: (n,) seconds, rising.
+        times_s: (n,) seconds, ascending.
         prob2: (n,) probabilities.
-        duration_s: of the video.
-        period_s: how long a frame lasts.
-        threshold: drawn as a line.
+        duration_s: duration of the video.
+        period_s: duration of a frame, in seconds.
+        threshold: threshold, drawn as a line.
         incidents: half-open ranges of seconds.
-        labels: second and label of labelled frames.
+        labels: second and label of each labelled frame.
     """
     last_s = float(times_s[-1]) + period_s if len(times_s) else period_s
     span = max(duration_s, last_s)
@@ -59,11 +59,11 @@ def timeline(
         f'<text x="{x(second):.1f}" y="{_HEIGHT - 3}">{clock(second)}</text>'
         for second in np.arange(0, span - step * 0.4, step)
     ]
-    return _svg("timeline", _WIDTH, _HEIGHT, parts, "probability over the seconds of the video")
+    return _svg("timeline", _WIDTH, _HEIGHT, parts, "probability over time")
 
 
 def precision_recall(curves: dict[str, list[dict[str, Any]]]) -> Markup:
-    """Precision over recall, a line for each named curve."""
+    """Draws precision over recall, with a line for each named curve."""
 
     def at(recall: float, precision: float) -> str:
         return f"{_EDGE + recall * _SQUARE:.1f},{8 + (1 - precision) * _SQUARE:.1f}"
@@ -81,7 +81,7 @@ def precision_recall(curves: dict[str, list[dict[str, Any]]]) -> Markup:
 
 
 def sizes(counts: np.ndarray) -> Markup:
-    """How much of the footage is in a cluster, as it goes on: (stretches,) heights, 0 to 1."""
+    """Draws the size of a cluster over the footage, from (stretches,) heights, 0 to 1."""
     width = _WIDTH / max(len(counts), 1)
     parts = [
         f'<rect class="size" x="{number * width:.1f}" y="{30 - 30 * share:.1f}" width="{width:.2f}" '
@@ -94,7 +94,7 @@ def sizes(counts: np.ndarray) -> Markup:
 
 def _svg(name: str, width: int, height: int, parts: list[str], title: str) -> Markup:
 
-    return Markup(  # all of it is numbers and our own words
+    return Markup(  # safe, because it contains only numbers and constant text
         f'<svg class="{name}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
         f"{''.join(parts)}</svg>"
     )

@@ -1,4 +1,4 @@
-"""What the report tells of the footage: its clusters and outliers, where `framewatch explore` has run."""
+"""Reads the clusters and outliers of the footage for the report, if `framewatch explore` has run."""
 
 import base64
 from typing import Any
@@ -14,7 +14,7 @@ _MOST_OUTLIERS, _WIDTH, _STRETCHES = 24, 160, 100
 
 
 def read_footage(results: Results) -> dict[str, Any] | None:
-    """Clusters, each with a picture and its size over time, and outliers; None where nobody explored."""
+    """Returns clusters, with pictures and sizes over time, and outliers; None without `explore`."""
     try:
         clusters = results.dataset("clusters").to_table().to_pylist()
         outliers = results.dataset("outliers").to_table().sort_by("rank").to_pylist()
@@ -42,14 +42,13 @@ def _picture(pictures: Pictures, origin: str) -> str | None:
 
 
 def _sizes(times: list[dict[str, Any]]) -> dict[int, np.ndarray]:
-    """By cluster, how its share goes on over the footage, videos one after the other; the largest is 1."""
-    minutes = {
-        key: number for number, key in enumerate(dict.fromkeys((it["video"], it["from_s"]) for it in times))
-    }
+    """Returns the share of each cluster over the concatenated videos, (stretches,), scaled to at most 1."""
+    keys = dict.fromkeys((row["video"], row["from_s"]) for row in times)
+    minutes = {key: number for number, key in enumerate(keys)}
     num = min(_STRETCHES, len(minutes))
-    counts = np.zeros((1 + max(it["cluster"] for it in times), num))
-    for it in times:
-        place = minutes[it["video"], it["from_s"]] * num // len(minutes)
-        counts[it["cluster"], place] += it["num_frames"]
+    counts = np.zeros((1 + max(row["cluster"] for row in times), num))
+    for row in times:
+        stretch = minutes[row["video"], row["from_s"]] * num // len(minutes)
+        counts[row["cluster"], stretch] += row["num_frames"]
     shares = counts / np.maximum(counts.sum(axis=0), 1)
-    return dict(enumerate(shares / max(shares.max(), 1e-9)))  # the largest fills the height
+    return dict(enumerate(shares / max(shares.max(), 1e-9)))

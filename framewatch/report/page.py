@@ -1,4 +1,4 @@
-"""Gathers what the report shows, and writes it."""
+"""Collects the contents of the report, and writes it."""
 
 import base64
 from collections import Counter
@@ -22,13 +22,13 @@ from framewatch.tables.timeline import clock
 _MOST_INCIDENTS = 100
 _MOST_TIMELINES = 40
 _MOST_FAILED = 200
-# Base64 adds a third: with all else, the page stays below 5 MB, which mail takes.
+# Base64 adds a third, so the page stays below 5 MB and can be mailed.
 _MOST_PICTURE_BYTES = 3_000_000
 _WIDTHS = (320, 240, 160, 96)
 
 
 def write_report(output: str) -> str:
-    """Writes `OUTPUT/report/index.html`, one file that needs no other, and returns its path.
+    """Writes `OUTPUT/report/index.html`, a self-contained file, and returns its path.
 
     Raises:
         InputError: frames have not been ranked in `output`.
@@ -49,8 +49,8 @@ def _contents(results: Results) -> dict[str, Any]:
     ledger, notes, ranked = results.videos(), results.model_notes(), results.ranked_videos()
     test = results.test_metrics()
     cross_validation = (notes or {}).get("cross_validation")
-    told = {"left-out videos": cross_validation, "test labels": test}
-    measured = {name: metrics for name, metrics in told.items() if metrics}
+    evaluated = {"left-out videos": cross_validation, "test labels": test}
+    measured = {name: metrics for name, metrics in evaluated.items() if metrics}
     columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "peak_origin", "num_frames", "rank"]
     incidents = results.read("incidents", columns).sort_by("rank").to_pylist()
     return {
@@ -95,42 +95,44 @@ def _with_pictures(results: Results, incidents: list[dict[str, Any]]) -> list[di
 def _timelines(
     results: Results, ranked: list[str], ledger: list[dict[str, Any]], incidents: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The videos that were ranked: those with the most suspicious incidents first."""
-    # Incidents come in order of rank, and a dict keeps the first place of each video.
+    """Returns the timelines of ranked videos, those with the highest-ranked incidents first."""
+    # Incidents are sorted by rank, and a dict keeps the first position of each video.
     shown = list(dict.fromkeys([row["video"] for row in incidents] + ranked))[:_MOST_TIMELINES]
     rows = results.read("predictions", ["video", "timestamp_s", "prob2"], videos=shown)
     durations = {row["video"]: row["duration_s"] or 0.0 for row in ledger}
     labels = results.known_labels()
     found = []
     for video in shown:
-        its = rows.filter(pc.field("video") == video).sort_by("timestamp_s")
-        mine = [row for row in incidents if row["video"] == video]
+        frames = rows.filter(pc.field("video") == video).sort_by("timestamp_s")
+        of_video = [row for row in incidents if row["video"] == video]
         chart = charts.timeline(
-            its["timestamp_s"].to_numpy(),
-            np.asarray(its["prob2"].to_numpy()),
+            frames["timestamp_s"].to_numpy(),
+            np.asarray(frames["prob2"].to_numpy()),
             duration_s=durations.get(video, 0.0),
             period_s=results.ranking["period_s"],
             threshold=results.ranking["threshold"],
-            incidents=[(row["start_s"], row["end_s"]) for row in mine],
+            incidents=[(row["start_s"], row["end_s"]) for row in of_video],
             labels=labels.get(video, []),
         )
-        suspicious_s = sum(row["end_s"] - row["start_s"] for row in mine)
-        found.append({"video": video, "chart": chart, "incidents": len(mine), "suspicious_s": suspicious_s})
+        suspicious_s = sum(row["end_s"] - row["start_s"] for row in of_video)
+        found.append(
+            {"video": video, "chart": chart, "incidents": len(of_video), "suspicious_s": suspicious_s}
+        )
     return found
 
 
 def _review(results: Results, incidents: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What reviewers have said; None where nobody has."""
+    """Returns a summary of the verdicts; None without any."""
     log = VerdictLog(results.output)
     verdicts = log.verdicts()
     if not verdicts and not log.file_summary:
         return None
     segments = segments_by_video(verdicts)
     states: dict[int, str] = {}
-    for video, said in segments.items():
-        its = [row for row in incidents if row["video"] == video]
-        starts_s, ends_s = (np.array([row[name] for row in its], float) for name in ("start_s", "end_s"))
-        for row, state in zip(its, moment_states(starts_s, ends_s, said), strict=True):
+    for video, of_video in segments.items():
+        rows = [row for row in incidents if row["video"] == video]
+        starts_s, ends_s = (np.array([row[name] for row in rows], float) for name in ("start_s", "end_s"))
+        for row, state in zip(rows, moment_states(starts_s, ends_s, of_video), strict=True):
             if state:
                 states[row["rank"]] = STATES[state]
     return {
@@ -147,5 +149,5 @@ def _missed(output: str) -> str:
     try:
         from framewatch.feedback.desk import missed_in
     except ImportError as error:
-        return f"to estimate it, install {error.name}: pip install 'framewatch[review]'"
+        return f"the estimate needs the package {error.name}: pip install 'framewatch[review]'"
     return missed_in(output).sentence

@@ -51,7 +51,7 @@ def _add_page(routes: Blueprint, finder: Finder, csrf: str, version: str) -> Non
             output=its.results.output,
             videos=videos[:2000],
             version=version,
-            texts=its.knows_texts,
+            texts=its.supports_texts,
         )
 
 

@@ -157,10 +157,10 @@ class ClassFinder:
         return {row["video"]: str(row["modified_at"]) for row in self.results.videos()}
 
     @functools.cached_property
-    def knows_texts(self) -> bool:
+    def supports_texts(self) -> bool:
         """Whether prompts may be texts."""
         identity = FeatureFiles.of(self.results.output).identity()
-        return Encoder(identity, model=self.model, weights=self.weights).knows_texts
+        return Encoder(identity, model=self.model, weights=self.weights).supports_texts
 
     def frames(self, video: int) -> list[tuple[str, float]]:
         """Origin and second of the frames of a video, by its number, in order of time.

@@ -1,6 +1,6 @@
 package com.sun.security.auth.module;
 
-/** Stands in for Java's own class where the system knows no name for the user: Hadoop cannot do without one. */
+/** Replaces Java's own class if the system has no name for the user, because Hadoop requires one. */
 public class UnixSystem {
     public String getUsername() { return System.getProperty("framewatch.user"); }
     public long getUid() { return Long.getLong("framewatch.uid"); }

@@ -1,1 +1,1 @@
-"""What Spark needs around it: its errors in plain words, and its own programs."""
+"""Spark sessions, Spark's command-line programs, and explanations of Spark errors."""

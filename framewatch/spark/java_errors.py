@@ -1,7 +1,7 @@
-"""Errors of Java, Spark and the operating system in one line: what happened, its own words, the remedy.
+"""Explains errors of Java, Spark and the operating system in one line: cause, original text, remedy.
 
-Reads the text of an error only, as classic sessions and Spark Connect raise different classes for one thing.
-The exception is a missing PySpark, which has one class.
+Only matches the text of errors, because classic sessions and Spark Connect raise different classes for the
+same error. The exception is a missing PySpark, which has one class.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from framewatch import errors
 from framewatch.errors import FramewatchError, InputError, SetupError
 
 _LONGEST = 500
-_DISK = "free some, or move output=DIR and Spark's temporary files, spark.conf.spark.local.dir=DIR"
+_DISK = "free some space, or move output=DIR and Spark's temporary files, spark.conf.spark.local.dir=DIR"
 _PERMISSION = (
-    "a file or directory may not be used ({words}): check who may read and write there, or give another path"
+    "access to a file or directory was denied ({words}): check its permissions, or give another path"
 )
 _MEMORY = (
     "run fewer tasks at once, such as spark.master=local[2], or give Spark more, such as "
@@ -29,7 +29,7 @@ _WORKER_MEMORY = (
 _JAVA = "install Java 17 or newer, or pip install 'framewatch[java]'"
 _NO_PYSPARK = "PySpark is not installed: pip install 'framewatch[spark]'"
 _NO_GATEWAY = (
-    "Java ended before Spark had started: its own message is above; check JAVA_HOME and "
+    "Java exited before Spark started: see its message above; check JAVA_HOME and "
     "spark.conf.spark.driver.memory"
 )
 _JAVA_DIED = f"Spark's Java process has died: {_MEMORY}"
@@ -45,7 +45,7 @@ _PORTS = {
     "sparkDriver": "spark.driver.port",
     "SparkConnectService": "spark.connect.grpc.binding.port",
 }
-# Parts of the names of schemes and of the connectors' classes.
+# Substrings of schemes and of connector classes.
 _CONNECTORS = {
     "s3": "s3", "azure": "abfs", "abfs": "abfs", "wasb": "abfs", "gs": "gs", "google": "gs", "aliyun": "oss",
     "oss": "oss", "cos": "cosn",
@@ -53,7 +53,7 @@ _CONNECTORS = {
 
 
 def explain(error: BaseException) -> FramewatchError | None:
-    """The error in one line with a remedy, if it is a known one."""
+    """Returns a one-line error with a remedy; None if the error is unknown."""
     if isinstance(error, FramewatchError):
         return error
     seen: set[int] = set()
@@ -61,19 +61,19 @@ def explain(error: BaseException) -> FramewatchError | None:
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, ModuleNotFoundError) and (cause.name or "").partition(".")[0] == "pyspark":
             return SetupError(_NO_PYSPARK)
-        if known := _known(f"{_own_text(cause)}\n{type(cause).__name__}"):
-            return known
+        if explained_error := _match(f"{_own_text(cause)}\n{type(cause).__name__}"):
+            return explained_error
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _known(text: str) -> FramewatchError | None:
+def _match(text: str) -> FramewatchError | None:
     if raised := re.findall(r"^(?:.*: )?framewatch\.errors\.(\w+): (.+)$", text, re.MULTILINE):
-        name, message = raised[-1]  # on a worker
+        name, message = raised[-1]  # raised by framewatch on a worker
         return getattr(errors, name, FramewatchError)(message)
-    for pattern, line in _KNOWN:
-        for found in list(re.finditer(pattern, text))[-1:]:  # the last is nearest to the cause
+    for pattern, line in _PATTERNS:
+        for found in list(re.finditer(pattern, text))[-1:]:  # the last match is nearest to the cause
             if isinstance(line, str):
                 return SetupError(line.replace("{words}", _words(text, found)))
             message = line(text, found)
@@ -83,28 +83,28 @@ def _known(text: str) -> FramewatchError | None:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Raises known errors of Spark's as framewatch's own, which are one line; other errors as they are."""
+    """Context that converts known Spark errors to one-line framewatch errors."""
     try:
         yield
     except Exception as error:
-        known = explain(error)
-        if known is None or known is error:
+        explained_error = explain(error)
+        if explained_error is None or explained_error is error:
             raise
-        raise known from error
+        raise explained_error from error
 
 
 def last_cause(error: BaseException) -> str:
-    """The last cause of an error: its class and its own words, in one line."""
+    """Returns class and message of the last cause of an error, in one line."""
     text = _own_text(error)
     causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if causes:
         cause = causes[-1]
-    elif type(error).__name__ == "Py4JJavaError" and len(lines) > 1:  # the first names a call of ours
+    elif type(error).__name__ == "Py4JJavaError" and len(lines) > 1:  # the first line names the Py4J call
         cause = lines[1].removeprefix(": ")
-    elif details := re.search(r'^\s*details = "(.*)"$', text, re.MULTILINE):  # of Spark Connect
+    elif details := re.search(r'^\s*details = "(.*)"$', text, re.MULTILINE):  # Spark Connect
         cause = f"{type(error).__name__}: {details.group(1)}"
-    elif "Traceback (most recent call last)" in text:  # of a worker
+    elif "Traceback (most recent call last)" in text:  # a Python worker
         cause = next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])
     else:
         connect = re.match(r"\(([\w.$]+)\) (.*)", lines[0]) if lines else None
@@ -118,26 +118,26 @@ def _own_text(error: BaseException) -> str:
 
 
 def _words(text: str, found: re.Match[str]) -> str:
-    """The line in which something was found, without the class before it."""
+    """Returns the line of a match, without the exception class before it."""
     begin, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
     line = re.sub(r'^debug_error_string = "\w+:|"$', "", text[begin : end if end >= 0 else None].strip())
     line = re.sub(r"^(?:Caused by: |: )?\(?(?:(?:[\w$]+\.)+[\w$]+|\w+Error)(?:: |\) )", "", line)
     return re.sub(r"^\[Errno \d+\] ", "", line)[:_LONGEST]
 
 
-def _place(text: str) -> str:
+def _written_file(text: str) -> str:
     found = re.search(r"writing rows to (?:file:)?(\S+?)\.?(?:\s|$)", text)
     return f", writing {found.group(1)}" if found else ""
 
 
 def _disk(text: str, found: re.Match[str]) -> str:
-    return f"no space is left on a disk ({found.group(0)}{_place(text)}): {_DISK}"
+    return f"no space is left on a disk ({found.group(0)}{_written_file(text)}): {_DISK}"
 
 
 def _connector(text: str, found: re.Match[str]) -> FramewatchError:
     asked = found.group("scheme") or found.group("class")
     family = next((name for part, name in _CONNECTORS.items() if part in asked.lower()), None)
-    instead = "give a list of URIs in a CSV file, which needs none"
+    instead = "give a list of URIs in a CSV file, which needs no connector"
     if family is None:
         return InputError(f"Spark has no connector for {asked}: copy the files, or {instead}")
     package = _PACKAGES[family].format(hadoop=_hadoop_version())
@@ -161,18 +161,18 @@ def _port(text: str, found: re.Match[str]) -> str:
         r"[Ss]ervice '(?:\w+\.)*(\w+)' failed after \d+ retries \(starting from (\d+)\)", text
     )
     if not service:
-        return f"a port is in use ({_words(text, found)}): give another, or 0 for any that is free"
+        return f"a port is in use ({_words(text, found)}): set another port, or 0 for any free port"
     name, port = service.groups()
-    remedy = "end another session, or raise spark.conf.spark.port.maxRetries"
+    remedy = "stop another session, or raise spark.conf.spark.port.maxRetries"
     if name in _PORTS:
-        remedy = f"set spark.conf.{_PORTS[name]} to a free one"
+        remedy = f"set spark.conf.{_PORTS[name]} to a free port"
     return f"port {port} of Spark's {name} is in use: {remedy}"
 
 
 def _bad_uri(text: str, found: re.Match[str]) -> FramewatchError:
     return InputError(
-        f"Spark takes '{found.group(2)}' for a URI, and it is not valid ({found.group(1)}): what stands "
-        "before a colon is its scheme; give an absolute path, or a URI such as s3a://bucket/key"
+        f"Spark takes '{found.group(2)}' for a URI, but it is not valid ({found.group(1)}): the text before "
+        "a colon is the scheme; give an absolute path, or a URI such as s3a://bucket/key"
     )
 
 
@@ -181,11 +181,11 @@ def _refused(text: str, found: re.Match[str]) -> FramewatchError:
 
 
 def _host(text: str, found: re.Match[str]) -> FramewatchError:
-    return InputError(f"the host '{found.group(1)}' is unknown: check the URI, and the network's name server")
+    return InputError(f"the host '{found.group(1)}' is unknown: check the URI and the DNS settings")
 
 
-# The first that is found counts, and `{words}` is the line where. Causes come before what they lead to.
-_KNOWN: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchError]], ...] = (
+# The first match counts, so causes precede their consequences. `{words}` is the line of the match.
+_PATTERNS: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchError]], ...] = (
     (r"No space left on device|Disk quota exceeded|File too large", _disk),
     (
         r"No FileSystem for scheme:? \"?(?P<scheme>\w+)|"
@@ -195,7 +195,7 @@ _KNOWN: tuple[tuple[str, str | Callable[[str, re.Match[str]], str | FramewatchEr
     (r"URISyntaxException: ([^:\n]+): (.*)", _bad_uri),
     (r"UnknownHostException: ([\w.-]+)", _host),
     (r"Answer from Java side is empty|trying to connect to the Java server", _JAVA_DIED),
-    (r"StatusCode\.UNAVAILABLE", f"the Spark Connect server has ended or is out of reach: {_MEMORY}"),
+    (r"StatusCode\.UNAVAILABLE", f"the Spark Connect server has stopped or cannot be reached: {_MEMORY}"),
     (r"Call From \S+ to (\S+) failed on connection exception", _refused),
     (r"OutOfMemoryError|Java heap space|GC overhead limit", f"Java ran out of memory ({{words}}): {_MEMORY}"),
     (r"(?m)^(?:.*: )?MemoryError\b", f"a Python worker ran out of memory: {_MEMORY}"),

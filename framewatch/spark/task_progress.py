@@ -1,4 +1,4 @@
-"""Progress of a Spark stage on the terminal, counted in finished tasks."""
+"""Shows the progress of a Spark stage on the terminal, in finished tasks."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ _POLL_S = 0.5
 
 @contextlib.contextmanager
 def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Iterator[None]:
-    """Shows how many tasks of the running Spark stage are done."""
+    """Context that shows the finished tasks of the running Spark stage."""
     tracker = _status_tracker(spark)
     if tracker is None:
         yield
@@ -33,12 +33,12 @@ def task_progress(spark: SparkSession, stage: str, unit: str = "tasks") -> Itera
 def _status_tracker(spark: SparkSession) -> Any:
     try:
         return spark.sparkContext.statusTracker()
-    except Exception:  # Spark Connect has no context here; the work goes on without a bar
+    except Exception:  # Spark Connect has no SparkContext, so there is no progress bar
         return None
 
 
 def _poll(tracker: Any, show: Callable[[int, int], None], finished: threading.Event) -> None:
-    """Shows the tasks of the largest running stage, until the work is done."""
+    """Shows the progress of the largest running stage until `finished` is set."""
     while not finished.wait(_POLL_S):
         infos = [info for info in map(tracker.getStageInfo, tracker.getActiveStageIds()) if info]
         if infos:

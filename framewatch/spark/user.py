@@ -1,7 +1,8 @@
-"""Running Spark as a user without an entry in /etc/passwd, as containers with arbitrary user IDs do.
+"""Runs Spark as a user without an entry in /etc/passwd, as in containers with arbitrary user IDs.
 
-Hadoop asks Java for the user's name, Java asks the system, and where that has none Hadoop gives up, whatever
-HADOOP_USER_NAME says. Java is then given a class of ours to ask, compiled by Spark's own compiler.
+Hadoop gets the user's name from Java, and Java from the system. Without a name Hadoop fails, even if
+HADOOP_USER_NAME is set. For such users, framewatch replaces the Java class that looks up the name by one
+that it compiles with Spark's own compiler.
 """
 
 import os
@@ -17,10 +18,10 @@ _COMPILER = "org.codehaus.commons.compiler.samples.CompilerDemo"
 
 
 def java_options(java: str) -> list[str]:
-    """Options by which Spark's Java finds a name for the user; none where the system has one.
+    """Returns Java options that provide a user name; empty if the system has one.
 
     Args:
-        java: the program to compile with.
+        java: path of the Java program, which also runs the compiler.
 
     Raises:
         SetupError: the class does not compile with this Java and this Spark.
@@ -43,16 +44,16 @@ def java_options(java: str) -> list[str]:
 
 def _classes(java: str) -> Path:
     directory = cache_directory() / "java" / "user"
-    made = directory / "com/sun/security/auth/module/UnixSystem.class"
-    if made.is_file() and made.stat().st_mtime > _SOURCE.stat().st_mtime:
+    compiled = directory / "com/sun/security/auth/module/UnixSystem.class"
+    if compiled.is_file() and compiled.stat().st_mtime > _SOURCE.stat().st_mtime:
         return directory
     directory.mkdir(parents=True, exist_ok=True)
     command = [java, "-cp", f"{_spark_home()}/jars/*", _COMPILER, "-d", str(directory), str(_SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not made.is_file():
-        reason = (done.stderr.strip().splitlines() or ["no class came out"])[-1]
+    if done.returncode or not compiled.is_file():
+        reason = (done.stderr.strip().splitlines() or ["the compiler wrote no class"])[-1]
         raise SetupError(
-            f"the user with the ID {os.getuid()} has no name on this system, which Hadoop needs ({reason}): "
+            f"user ID {os.getuid()} has no name on this system, but Hadoop needs one ({reason}): "
             "add an entry to /etc/passwd"
         )
     return directory

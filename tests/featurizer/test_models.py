@@ -154,9 +154,9 @@ def test_a_model_file_cut_at_a_layer(spark, pictures, model_file: Path, engine: 
 def test_model_files_that_do_not_fit(spark, pictures, model_file: Path, tmp_path: Path) -> None:
     _, df = pictures
     featurizer = DeepImageFeaturizer(inputCol="content", outputCol="f", modelName=str(model_file))
-    with pytest.raises(WeightsError, match="no layer 'nope': choose one of its 5, such as"):
+    with pytest.raises(WeightsError, match="no layer 'nope': choose one of its 5 layers, such as"):
         featurizer.copy().setLayer("nope").transform(df)
-    with pytest.raises(ConfigError, match="which has its own: clear weights"):
+    with pytest.raises(ConfigError, match="which contains its own: clear weights"):
         featurizer.copy().setWeights("imagenet").transform(df)
     (tmp_path / "x.keras").write_bytes(b"no model")
     with pytest.raises(WeightsError, match=r"x\.keras is not a whole Keras model"):

@@ -140,11 +140,11 @@ def test_parameters_are_checked_when_they_are_set() -> None:
     assert (featurizer.getInputCol(), featurizer.getOutputCol()) == ("a", "b")
     assert (featurizer.getModelName(), featurizer.getScaleHint()) == ("Xception", "SCALE_AREA_AVERAGING")
     assert (featurizer.getWeights(), featurizer.getPooling()) == ("imagenet", "avg")
-    with pytest.raises(TypeError, match="'Nope' is not known: choose one of InceptionV3, Xception, ResNet50"):
+    with pytest.raises(TypeError, match="'Nope' is unknown: choose one of InceptionV3, Xception, ResNet50"):
         DeepImageFeaturizer(modelName="Nope")
     with pytest.raises(TypeError, match="choose one of SCALE_AREA_AVERAGING, SCALE_SMOOTH, SCALE_DEFAULT"):
         featurizer.setScaleHint("SCALE_NICELY")
-    with pytest.raises(TypeError, match="'sum' is not known: choose one of avg, max, none"):
+    with pytest.raises(TypeError, match="'sum' is unknown: choose one of avg, max, none"):
         featurizer.setPooling("sum")
     with pytest.raises(TypeError, match="choose one of auto, tensorflow, openvino"):
         featurizer.setEngine("torch")
@@ -363,10 +363,10 @@ def test_errors_come_before_any_job(spark, featurizer, tmp_path: Path) -> None:
         featurizer.copy().setOutputCol("CONTENT").transform(df)
     with pytest.raises(SchemaError, match="inputCol is not set"):
         DeepImageFeaturizer(outputCol="features").transform(df)
-    with pytest.raises(ConfigError, match="precision 'int8' runs on OpenVINO only"):
+    with pytest.raises(ConfigError, match="precision 'int8' needs OpenVINO"):
         featurizer.copy().setEngine("tensorflow").setPrecision("int8").transform(df)
     with pytest.raises(
-        WeightsError, match=r"no int8 version of InceptionV3 .*: make it with framewatch quantize"
+        WeightsError, match=r"no int8 version of InceptionV3 .*: create it with framewatch quantize"
     ):
         featurizer.copy().setPrecision("int8").transform(df)
     with pytest.raises(ConfigError, match="layer and preprocessing are for model files"):

@@ -56,15 +56,15 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_text("x")
     with pytest.raises(WeightsError, match="were not found: give 'imagenet', 'nsfwjs', 'auto', or the path"):
         resolve_weights("nope.h5", "InceptionV3")
-    with pytest.raises(WeightsError, match="are no Keras file"):
+    with pytest.raises(WeightsError, match="are not a Keras file"):
         resolve_weights(str(tmp_path / "a.txt"), "InceptionV3")
     damaged = resolve_weights(str(tmp_path / "a.h5"), "InceptionV3")
-    with pytest.raises(WeightsError, match=r"a\.h5 does not hold weights of InceptionV3"):
+    with pytest.raises(WeightsError, match=r"a\.h5 does not contain weights of InceptionV3"):
         features(damaged)
 
 
 def test_a_worker_refuses_other_bytes(small_weights: Path) -> None:
-    with pytest.raises(WeightsError, match="on the driver: copy it anew"):
+    with pytest.raises(WeightsError, match="on the driver: copy it again"):
         features(Weights("x", str(small_weights), "0" * 64))
     with pytest.raises(WeightsError, match=r"/nowhere/x\.h5 is not on this worker"):
         features(Weights("x", "/nowhere/x.h5", "0" * 64))
@@ -139,10 +139,10 @@ def test_a_checkpoint_of_the_hub_needs_a_commit(name: str) -> None:
 def test_a_damaged_or_failed_download_leaves_nothing(served, tmp_path: Path) -> None:
     use, _, _ = served
     use(digest="0" * 32)
-    with pytest.raises(WeightsError, match="came out damaged"):
+    with pytest.raises(WeightsError, match="was downloaded with errors"):
         resolve_weights("imagenet", "InceptionV3")
     use(url="http://127.0.0.1:9/notop.h5")
-    with pytest.raises(WeightsError, match="could not be fetched"):
+    with pytest.raises(WeightsError, match="could not be downloaded"):
         resolve_weights("imagenet", "InceptionV3")
     assert list((tmp_path / "keras" / "models").iterdir()) == []
 

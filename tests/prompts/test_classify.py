@@ -146,7 +146,7 @@ BAD = {
     '{"classes": []}': "no classes are asked for",
     '{"classes": [{"name": "bag", "prompts": []}]}': "class 'bag' has no prompts",
     '{"classes": [{"name": "bag", "prompts": ["a"]}], "threshold": 101}': "threshold=101 is not valid",
-    '{"classes": [{"name": "bag", "prompts": ["lying"]}]}': "text prompt 'lying' needs features of a CLIP",
+    '{"classes": [{"name": "bag", "prompts": ["lying"]}]}': "text prompt 'lying' needs CLIP features",
     '{"classes": [{"name": "bag", "prompts": [{"example": "x.jpg"}]}]}': "example 'x.jpg' is no frame with",
     '{"classes": [{"name": "bag", "prompts": [{"example": "Cam0frame0001.jpg"}]}]}': "several frames",
     '{"classes": [{"name": "bag", "prompts": [{"image": "nowhere.jpg"}]}]}': "image 'nowhere.jpg' cannot be",
@@ -196,4 +196,4 @@ def test_a_picture_of_one_s_own_is_a_prompt(spark, model_file: Path, tmp_path: P
     assert run(tmp_path / "out", request, *common) == 0
     assert json.loads(capsys.readouterr().out)["page_info"]["limit_per_page"] == 10
     assert run(tmp_path / "out", request) == 2
-    assert "the features were made with the model file own.keras" in capsys.readouterr().err
+    assert "the features were computed with the model file own.keras" in capsys.readouterr().err
