@@ -28,7 +28,7 @@ from pyspark.sql import functions as F
 from framewatch import DeepImageFeaturizer
 from framewatch.io.images import decode_image, encode_jpeg, resize
 from framewatch.models import conversion
-from framewatch.models.engines import inference_precision, read_converted
+from framewatch.models.openvino_networks import inference_precision, read_converted
 from framewatch.models.spec import FeatureSpec
 from framewatch.spark.session import get_spark
 from framewatch.video.decoder import Decoding

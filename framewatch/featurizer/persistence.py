@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from framewatch.errors import WeightsError
 from framewatch.models.registry import is_model_file
-from framewatch.models.weights import cache_directory, file_digest
+from framewatch.models.weights import cache_directory
+from framewatch.models.weights_file import file_digest
 
 # Weights are split, because a row of Parquet should not have hundreds of megabytes.
 _PART_BYTES = 16 * 2**20

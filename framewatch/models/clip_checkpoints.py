@@ -12,7 +12,7 @@ from pathlib import Path
 
 from framewatch.errors import WeightsError
 from framewatch.models.registry import ModelSpec
-from framewatch.models.weights import Weights, file_digest
+from framewatch.models.weights_file import Weights, file_digest
 
 VISION_ONNX, TEXT_ONNX, TOKENIZER = "vision_model.onnx", "text_model.onnx", "tokenizer.json"
 # The large file of each layout, which identifies a checkpoint.

@@ -21,7 +21,8 @@ import numpy as np
 
 from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.models.spec import Network, Precision
-from framewatch.models.weights import Weights, cache_directory, file_digest
+from framewatch.models.weights import cache_directory
+from framewatch.models.weights_file import Weights, file_digest
 
 # Part of the file names; increase it to invalidate cached files.
 _FORMAT = 1
@@ -105,7 +106,7 @@ def input_size(path: str) -> int:
     """Returns the input width and height of a converted network, in pixels."""
     import openvino
 
-    from framewatch.models.engines import read_converted
+    from framewatch.models.openvino_networks import read_converted
 
     return read_converted(path, openvino.Core()).input(0).partial_shape[1].get_length()
 
@@ -207,7 +208,7 @@ def _quantize(network: Network, source: str, target: str, pictures: str, to: str
     import nncf
     import openvino
 
-    from framewatch.models.engines import read_converted
+    from framewatch.models.openvino_networks import read_converted
 
     core = openvino.Core()
     model = read_converted(source, core)
@@ -228,7 +229,7 @@ def _quantize(network: Network, source: str, target: str, pictures: str, to: str
 
 
 def _features(core: Any, model: Any, pictures: np.ndarray, precision: Precision) -> np.ndarray:
-    from framewatch.models.engines import inference_precision
+    from framewatch.models.openvino_networks import inference_precision
 
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": inference_precision(precision)})
     return np.concatenate([compiled(pictures[i : i + 16])[0].copy() for i in range(0, len(pictures), 16)])

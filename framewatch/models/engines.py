@@ -5,18 +5,16 @@ import glob
 import importlib.metadata
 import importlib.util
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from framewatch.errors import ConfigError, SetupError, WeightsError
 from framewatch.models.networks import import_tensorflow, load_function
+from framewatch.models.openvino_networks import has_bfloat16, inference_precision, read_converted
 from framewatch.models.spec import Engine, FeatureSpec, Precision
-from framewatch.models.weights import Weights, file_digest
+from framewatch.models.weights_file import Weights, file_digest
 
 Find = Callable[[str], str]
 
@@ -40,15 +38,6 @@ def has_gpu() -> bool:
         return False
     names = {dist.metadata["Name"] for dist in importlib.metadata.distributions(name="tensorflow")}
     return "tensorflow" in names
-
-
-def has_bfloat16() -> bool:
-    """Returns whether the CPU has bfloat16 instructions."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Engine, Precision]:
@@ -153,12 +142,6 @@ def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
     return PredictFn(size, lambda pictures: request.infer(pictures)[0].copy())
 
 
-def inference_precision(precision: Precision) -> str:
-    """Returns OpenVINO's name of the floating-point type; for int8, that of the unquantized layers."""
-    fast = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
-    return "bf16" if fast else "f32"
-
-
 def _converted_here(spec: FeatureSpec, find: Find) -> str:
     """Returns the converted network on this machine; converts the weights here if it is missing."""
     assert spec.converted is not None
@@ -168,14 +151,3 @@ def _converted_here(spec: FeatureSpec, find: Find) -> str:
     from framewatch.models.conversion import convert
 
     return convert(spec.network, checked(spec.network.weights, find)).path
-
-
-def read_converted(path: str, core: Any) -> Any:
-    """Reads a converted network, a zip file with OpenVINO's `model.xml` and `model.bin`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return core.read_model(archive.read("model.xml"), archive.read("model.bin"))
-    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} is not a converted network ({error}): delete it, and framewatch creates it again"
-        ) from error

@@ -73,7 +73,7 @@ def _npm() -> list[str]:
 
 
 def _fetch(directory: Path) -> Path:
-    from framewatch.models.weights import file_digest
+    from framewatch.models.weights_file import file_digest
 
     command = [*_npm(), "pack", PACKAGE, "--silent", "--pack-destination", str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=directory, check=False)

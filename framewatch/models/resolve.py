@@ -6,7 +6,8 @@ from framewatch.errors import ConfigError, WeightsError
 from framewatch.models import conversion, engines
 from framewatch.models.registry import Pooling, get_model, is_model_file
 from framewatch.models.spec import FeatureSpec, Network, Resize
-from framewatch.models.weights import Weights, model_file, resolve_weights
+from framewatch.models.weights import model_file, resolve_weights
+from framewatch.models.weights_file import Weights
 
 OnMessage = Callable[[str], None]
 

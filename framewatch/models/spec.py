@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from framewatch.models.registry import MODELS, ModelSpec, Pooling
-from framewatch.models.weights import Weights
+from framewatch.models.weights_file import Weights
 
 Engine = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]

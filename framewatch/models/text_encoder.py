@@ -11,7 +11,7 @@ import numpy as np
 
 from framewatch.errors import SetupError
 from framewatch.models.clip_networks import TextSettings
-from framewatch.models.engines import read_converted
+from framewatch.models.openvino_networks import read_converted
 
 
 @dataclass(frozen=True)

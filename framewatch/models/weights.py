@@ -5,38 +5,21 @@ Only the driver downloads; workers find the file and check its SHA-256.
 """
 
 import contextlib
-import functools
-import hashlib
 import os
 import shutil
 import stat
 import tempfile
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.registry import MODEL_FILES, ModelSpec, get_model
+from framewatch.models.weights_file import Weights, file_digest
 
 _TIMEOUT_S = 30
 _DOWNLOAD_REMEDY = "set featurizer.weights to a file, or download it on another machine and copy it to"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file of weights.
-
-    Attributes:
-        name: `imagenet`, `nsfwjs`, or the name of the file.
-        path: path of the file on the driver.
-        sha256: SHA-256 of the file.
-    """
-
-    name: str
-    path: str
-    sha256: str
 
 
 def cache_directory() -> Path:
@@ -63,18 +46,6 @@ def home_directory() -> Path:
             "FRAMEWATCH_HOME to a directory with write permission"
         )
     return private
-
-
-def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
-    """Returns the hexadecimal digest of a file; cached until the file changes."""
-    status = os.stat(path)
-    return _digest(str(path), algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(path: str, algorithm: str, *_identity: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def resolve_weights(

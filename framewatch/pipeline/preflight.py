@@ -16,7 +16,7 @@ from framewatch.io.terminal import print_line
 from framewatch.models import conversion, engines
 from framewatch.models.identity import require_same_features
 from framewatch.models.spec import FeatureSpec, resize_for
-from framewatch.pipeline import run as runs
+from framewatch.pipeline import opening
 from framewatch.pipeline.classify import check_request
 from framewatch.pipeline.extract import require_same_sampling, video_patterns
 from framewatch.pipeline.featurize import make_featurizer
@@ -57,7 +57,7 @@ def start(
         check(config)
     if request is not None:
         check_request(config, request, sees_all=_sees_all(config))
-    with runs.start(config, stage, debug=debug) as run:
+    with opening.start(config, stage, debug=debug) as run:
         yield run
 
 

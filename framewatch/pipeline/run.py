@@ -1,8 +1,6 @@
-"""One call of a stage: its session, its tables, what it says, and its manifest."""
+"""One call of a stage: its session, its tables, its summaries, and its manifest."""
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,23 +10,15 @@ from pyspark.sql import SparkSession
 import framewatch
 from framewatch.config import Config
 from framewatch.io import logs, storage
-from framewatch.io.locks import exclusive_lock
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_aside, print_line
-from framewatch.pipeline.tracking import Finish, tracked
-from framewatch.spark.java_errors import explained
-from framewatch.spark.session import get_spark
-from framewatch.tables import catalog
 from framewatch.tables.layout import Format
 from framewatch.tables.spark_tables import Tables
-
-# The others neither register tables nor need the seconds that a metastore takes to start.
-_STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
 
 
 @dataclass
 class Run:
-    """One call of a stage or of all: its session, configuration, tables, and what it has to say."""
+    """One call of a stage or of all: its session, configuration, tables, and the counts for its manifest."""
 
     spark: SparkSession
     config: Config
@@ -74,45 +64,10 @@ class Run:
         self.report.setdefault(stage, {}).update(counts)
 
     def note(self, stage: str, text: str, **counts: Any) -> None:
-        """As `say`, where the output itself is the result: on stderr."""
+        """As `summarize`, but on stderr: for stages whose stdout is the result."""
         with logs.stage(stage):
             print_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
-
-
-@contextlib.contextmanager
-def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
-    """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
-    storage.require_writable(config.output)
-    lock = exclusive_lock(config.output, stage, **asdict(config.lock))
-    with explained(), lock, tracked(config, stage) as log:
-        yield from _run(config, stage, debug, log)
-
-
-def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
-    metastore = metastore_directory(config) if stage in _STAGES_WITH_SQL else None
-    run = Run(_session(config, metastore, debug), config)
-    run.tables.require_format()
-    if metastore is not None:
-        catalog.require_free(run.spark, metastore)  # now, rather than after hours of decoding
-    started = datetime.now(UTC)
-    try:
-        yield run
-    except BaseException:
-        run.write_manifest(stage, started, "failed")  # a lost lock comes out here, whatever failed by it
-        raise
-    log(run, run.write_manifest(stage, started, "ok"))
-
-
-def _session(config: Config, metastore: str | None, debug: bool) -> SparkSession:
-    return get_spark(
-        master=config.spark.master,
-        remote=config.spark.remote,
-        app_name=config.spark.app_name,
-        conf=config.spark.conf,
-        metastore=metastore,
-        debug=debug,
-    )
 
 
 def metastore_directory(config: Config) -> str | None:

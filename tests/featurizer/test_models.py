@@ -13,6 +13,7 @@ from framewatch.featurizer.predictor import DeepImagePredictor
 from framewatch.io.images import encode_jpeg, resize
 from framewatch.models import conversion, engines, imagenet
 from framewatch.models.networks import build_model
+from framewatch.models.openvino_networks import has_bfloat16
 from framewatch.models.registry import MODELS, PREPROCESSINGS, get_model
 from framewatch.video.decoder import Decoding
 
@@ -234,7 +235,7 @@ def test_precisions_agree_on_real_frames(spark, nsfwjs_weights: str, frames) -> 
 
 
 def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = "bfloat16" if engines.has_bfloat16() else "float32"
+    fast = "bfloat16" if has_bfloat16() else "float32"
     assert engines.choose("auto", "auto", gpu=False) == ("openvino", fast)
     assert engines.choose("auto", "float32", gpu=True) == ("tensorflow", "float32")
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)

@@ -21,7 +21,7 @@ from framewatch import DeepImageFeaturizer
 from framewatch.errors import ConfigError, SchemaError, WeightsError
 from framewatch.featurizer.inference import Work
 from framewatch.io.images import resize
-from framewatch.models.weights import file_digest
+from framewatch.models.weights_file import file_digest
 
 ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 IMAGE = "origin string, height int, width int, nChannels int, mode int, data binary"

@@ -17,7 +17,8 @@ from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.networks import build_model
 from framewatch.models.registry import MODELS, get_model
 from framewatch.models.spec import FeatureSpec, Network
-from framewatch.models.weights import Weights, file_digest, resolve_weights
+from framewatch.models.weights import resolve_weights
+from framewatch.models.weights_file import Weights, file_digest
 
 PICTURES = np.random.default_rng(1).integers(0, 255, (2, 299, 299, 3), dtype=np.uint8)
 
