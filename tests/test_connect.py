@@ -22,7 +22,7 @@ from pyspark.ml import Pipeline
 from pyspark.ml.classification import LogisticRegression
 from pyspark.sql import functions as F
 from framewatch.featurizer.transformer import DeepImageFeaturizer
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.spark.session import get_spark
 network, output, *stages = sys.argv[1:]
 assert main(["run", "--debug", *stages, f"output={output}"]) == 0

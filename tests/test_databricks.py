@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT
 from databricks.bundles.jobs import Job
 
-from framewatch.cli import main
+from framewatch.cli.main import main
 from framewatch.config import Config, load_config
 
 TEXT = (ROOT / "databricks.yml").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from outputs import write_output
 # All commands in one process: importing takes longer than what is tested.
 CALLS = """
 import contextlib, io, json, os, sys
-from framewatch.cli import main
+from framewatch.cli.main import main
 marker, found = sys.argv[1], []
 for arguments in json.load(sys.stdin):
     errors = io.StringIO()
