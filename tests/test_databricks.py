@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT
 from databricks.bundles.jobs import Job
 
-from framewatch.cli.main import main
+from framewatch.cli.main import _parser
 from framewatch.config import Config, load_config
 
 TEXT = (ROOT / "databricks.yml").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def config_of(job: dict[str, Any], task: str) -> Config:
     given = [re.sub(r"\{\{([\w.]+)\}\}", lambda m: defaults[m[1]], text) for text in run["parameters"]]
     script = (ROOT / run["python_file"]).read_text(encoding="utf-8")
     verb = re.search(r'\["(\w+)", \*sys\.argv', script)[1]
-    args = main._parser().parse_args([verb, *given])
+    args = _parser().parse_args([verb, *given])
     return load_config(args.config, args.overrides)
 
 
