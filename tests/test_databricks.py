@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT
 from databricks.bundles.jobs import Job
 
-from framewatch.cli.main import _parser
+from framewatch.cli import main as command_line
 from framewatch.config import Config, load_config
 
 TEXT = (ROOT / "databricks.yml").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def config_of(job: dict[str, Any], task: str) -> Config:
     given = [re.sub(r"\{\{([\w.]+)\}\}", lambda m: defaults[m[1]], text) for text in run["parameters"]]
     script = (ROOT / run["python_file"]).read_text(encoding="utf-8")
     verb = re.search(r'\["(\w+)", \*sys\.argv', script)[1]
-    args = _parser().parse_args([verb, *given])
+    args = command_line._parser().parse_args([verb, *given])
     return load_config(args.config, args.overrides)
 
 
@@ -261,9 +261,9 @@ def test_a_script_ends_by_an_exception_only_where_it_failed(
 ) -> None:
     # Databricks takes any SystemExit for a failure, that of 0 as well.
     monkeypatch.setattr(sys, "argv", [script])
-    monkeypatch.setattr(main, "main", lambda arguments: 0)
+    monkeypatch.setattr(command_line, "main", lambda arguments: 0)
     runpy.run_path(str(ROOT / "jobs" / script), run_name="__main__")
-    monkeypatch.setattr(main, "main", lambda arguments: 2)
+    monkeypatch.setattr(command_line, "main", lambda arguments: 2)
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "jobs" / script), run_name="__main__")
     assert ended.value.code == 2
