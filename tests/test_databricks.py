@@ -81,7 +81,7 @@ def config_of(job: dict[str, Any], task: str) -> Config:
     defaults = {f"job.parameters.{one['name']}": one["default"] for one in job["parameters"]}
     given = [re.sub(r"\{\{([\w.]+)\}\}", lambda m: defaults[m[1]], text) for text in run["parameters"]]
     script = (ROOT / run["python_file"]).read_text(encoding="utf-8")
-    verb = re.search(r'\["(\w+)", \*sys\.argv', script)[1]
+    verb = re.search(r'job\("(\w+)"\)', script)[1]
     args = command_line._parser().parse_args([verb, *given])
     return load_config(args.config, args.overrides)
 
@@ -195,7 +195,7 @@ def test_each_task_runs_a_synced_script_on_the_cluster_of_the_job_with_the_wheel
 
 def test_each_stage_is_run_by_its_own_script() -> None:
     scripts = [task["spark_python_task"]["python_file"] for task in jobs_of("prod")["framewatch"]["tasks"]]
-    verbs = [re.search(r'\["(\w+)"', (ROOT / script).read_text(encoding="utf-8"))[1] for script in scripts]
+    verbs = [re.search(r'job\("(\w+)"\)', (ROOT / script).read_text(encoding="utf-8"))[1] for script in scripts]
     assert verbs == STAGES
 
 
