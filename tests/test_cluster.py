@@ -21,9 +21,10 @@ from conftest import FAST_JAVA, FAST_START, ROOT, contents
 from framewatch.cli.main import main
 from framewatch.tables.spark_tables import Tables
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc").is_dir(), reason="finds processes and their memory in /proc"
-)
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes and their memory in /proc"),
+]
 
 JOB = ROOT / "jobs" / "run_pipeline.py"
 BIN = Path(sys.executable).parent

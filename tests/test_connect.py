@@ -11,9 +11,12 @@ from conftest import FAST_OPTIONS, FAST_OVERRIDES, ROOT, contents
 
 from framewatch.cli.main import main
 
-pytestmark = pytest.mark.skipif(
-    pyspark.__version__ < "4", reason="a local Connect server comes with PySpark 4 or newer"
-)
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(
+        pyspark.__version__ < "4", reason="a local Connect server comes with PySpark 4 or newer"
+    ),
+]
 
 # A session of its own process: one process has either a JVM or a connection.
 SCRIPT = """

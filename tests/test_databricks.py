@@ -195,7 +195,9 @@ def test_each_task_runs_a_synced_script_on_the_cluster_of_the_job_with_the_wheel
 
 def test_each_stage_is_run_by_its_own_script() -> None:
     scripts = [task["spark_python_task"]["python_file"] for task in jobs_of("prod")["framewatch"]["tasks"]]
-    verbs = [re.search(r'job\("(\w+)"\)', (ROOT / script).read_text(encoding="utf-8"))[1] for script in scripts]
+    verbs = [
+        re.search(r'job\("(\w+)"\)', (ROOT / script).read_text(encoding="utf-8"))[1] for script in scripts
+    ]
     assert verbs == STAGES
 
 

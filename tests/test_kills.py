@@ -20,6 +20,8 @@ from framewatch.tables import saved_model
 from framewatch.tables.results import Results
 from framewatch.tables.spark_tables import Tables
 
+pytestmark = pytest.mark.system
+
 # The package has functions of the same names.
 TRAIN, RANK = (import_module(f"framewatch.pipeline.{stage}") for stage in ("train", "rank"))
 VIDEOS = tuple(f"file:/clips/cam{n}.mp4" for n in range(6))

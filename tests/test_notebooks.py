@@ -30,6 +30,8 @@ from framewatch.notebook import calls, show
 from framewatch.notebook.calls import notebook_config, open_run
 from framewatch.notebook.show import show_frames, show_video
 
+pytestmark = pytest.mark.system
+
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [
     "01_prepare_frames", "02_train_and_rank", "03_review_in_sql", "04_featurizer_migration",

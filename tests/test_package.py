@@ -180,6 +180,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "PATH": "/usr/bin:/bin", "FRAMEWATCH_HOME": os.environ["FRAMEWATCH_HOME"]}
 
 
+@pytest.mark.system
 def test_an_installed_wheel_runs_the_whole_job(
     installed: Path, labelled: list[str], model_file: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from page_client import Client
 
 from framewatch.feedback import Verdict, VerdictLog
 
+pytestmark = pytest.mark.system
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "index.md", *sorted({*DOCS.rglob("*.md")} - {DOCS / "index.md"})]
 BLOCK = re.compile(r"^```bash\n(.*?)```", flags=re.DOTALL | re.MULTILINE)

@@ -14,6 +14,8 @@ from outputs import brightness
 from framewatch.cli.main import main
 from framewatch.feedback import VerdictLog
 
+pytestmark = pytest.mark.system
+
 # As root, and without reaching for the network at every start.
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
