@@ -127,7 +127,7 @@ def quantize(featurizer: DeepImageFeaturizer, frames: list[bytes]) -> None:
     if not conversion.converted_path(network, "int8").is_file():
         source = conversion.convert(network, network.weights.path)
         images = [resize(image, 299) for image in map(decode_image, frames) if image is not None]
-        conversion.quantize(network, source, np.stack(images[0:400:2]), np.stack(images[1:401:20]))
+        conversion.quantize_network(network, source, np.stack(images[0:400:2]), np.stack(images[1:401:20]))
 
 
 def rates(sides: dict[str, Side], num_frames: int, rounds: int) -> dict[str, float]:

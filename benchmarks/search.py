@@ -27,10 +27,10 @@ from framewatch.search.fitted import Fitted
 from framewatch.search.indexer import fit
 from framewatch.search.milvus_client import Place
 from framewatch.search.moment_store import Store, create_store, open_store
-from framewatch.search.moment_vectors import FRAME, Moments
-from framewatch.search.query import Filter
-from framewatch.search.searcher import Wanted, find
-from framewatch.search.source import SourceVideo, read_frames, read_known, read_videos
+from framewatch.search.moment_vectors import FRAME, MomentVectors
+from framewatch.search.query import MomentFilter
+from framewatch.search.searcher import Wanted, find_moments
+from framewatch.search.source import SourceVideo, read_indexed_videos, read_known, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles
 
 FRAMES, CAMERAS, QUERIES, LIMIT = 500, 20, 200, 10
@@ -84,7 +84,7 @@ def build(place: Place, vectors: np.ndarray, prob2: np.ndarray, output: str) -> 
             origins = [f"images/{video:04d}frame{n:04d}.jpg" for n in range(FRAMES)]
             none = np.full(FRAMES, np.nan)
             scopes, still = [FRAME] * FRAMES, np.zeros(FRAMES, bool)
-            moments = Moments(
+            moments = MomentVectors(
                 uri(video), origins, times_s, times_s + 1, scopes, prob2[video], none, still, its
             )
             store.replace(SourceVideo(uri(video), (), None, "1"), moments, begun=False)
@@ -104,10 +104,10 @@ def measure(store: Store, vectors: np.ndarray, prob2: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     chosen = [f"file:/cctv/camera{number:02d}" for number in (1, 2, 3)]
     filters = [
-        (Filter(min_probability=0.5), probabilities >= 0.5),
-        (Filter(cameras=tuple(chosen)), np.isin(cameras, (1, 2, 3))),
+        (MomentFilter(min_probability=0.5), probabilities >= 0.5),
+        (MomentFilter(cameras=tuple(chosen)), np.isin(cameras, (1, 2, 3))),
         (
-            Filter(min_probability=0.9, cameras=tuple(chosen)),
+            MomentFilter(min_probability=0.9, cameras=tuple(chosen)),
             (probabilities >= 0.9) & np.isin(cameras, (1, 2, 3)),
         ),
     ]
@@ -118,7 +118,7 @@ def measure(store: Store, vectors: np.ndarray, prob2: np.ndarray) -> None:
         vector = flat[rng.integers(len(flat))] + 0.01 * rng.normal(size=flat.shape[1])
         vector = (vector / np.linalg.norm(vector)).astype(np.float32)
         started = time.perf_counter()
-        hits = find(store, vector, Wanted(limit=LIMIT, filter=wanted, gap_s=None))
+        hits = find_moments(store, vector, Wanted(limit=LIMIT, filter=wanted, gap_s=None))
         seconds["framewatch"].append(time.perf_counter() - started)
         started = time.perf_counter()
         params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(mask)))
@@ -146,9 +146,9 @@ def measure(store: Store, vectors: np.ndarray, prob2: np.ndarray) -> None:
 def same_label(output: str) -> None:
     """Of frames known to be suspicious: the share of the ten nearest of other videos that are, too."""
     features = FeatureFiles.of(output)
-    videos = read_videos(output, features)
+    videos = read_indexed_videos(output, features)
     known = read_known(output, [video.uri for video in videos])
-    frames = [read_frames(features, video, known) for video in videos]
+    frames = [read_video_frames(features, video, known) for video in videos]
     whole = np.concatenate([it.vectors for it in frames])
     labels = np.concatenate([it.labels for it in frames])
     of_video = np.concatenate([np.full(len(it.origins), n) for n, it in enumerate(frames)])

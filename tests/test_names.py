@@ -16,7 +16,7 @@ from framewatch.ingest import listing
 from framewatch.io import storage
 from framewatch.tables.spark_tables import Tables
 from framewatch.video.clip_writer import cut_clip_apart
-from framewatch.video.extraction import answer
+from framewatch.video.extraction import handle_request
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 
@@ -142,5 +142,7 @@ def test_suffixes_of_recorders_are_of_formats_that_are_read(
     except (av.error.FFmpegError, ValueError) as error:
         pytest.skip(f"this FFmpeg does not write {format_name} with {codec}: {error}")
     request = {"jpeg_quality": 90, "tolerance_s": 0.0, "first": 0, "stop": None, "fps": 1.0, "max_side": 0}
-    *samples, (last, _) = answer({"task": "extract", "source": str(path), **request, "decode_all": False})
+    *samples, (last, _) = handle_request(
+        {"task": "extract", "source": str(path), **request, "decode_all": False}
+    )
     assert last["outcome"]["failure"] is None and len(samples) >= 2

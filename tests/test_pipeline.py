@@ -236,7 +236,7 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
     assert main(["train", "--with-verdicts", "--debug", *command]) == 0
     notes = json.loads((output / "model" / "metrics.json").read_text())["labels"]
     assert (notes["verdicts"], notes["labelled_frames"], notes["suspicious_frames"]) == (3, 16, 9)
-    labelled = spark.read.parquet(saved_model.require(f"{output}/model").labelled_path).collect()
+    labelled = spark.read.parquet(saved_model.require_model(f"{output}/model").labelled_path).collect()
     weights = {(row["video"][-8:], row["timestamp_s"]): (row["label"], row["weight"]) for row in labelled}
     assert weights["Box9.mp4", 3.0] == (1.0, 4.0)
     assert weights["Box1.mpg", 0.0] == (1.0, 4.0), "the label was 0"

@@ -117,7 +117,7 @@ def test_verdicts_and_what_was_missed(tmp_path: Path, capsys) -> None:
     set_file(output, "file:/cam/One.mpg", 1, 1)
     assert main(["report", str(output)]) == 0
     _, text = read(output / "report" / "index.html")
-    assert "0 verdicts" in text and "5 are still" in text
+    assert "0 verdicts" in text and "5 unseen" in text
     assert "Verdicts set aside: 3 verdicts on 1 video" in text
 
 
@@ -156,7 +156,7 @@ def test_nothing_found_is_said(tmp_path: Path) -> None:
     output = tmp_path / "out"
     write_output(output, ["file:/cam/One.mpg"], np.full((1, 10), 0.1), 2, incidents=[])
     _, text = read(write_report(str(output)))
-    assert "0 incidents in 0:10 of video" in text and "No frame lies above the threshold" in text
+    assert "0 incidents in 0:10 of video" in text and "No frame is above the threshold" in text
 
 
 def test_before_anything_was_ranked(tmp_path: Path, capsys) -> None:

@@ -23,7 +23,7 @@ def make(root: Path, *names: str) -> None:
 
 def found(pattern: object, root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """The videos, and what was passed over with its reason, as paths below the root."""
-    entries = [(os.path.relpath(entry.path, root), entry.reason) for entry in walk.find(str(pattern))]
+    entries = [(os.path.relpath(entry.path, root), entry.reason) for entry in walk.find_files(str(pattern))]
     return (
         sorted(path for path, reason in entries if reason is None),
         sorted((path, reason) for path, reason in entries if reason is not None),

@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = explain(error)
         line = str(known) if known else f"{last_cause(error)} (--debug shows where)"
         line = " ".join(_shown(line, keep="\n").split())
-        logs.failed(args.verb, line)
+        logs.log_failure(args.verb, line)
         if args.debug:
             print(_shown(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr)
         else:

@@ -80,7 +80,7 @@ def classify(args: argparse.Namespace) -> None:
     """Runs `framewatch classify`."""
     from framewatch.pipeline import stages
     from framewatch.prompts import classifications
-    from framewatch.prompts.response import answer
+    from framewatch.prompts.response import make_response
 
     source = _read_json(args.classes)
     if isinstance(source, dict):
@@ -96,7 +96,7 @@ def classify(args: argparse.Namespace) -> None:
     if args.page_token is None or not _is_answered(config.output, source, config.classes):
         with stages.start(config, "classify", debug=args.debug, request=request) as run:
             stages.classify(run, request, source=source)
-    page = answer(
+    page = make_response(
         classifications.read_found(config.output),
         include_clips=request.include_clips,
         limit=args.page_limit,
@@ -110,7 +110,7 @@ def _is_answered(output: str, source: Any, settings: Any) -> bool:
     from framewatch.prompts import classifications
 
     try:
-        about = classifications.read_about(output)
+        about = classifications.read_summary(output)
     except InputError:
         return False
     asked = {
@@ -145,7 +145,7 @@ def ask(args: argparse.Namespace) -> None:
     """Runs `framewatch ask`."""
     from framewatch.pipeline import stages
     from framewatch.prompts.request import Prompt, PromptClass, Request
-    from framewatch.prompts.response import answer
+    from framewatch.prompts.response import make_response
     from framewatch.tables.results import open_table
     from framewatch.tables.timeline import find_video
 
@@ -166,7 +166,7 @@ def ask(args: argparse.Namespace) -> None:
         found = stages.ask(run, request, video=video)
         num_videos = 1 if video else run.tables.ledger().count()
     if args.json:
-        page = answer(found, include_clips=True, limit=max(1, len(found)))
+        page = make_response(found, include_clips=True, limit=max(1, len(found)))
         print(json.dumps(page, indent=2, ensure_ascii=False))
     else:
         _print_answer(found, num_videos, video)

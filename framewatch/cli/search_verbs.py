@@ -104,11 +104,11 @@ def search(args: argparse.Namespace) -> None:
     """Runs `framewatch search`."""
     from framewatch.pipeline import search as pipeline
     from framewatch.search import rendering
-    from framewatch.search.query import KINDS, Part
+    from framewatch.search.query import KINDS, QueryPart
     from framewatch.search.searcher import Wanted
 
     config = config_of(args, f"output={args.output}")
-    parts = [Part.parse(kind, text) for kind in KINDS for text in getattr(args, kind)]  # type: ignore[arg-type]
+    parts = [QueryPart.parse(kind, text) for kind in KINDS for text in getattr(args, kind)]  # type: ignore[arg-type]
     if args.plot is not None and args.inside is None:
         raise InputError("--plot shows one video: give it, --in VIDEO")
     if args.inside is not None:
@@ -123,7 +123,7 @@ def search(args: argparse.Namespace) -> None:
     )
     hits = pipeline.search(config, parts, wanted)
     if args.save is not None:
-        rendering.tell_saved(rendering.save(config.output, args.save, hits))
+        rendering.tell_saved(rendering.save_hits(config.output, args.save, hits))
     if args.json:
         print(json.dumps(rendering.as_json(hits), indent=2, ensure_ascii=False))
     else:
@@ -143,7 +143,7 @@ def _similarity(found: tuple[str, Any, Any], args: argparse.Namespace) -> None:
 
 
 def _filter(args: argparse.Namespace, output: str) -> Any:
-    from framewatch.search.query import Filter
+    from framewatch.search.query import MomentFilter
     from framewatch.search.source import find_cameras, find_videos, parse_day
 
     between_s = None
@@ -152,7 +152,7 @@ def _filter(args: argparse.Namespace, output: str) -> Any:
         if not dash:
             raise InputError(f"--between {args.between} is not valid: give two times, such as 22:00-06:00")
         between_s = (parse_day(first), parse_day(last))
-    return Filter(
+    return MomentFilter(
         videos=find_videos(output, args.video),
         cameras=find_cameras(output, args.camera),
         between_s=between_s,

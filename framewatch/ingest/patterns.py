@@ -170,7 +170,7 @@ def check_local(pattern: str) -> None:
         if not os.path.lexists(path) and not glob.glob(path):
             raise _missing_list(pattern)
         return
-    for entry in walk.find(path):
+    for entry in walk.find_files(path):
         if entry.reason is None:
             return
         left_out.add(storage.local_uri(entry.path), entry.reason, entry.detail)
@@ -211,7 +211,7 @@ def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> l
 
 
 def _walk_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa.RecordBatch]:
-    entries = walk.find(pattern)
+    entries = walk.find_files(pattern)
     while some := list(itertools.islice(entries, _ROWS_AT_ONCE)):
         rows = [{**vars(entry), "video": storage.local_uri(entry.path)} for entry in some]
         yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_ENTRIES))
@@ -294,4 +294,4 @@ def fixed_part(pattern: str) -> str:
         parts = pattern.split("/")
         wild = next((n for n, part in enumerate(parts) if walk.WILDCARD.search(part)), len(parts))
         return "/".join(parts[:wild])
-    return walk.fixed_part(_absolute(pattern, os.getcwd()))[0]
+    return walk.fixed_local_part(_absolute(pattern, os.getcwd()))[0]

@@ -58,7 +58,7 @@ def has_video_suffix(name: str) -> bool:
     return name.rstrip("/").rpartition(".")[2].lower() in VIDEO_SUFFIXES
 
 
-def find(pattern: str) -> Iterator[Entry]:
+def find_files(pattern: str) -> Iterator[Entry]:
     """Yields the entries for a pattern: a file, a directory (searched recursively), or a glob of those.
 
     An existing path is taken literally, even if its name contains wildcards. A file that several symbolic
@@ -67,7 +67,7 @@ def find(pattern: str) -> Iterator[Entry]:
     Args:
         pattern: an absolute path, perhaps with `*`, `?`, `[...]` and `{a,b}`.
     """
-    top, rest = fixed_part(pattern)
+    top, rest = fixed_local_part(pattern)
     if not os.path.lexists(top):
         return
     # A last component with a dot, such as `*.dat`, selects files with any suffix.
@@ -76,7 +76,7 @@ def find(pattern: str) -> Iterator[Entry]:
     yield from _Walk(top).entries(tops, named=named, links_last=bool(rest))
 
 
-def fixed_part(pattern: str) -> tuple[str, str]:
+def fixed_local_part(pattern: str) -> tuple[str, str]:
     """Splits a pattern into a fixed path and a glob; wildcards in existing names count as literal."""
     if os.path.lexists(pattern):
         return pattern.rstrip("/") or "/", ""

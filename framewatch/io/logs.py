@@ -46,7 +46,7 @@ def printed(text: str) -> None:
     get("output").info(text, extra={_PRINTED: True})
 
 
-def failed(verb: str, text: str) -> None:
+def log_failure(verb: str, text: str) -> None:
     """Logs the failure of a verb with the traceback of the current exception. The verb prints to stderr."""
     with stage(verb):
         get("cli").error(text, exc_info=True, extra={_PRINTED: True})

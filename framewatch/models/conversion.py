@@ -73,7 +73,7 @@ def quantized(network: Network) -> Weights:
     return Weights(path.name, str(path), file_digest(path))
 
 
-def quantize(
+def quantize_network(
     network: Network, source: Weights, calibration: np.ndarray, comparison: np.ndarray
 ) -> tuple[Weights, np.ndarray, np.ndarray]:
     """Creates the int8 version by post-training quantization with NNCF.

@@ -39,7 +39,7 @@ _TENSOR = re.compile(
 _BASE64 = re.compile(r'"([A-Za-z0-9+/]{1000,}={0,2})"')
 
 
-def converted_path(cache: Path) -> Path:
+def keras_path(cache: Path) -> Path:
     """Returns the path of the converted file in the cache."""
     return cache / "weights" / "inception_v3-nsfwjs-4.3.0.weights.h5"
 

@@ -175,7 +175,7 @@ def _nsfwjs(model: ModelSpec, on_message: Callable[[str], None]) -> Weights:
         raise WeightsError(
             f"weights 'nsfwjs' are for {nsfwjs.MODEL_NAME}, not {model.name}: choose other weights"
         )
-    path = nsfwjs.converted_path(cache_directory())
+    path = nsfwjs.keras_path(cache_directory())
     if not path.is_file():
         on_message(f"downloading {nsfwjs.PACKAGE} from the npm registry (about 60 MB, once)")
         nsfwjs.fetch_and_convert(path)
@@ -187,7 +187,7 @@ def _first_available(model: ModelSpec, on_message: Callable[[str], None]) -> Wei
 
     file = weights_file(model.name, classes=False)
     # Prefers present files, so that a second run uses the same weights as the first.
-    if not _imagenet_path(file).is_file() and nsfwjs.converted_path(cache_directory()).is_file():
+    if not _imagenet_path(file).is_file() and nsfwjs.keras_path(cache_directory()).is_file():
         return _nsfwjs(model, on_message)
     try:
         return _imagenet(model, file, on_message)

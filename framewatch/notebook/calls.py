@@ -27,7 +27,7 @@ from framewatch.pipeline import stages
 from framewatch.prompts.request import parse_request
 from framewatch.samples import draw_samples
 from framewatch.search import rendering
-from framewatch.search.query import Kind, Part
+from framewatch.search.query import Kind, QueryPart
 from framewatch.search.searcher import Wanted
 from framewatch.spark.session import get_spark
 from framewatch.tables import views
@@ -153,7 +153,7 @@ class NotebookRun:
         kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
             ("frame", frames), ("image", images), ("clip", clips), ("text", texts)
         )  # fmt: skip
-        parts = [Part.parse(kind, text) for kind, examples in kinds for text in examples]
+        parts = [QueryPart.parse(kind, text) for kind, examples in kinds for text in examples]
         wanted = Wanted(limit, by_video=by_video, gap_s=self.config.index.gap_s)
         rows = rendering.as_json(stages.search(self.config, parts, wanted))["data"]
         found = self.spark.createDataFrame(
@@ -169,7 +169,7 @@ class NotebookRun:
         Raises:
             InputError: the frame or the video does not exist.
         """
-        _, times_s, values = stages.similarity(self.config, [Part.parse("frame", frame)], video)
+        _, times_s, values = stages.similarity(self.config, [QueryPart.parse("frame", frame)], video)
         rows = list(zip(times_s.tolist(), values.tolist(), strict=True))
         return self.spark.createDataFrame(rows, "timestamp_s double, score double")
 

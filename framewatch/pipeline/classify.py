@@ -10,17 +10,23 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch.config import Config
-from framewatch.pipeline.rank import register
+from framewatch.pipeline.rank import register_for_sql
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.search import encoder_of
 from framewatch.pipeline.train import verdict_ranges
 from framewatch.prompts import classifications, prepare
-from framewatch.prompts.class_clips import Clip
+from framewatch.prompts.class_clips import ClassClip
 from framewatch.prompts.class_finder import Find, joined
-from framewatch.prompts.classification import class_clips_of, classifications_of, compare, find, summarize
+from framewatch.prompts.classification import (
+    class_clips_of,
+    classifications_of,
+    compare,
+    find_classes,
+    summarize,
+)
 from framewatch.prompts.request import Request
 from framewatch.prompts.response import Given, PromptClip, VideoClasses
-from framewatch.prompts.scoring import Calibration, Plan, calibrate
+from framewatch.prompts.scoring import Calibration, ScoringPlan, calibrate
 from framewatch.prompts.similarity import Background, run_arrays
 from framewatch.ranking import labels
 from framewatch.spark.task_progress import task_progress
@@ -56,7 +62,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         "classes": len(request.classes),
         "prompts": request.num_prompts,
         "frames": search.runs.agg(F.sum("num_frames")).collect()[0][0],
-        "videos_with_a_class": len(classifications.read_videos(tables.output)),
+        "videos_with_a_class": len(classifications.read_classified_videos(tables.output)),
         "clips": open_table(tables.output, "class_clips").count_rows(),
     }
     tables.delete_staged("found", "runs")
@@ -71,7 +77,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         **counts,
     }
     classifications.write_about(tables.output, about)
-    registered = register(run)
+    registered = register_for_sql(run)
     catalog.write_duckdb(tables)
     seconds = time.monotonic() - started
     run.note(
@@ -105,7 +111,8 @@ def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoCl
     given: dict[str, list[Given]] = {}
     for row in rows:
         clips = tuple(
-            PromptClip(it["prompt"], Clip(it["start_s"], it["end_s"], it["score"])) for it in row["clips"]
+            PromptClip(it["prompt"], ClassClip(it["start_s"], it["end_s"], it["score"]))
+            for it in row["clips"]
         )
         its = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
         given.setdefault(row["video"], []).append(its)
@@ -136,7 +143,7 @@ class _Search:
     """A request on one run's features: similarities computed, nothing found yet."""
 
     run: Run
-    plan: Plan
+    plan: ScoringPlan
     runs: DataFrame
     backgrounds: Mapping[str, Background]
     calibrations: Mapping[str, Calibration]
@@ -160,11 +167,11 @@ class _Search:
             gap_s=self.run.config.classes.gap_s,
             period_s=self.run.period_s,
         )
-        return find(self.runs, self.run.tables.ledger(), wanted)
+        return find_classes(self.runs, self.run.tables.ledger(), wanted)
 
 
 def _calibrations(
-    run: Run, plan: Plan, runs: DataFrame, backgrounds: Mapping[str, Background]
+    run: Run, plan: ScoringPlan, runs: DataFrame, backgrounds: Mapping[str, Background]
 ) -> dict[str, Calibration]:
     """Of the classes whose labels can be fitted to."""
     found = {}
@@ -207,7 +214,7 @@ def _verdict_ranges(output: str) -> tuple[list[tuple[str, float, float, int]], s
 
 
 def _labelled_odds(
-    plan: Plan,
+    plan: ScoringPlan,
     its: Any,
     runs: DataFrame,
     backgrounds: Mapping[str, Background],

@@ -3,11 +3,11 @@
 import time
 
 from framewatch.io import storage
-from framewatch.pipeline.rank import register
+from framewatch.pipeline.rank import register_for_sql
 from framewatch.pipeline.run import Run
 from framewatch.report import write_report
 from framewatch.search import clusters
-from framewatch.search.source import read_videos
+from framewatch.search.source import read_indexed_videos
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog
 from framewatch.tables.feature_files import FeatureFiles
@@ -28,10 +28,10 @@ def explore(run: Run) -> None:
         still_cosine=run.config.index.still_cosine,
     )
     features = FeatureFiles.of(tables.output)
-    videos = read_videos(tables.output, features)
+    videos = read_indexed_videos(tables.output, features)
     with task_progress(run.spark, "explore"):
-        compared = tables.stage(clusters.compare(run.spark, features, videos, settings), "compared")
-        tables.replace(clusters.frames_of(compared), "cluster_frames")
+        compared = tables.stage(clusters.compare_clusters(run.spark, features, videos, settings), "compared")
+        tables.replace(clusters.cluster_frames(compared), "cluster_frames")
         frames = tables.read("cluster_frames")
         ranked = tables.read("predictions") if tables.exists("predictions") else None
         tables.replace(clusters.clusters_of(frames, ranked).coalesce(1), "clusters")
@@ -46,7 +46,7 @@ def explore(run: Run) -> None:
         "still": sum(row["num_still"] for row in rows),
         "outliers": tables.read("outliers").count(),
     }
-    registered = register(run)
+    registered = register_for_sql(run)
     catalog.write_duckdb(tables)
     seconds = round(time.monotonic() - started, 1)
     text = (

@@ -20,7 +20,7 @@ from framewatch.tables.spark_tables import Tables
 _log = logs.get("extract")
 
 
-def list_videos(run: Run) -> DataFrame:
+def list_configured_videos(run: Run) -> DataFrame:
     """The configured videos, train and test, as `listing.list_videos` has them; reports what it left out."""
     passed_over = listing.PassedOver()
     with logs.stage("extract"):
@@ -56,7 +56,7 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
             in this run or in one before.
     """
     config, tables = run.config, run.tables
-    listed = list_videos(run) if listed is None else listed
+    listed = list_configured_videos(run) if listed is None else listed
     if config.extract.mode == "overwrite":
         tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
     tables.delete_leftovers()

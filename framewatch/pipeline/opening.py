@@ -21,7 +21,7 @@ _STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
 
 
 @contextlib.contextmanager
-def start(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
+def opened(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
     """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
     storage.require_writable(config.output)
     lock = exclusive_lock(config.output, stage, **asdict(config.lock))

@@ -57,7 +57,7 @@ def start(
         check(config)
     if request is not None:
         check_request(config, request, sees_all=_sees_all(config))
-    with opening.start(config, stage, debug=debug) as run:
+    with opening.opened(config, stage, debug=debug) as run:
         yield run
 
 
@@ -115,7 +115,7 @@ def _training_or_classifier(config: Config) -> None:
     if trains(config):
         _training_labels(config)
     else:
-        saved_model.require(config.model_path)
+        saved_model.require_model(config.model_path)
 
 
 def _videos(config: Config) -> None:
@@ -177,12 +177,12 @@ def _features(config: Config) -> FeatureFiles | None:
 
 def _is_there(config: Config, table: str) -> bool:
     """Whether a table is there that Python reads: Delta tables take a package."""
-    return config.tables.format == "parquet" and layout.exists(config.output, table, "parquet")
+    return config.tables.format == "parquet" and layout.table_exists(config.output, table, "parquet")
 
 
 def _classifier(config: Config) -> None:
     path = config.model_path
-    notes = saved_model.require(path).notes
+    notes = saved_model.require_model(path).notes
     features = _features(config)
     if features:
         require_same_features(

@@ -46,7 +46,7 @@ def quantize(run: Run) -> None:
     num_calibrating = min(settings.calibration_frames, len(pictures) // 2)
     print_line(f"quantize: calibrating with {num_calibrating} frames (a minute or two)")
     calibration, comparison = pictures[:num_calibrating], pictures[num_calibrating:]
-    int8, wanted, got = conversion.quantize(network, source, calibration, comparison)
+    int8, wanted, got = conversion.quantize_network(network, source, calibration, comparison)
     spec = FeatureSpec(network, resize_for(network, settings.scale_hint), "openvino", "int8")
     report = {
         "network": spec.identity(),

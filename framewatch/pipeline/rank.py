@@ -91,7 +91,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
 
 def _classifier(run: Run) -> tuple[SavedModel, Any]:
     """The saved classifier, if it fits the features and is the one that its metrics describe."""
-    saved = saved_model.require(run.model_path)
+    saved = saved_model.require_model(run.model_path)
     require_same_features(
         features_identity(run.tables),
         saved.notes["features"],
@@ -109,7 +109,7 @@ def _publish(run: Run, about: dict[str, Any]) -> list[str]:
     path = storage.join(run.config.output, "ranking.json")
     # What is made of the tables is older than they are until it has been made anew.
     storage.write_json(path, {**about, "stale": ["SQL", "report"]})
-    registered = register(run)
+    registered = register_for_sql(run)
     catalog.write_duckdb(run.tables)
     write_report(run.config.output)
     storage.write_json(path, {**about, "stale": []})
@@ -243,7 +243,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     return evaluation.evaluate(labelled, **measures(run))
 
 
-def register(run: Run) -> list[str]:
+def register_for_sql(run: Run) -> list[str]:
     """Registers the tables there are for SQL, where that is asked for; returns their names."""
     config = run.config.catalog
     if not config.enabled:

@@ -18,12 +18,12 @@ from framewatch.search import searcher
 from framewatch.search.collection import read_fitted
 from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
-from framewatch.search.indexer import Plan, WriteVideos, Written, about_of, failed, fit, plan
+from framewatch.search.indexer import IndexPlan, WriteVideos, Written, about_of, failed_videos, fit, plan
 from framewatch.search.milvus_client import Place, default_place
 from framewatch.search.moment_store import Store, create_store, drop_store, open_store
-from framewatch.search.query import Part, combine
+from framewatch.search.query import QueryPart, combine
 from framewatch.search.searcher import Wanted
-from framewatch.search.source import SourceVideo, read_videos
+from framewatch.search.source import SourceVideo, read_indexed_videos
 from framewatch.tables.feature_files import FeatureFiles, sampling_period_s
 
 _SHOWN_FAILURES = 5
@@ -50,7 +50,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
         if rebuild:
             drop_store(place, output=storage.absolute(config.output))
         with _create(config, place, features) as store:
-            todo = plan(store, read_videos(config.output, features, settings=store.about.settings))
+            todo = plan(store, read_indexed_videos(config.output, features, settings=store.about.settings))
             for video in todo.drop:
                 store.drop(video)
             write = WriteVideos(
@@ -84,7 +84,7 @@ def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     )
 
     def fitted() -> Fitted:
-        return fit(features, about, num_videos=len(read_videos(config.output, features)))
+        return fit(features, about, num_videos=len(read_indexed_videos(config.output, features)))
 
     return create_store(place, about, fit=fitted)
 
@@ -133,23 +133,23 @@ def _by_executors(
         return [Written(row["video"], row["moments"], row["error"]) for row in done.collect()]
 
 
-def _stamp(todo: Plan, written: Sequence[Written]) -> dict[str, object]:
+def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
     """Says when the index last changed; what is kept of searches before is of no use then."""
     return {
         "indexed_at": datetime.now(UTC).isoformat(),
-        "written": len(written) - len(failed(written)),
+        "written": len(written) - len(failed_videos(written)),
         "dropped": len(todo.drop),
         "kept": todo.kept,
-        "failed": [it.video for it in failed(written)],
+        "failed": [it.video for it in failed_videos(written)],
     }
 
 
-def _tell(store: Store, output: str, todo: Plan, written: Sequence[Written], seconds: float) -> None:
+def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written], seconds: float) -> None:
     moments = sum(it.moments for it in written)
     # As the output was given: a notebook that is kept tells nothing of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
     print_line(
-        f"index: {len(written) - len(failed(written))} videos written ({moments} moments), "
+        f"index: {len(written) - len(failed_videos(written))} videos written ({moments} moments), "
         f"{len(todo.drop)} dropped, {todo.kept} as they were: {store.count()} moments in {shown}, "
         f"in {seconds:.1f} s"
     )
@@ -162,7 +162,7 @@ def _tell(store: Store, output: str, todo: Plan, written: Sequence[Written], sec
 
 
 def _require_none_failed(written: Sequence[Written], count: int) -> None:
-    wrong = failed(written)
+    wrong = failed_videos(written)
     if wrong:
         shown = "; ".join(f"{storage.basename(it.video)}: {it.error}" for it in wrong[:_SHOWN_FAILURES])
         more = f"; and {len(wrong) - _SHOWN_FAILURES} more" if len(wrong) > _SHOWN_FAILURES else ""
@@ -177,7 +177,7 @@ def place_of(config: Config) -> Place:
     return default_place(config.output, config.index.uri, config.index.collection)
 
 
-def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
+def search(config: Config, parts: Sequence[QueryPart], wanted: Wanted) -> list[Hit]:
     """The moments most like what is looked for.
 
     Raises:
@@ -187,10 +187,10 @@ def search(config: Config, parts: Sequence[Part], wanted: Wanted) -> list[Hit]:
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
     with open_store(place_of(config)) as store:
         vector = combine(store.fitted.vectors(vectors), parts)
-        return searcher.find(store, vector, wanted, output=config.output)
+        return searcher.find_moments(store, vector, wanted, output=config.output)
 
 
-def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, np.ndarray, np.ndarray]:
+def similarity(config: Config, parts: Sequence[QueryPart], video: str) -> tuple[str, np.ndarray, np.ndarray]:
     """How similar each second of a video is: its URI, (n,) seconds, (n,) cosines.
 
     Raises:
@@ -198,7 +198,7 @@ def similarity(config: Config, parts: Sequence[Part], video: str) -> tuple[str, 
     """
     features, encoder = encoder_of(config)
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
-    frames = searcher.frames_of(video, features, config.output)
+    frames = searcher.query_frames(video, features, config.output)
     rows = frames.vectors
     # As a search would score them, where there is an index that says how.
     fitted = read_fitted(place_of(config), config.output)

@@ -10,7 +10,7 @@ _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClassClip:
     """A stretch of a video, `[start_s, end_s)`, whose frames match a prompt.
 
     Attributes:
@@ -41,7 +41,7 @@ def frame_ends(times_s: np.ndarray, *, period_s: float, duration_s: float | None
 
 def find_clips(
     times_s: np.ndarray, ends_s: np.ndarray, scores: np.ndarray, *, threshold: float, gap_s: float
-) -> list[Clip]:
+) -> list[ClassClip]:
     """Joins the frames that reach a threshold, over gaps that are short.
 
     Args:
@@ -63,10 +63,10 @@ def find_clips(
     last = np.concatenate([breaks, [len(matching)]]) - 1
     means = np.add.reduceat(scores[matching], first) / (last - first + 1)
     ends = zip(starts_s[first].tolist(), stops_s[last].tolist(), means.tolist(), strict=True)
-    return [Clip(*it) for it in ends]
+    return [ClassClip(*it) for it in ends]
 
 
-def covered_s(clips: Iterable[Clip]) -> float:
+def covered_s(clips: Iterable[ClassClip]) -> float:
     """Seconds that are in one clip or more; what overlaps counts once."""
     total = reached = 0.0
     for clip in sorted(clips, key=lambda it: it.start_s):
@@ -75,6 +75,6 @@ def covered_s(clips: Iterable[Clip]) -> float:
     return total
 
 
-def duration_ratio(clips: Iterable[Clip], *, length_s: float) -> float:
+def duration_ratio(clips: Iterable[ClassClip], *, length_s: float) -> float:
     """The share of a video of `length_s` seconds that its clips cover, 0 to 1."""
     return min(1.0, covered_s(clips) / length_s) if length_s > 0 else 0.0

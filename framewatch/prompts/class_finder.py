@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from framewatch.prompts.class_clips import duration_ratio, find_clips, frame_ends
 from framewatch.prompts.response import Given, PromptClip
-from framewatch.prompts.scoring import Calibration, ClassColumns, Plan, scores
+from framewatch.prompts.scoring import Calibration, ClassColumns, ScoringPlan, scores
 from framewatch.prompts.similarity import Background, iterate_runs
 from framewatch.tables.feature_files import camera
 
@@ -67,7 +67,7 @@ class Find:
         period_s: seconds from one frame to the next.
     """
 
-    plan: Plan
+    plan: ScoringPlan
     backgrounds: Mapping[str, Background]
     calibrations: Mapping[str, Calibration]
     gap_s: float

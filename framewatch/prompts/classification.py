@@ -17,7 +17,7 @@ from pyspark.sql.types import (
 )
 
 from framewatch.prompts.class_finder import Find
-from framewatch.prompts.scoring import Plan
+from framewatch.prompts.scoring import ScoringPlan
 from framewatch.prompts.similarity import Background, Compare, Project, backgrounds, total
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.schema import (
@@ -60,7 +60,7 @@ _FOUND = StructType(
 _FILES_PER_TASK, _FEWEST_TASKS = 200, 8
 
 
-def compare(spark: SparkSession, features: FeatureFiles, plan: Plan) -> DataFrame:
+def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> DataFrame:
     """How similar each frame is to each prompt.
 
     Args:
@@ -78,7 +78,7 @@ def compare(spark: SparkSession, features: FeatureFiles, plan: Plan) -> DataFram
     return paths.repartition(num_tasks).mapInArrow(Compare(mine, Project(plan.columns)), _RUNS)
 
 
-def summarize(runs: DataFrame, plan: Plan) -> Mapping[str, Background]:
+def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:
     """What is usual in each camera; nothing where no prompt is set against it."""
     if not plan.needs_background:
         return {}
@@ -86,7 +86,7 @@ def summarize(runs: DataFrame, plan: Plan) -> Mapping[str, Background]:
     return backgrounds(row.asDict() for row in rows)
 
 
-def find(runs: DataFrame, videos: DataFrame, wanted: Find) -> DataFrame:
+def find_classes(runs: DataFrame, videos: DataFrame, wanted: Find) -> DataFrame:
     """The classes that have a clip in a video, a row each, with all of their clips.
 
     Args:

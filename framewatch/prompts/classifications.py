@@ -7,7 +7,7 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.redact import redact
-from framewatch.prompts.class_clips import Clip
+from framewatch.prompts.class_clips import ClassClip
 from framewatch.prompts.response import Given, PromptClip, VideoClasses
 from framewatch.tables.results import open_table
 
@@ -24,7 +24,7 @@ def delete_about(output: str) -> None:
     storage.delete(storage.join(output, _ABOUT))
 
 
-def read_about(output: str) -> dict[str, Any]:
+def read_summary(output: str) -> dict[str, Any]:
     """What was asked for.
 
     Raises:
@@ -44,10 +44,10 @@ def read_found(output: str) -> list[VideoClasses]:
     Raises:
         InputError: nothing has been classified there.
     """
-    read_about(output)
+    read_summary(output)
     clips: dict[tuple[str, str], list[PromptClip]] = defaultdict(list)
     for row in open_table(output, "class_clips").to_table().to_pylist():
-        clip = Clip(row["start_s"], row["end_s"], row["score"])
+        clip = ClassClip(row["start_s"], row["end_s"], row["score"])
         clips[row["video"], row["class"]].append(PromptClip(row["prompt"], clip))
     given: dict[str, list[Given]] = defaultdict(list)
     for row in open_table(output, "classifications").to_table().to_pylist():
@@ -59,7 +59,7 @@ def read_found(output: str) -> list[VideoClasses]:
     return in_order(given)
 
 
-def read_videos(output: str) -> set[str]:
+def read_classified_videos(output: str) -> set[str]:
     """Those that have a class."""
     return set(open_table(output, "classifications").to_table(columns=["video"])["video"].to_pylist())
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from framewatch.models.encoder import Encoder, read_picture
 from framewatch.prompts.request import Prompt, Request
-from framewatch.prompts.scoring import ClassColumns, Plan
+from framewatch.prompts.scoring import ClassColumns, ScoringPlan
 from framewatch.tables.feature_files import FeatureFiles, unit
 from framewatch.tables.feature_lookup import read_background, read_examples
 
@@ -15,7 +15,7 @@ _BACKGROUND_FRAMES = 1000
 _SHRINKAGE = 10.0
 
 
-def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Plan:
+def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> ScoringPlan:
     """Finds every prompt's features.
 
     Args:
@@ -43,7 +43,7 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Plan:
         for it in request.classes
     )
     columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
-    return Plan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
+    return ScoringPlan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
 
 
 def check(request: Request, features: FeatureFiles, encoder: Encoder) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewatch.errors import InputError
-from framewatch.prompts.class_clips import Clip
+from framewatch.prompts.class_clips import ClassClip
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class PromptClip:
     """A clip, and the prompt that it matches."""
 
     prompt: str
-    clip: Clip
+    clip: ClassClip
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VideoClasses:
     classes: tuple[Given, ...]
 
 
-def answer(
+def make_response(
     found: Sequence[VideoClasses], *, include_clips: bool, limit: int, token: str | None = None
 ) -> dict[str, Any]:
     """One page of an answer, as JSON; docs/reference/classifications.schema.json says what it holds.

@@ -54,7 +54,7 @@ class ClassColumns:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """What is computed of each frame for a request.
 
     Attributes:

@@ -32,7 +32,7 @@ _BROADCAST_ROWS = 200_000
 
 
 @dataclass(frozen=True)
-class Found:
+class JoinedLabels:
     """Frames with a label.
 
     Attributes:
@@ -132,7 +132,7 @@ def _ends_of_batches(
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
+def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
     """Joins frames with labels by name.
 
     Raises:
@@ -149,10 +149,10 @@ def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
     _check_consistent(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
     rows = [(origin, float(labels.rows[row].label)) for origin, row in first.items()]
     labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double")
-    return Found(labelled, len(rows), sum(label == 1 for _, label in rows))
+    return JoinedLabels(labelled, len(rows), sum(label == 1 for _, label in rows))
 
 
-def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> Found:
+def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
     """Joins frames with labels by ranges of time.
 
     Sweeps once over each video in order of time, with a counter that each range increments at its start and
@@ -189,7 +189,7 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> F
         "origin", (F.col("suspicious") > 0).cast("double").alias("label")
     )
     num_empty = empty.count() if len(positions) == SHOWN else len(positions)
-    return Found(labelled, totals["labelled"], totals["suspicious"], num_empty, positions)
+    return JoinedLabels(labelled, totals["labelled"], totals["suspicious"], num_empty, positions)
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
@@ -243,7 +243,7 @@ def _clash(labels: Labels, resolved: Mapping[str, str], video: str, time_s: floa
     return low, high
 
 
-def explain(
+def explain_unmatched(
     frames: DataFrame, column: str, labels: Labels, resolved: Mapping[str, str], rows: Sequence[int]
 ) -> list[str]:
     """Describes rows that match no frame, with the closest name or the time range of the video's frames."""

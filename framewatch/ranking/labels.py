@@ -167,7 +167,7 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
     found = find(frames, labels, resolved)
     unknown = [row for row, label in enumerate(labels.rows) if label.name not in resolved]
     unmatched = sorted([*unknown[:SHOWN], *found.empty[:SHOWN]])[:SHOWN]
-    examples = label_join.explain(frames, column, labels, resolved, unmatched)
+    examples = label_join.explain_unmatched(frames, column, labels, resolved, unmatched)
     if not found.num_frames:
         row = frames.select(column).first()
         shown = f" ({'; '.join(examples)})" if examples else ""

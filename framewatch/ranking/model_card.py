@@ -7,7 +7,7 @@ from framewatch.ranking import budgets
 
 LIMITS = """\
 - It ranks frames for human review; it does not decide. A high probability is a reason to look.
-- It works for scenes, cameras and behaviour like those in its labels. For others, label footage and retrain.
+- It works for scenes, cameras and behavior like those in its labels. For others, label footage and retrain.
 - It sees single frames, so it misses what only movement shows.
 - Metrics come from videos that the classifier was not trained on. With few videos they are uncertain."""
 

@@ -1,1 +1,1 @@
-"""The review page: a queue of moments, a player, verdicts, and a ranking that learns from them. No Spark."""
+"""The review page: a queue of moments, a player, verdicts, and active learning. Does not import Spark."""

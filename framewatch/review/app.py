@@ -1,4 +1,4 @@
-"""The page's requests: what to look at, the pictures and clips of it, and the answers."""
+"""The web application of the review page: the queue, moments, pictures, clips and verdicts."""
 
 import io
 import threading
@@ -21,8 +21,8 @@ from framewatch.review.authentication import protect
 from framewatch.review.class_routes import class_routes
 from framewatch.review.class_runner import ClassFinder
 from framewatch.review.clip_cache import LONGEST_S, BusyError, ClipCache, clip_range
-from framewatch.review.fields import WHOLE, Fields, check_fields, given, known, takes
-from framewatch.review.queue_filters import FIELDS, Filter
+from framewatch.review.fields import WHOLE, Fields, check_fields, check_index, given, takes
+from framewatch.review.queue_filters import FIELDS, QueueFilter
 from framewatch.review.similar_moments import SimilarFinder
 from framewatch.review.similar_routes import similar_routes
 from framewatch.review.timelines import Timelines
@@ -34,7 +34,7 @@ _THUMBNAIL_WIDTH, _POSTER_WIDTH = 192, 640
 
 
 class Page:
-    """What the requests need, of one ranking; another ranking is another page."""
+    """The state of the page for one ranking. A new ranking gets a new `Page`."""
 
     def __init__(
         self,
@@ -46,15 +46,15 @@ class Page:
         lead_s: float,
         reviewer: str,
     ) -> None:
-        """Gathers it.
+        """Creates the page of a desk.
 
         Args:
             desk: moments and verdicts.
-            clips: of them.
-            finder: of classes by prompts.
-            similar: finds moments like one.
-            lead_s: seconds to play before a moment's peak.
-            reviewer: the name that the page proposes.
+            clips: the cache of clips.
+            finder: finds classes by prompts.
+            similar: finds similar moments.
+            lead_s: seconds to play before the peak of a moment.
+            reviewer: the default name of the reviewer.
         """
         self.desk, self.clips, self.lead_s, self.reviewer = desk, clips, lead_s, reviewer
         self.pictures = Pictures(desk.results)
@@ -63,7 +63,7 @@ class Page:
         self._modified = {row["video"]: str(row["modified_at"]) for row in desk.results.videos()}
 
     def item(self, moment: int) -> dict[str, Any]:
-        """A moment, for the queue."""
+        """Returns a moment as JSON for the queue."""
         moments, queue = self.desk.moments, self.desk.queue
         video = moments.names[moments.videos[moment]]
         start_s, end_s = float(moments.starts_s[moment]), float(moments.ends_s[moment])
@@ -84,11 +84,11 @@ class Page:
         }
 
     def moment(self, moment: int) -> dict[str, Any]:
-        """A moment, for the player."""
+        """Returns a moment as JSON for the player, with its clip and answers."""
         item = self.item(moment)
         begin, end = clip_range(item["start_s"], item["end_s"], item["peak_s"], lead_s=self.lead_s)
         uri = self.desk.moments.names[item["video"]]
-        said = [
+        answers = [
             {"start_s": s.start_s, "end_s": s.end_s, "state": s.state, "answers": s.answers}
             for s in self.desk.segments.get(uri, [])
             if s.start_s < item["end_s"] and s.end_s > item["start_s"]
@@ -98,17 +98,17 @@ class Page:
             "start_s": begin,
             "end_s": end,
         }
-        return {**item, "uri": uri, "clip": clip, "lead_s": self.lead_s, "said": said}
+        return {**item, "uri": uri, "clip": clip, "lead_s": self.lead_s, "said": answers}
 
     def clip(self, video: int, begin: float, end: float) -> Path:
-        """The file of a clip of one of the ledger's videos."""
+        """Returns the file of a clip of a video, by its index."""
         if not 0 <= begin < end or end - begin > LONGEST_S + 1:
-            raise InputError(f"[{begin}, {end}) is no clip: give seconds, at most {LONGEST_S:g} of them")
+            raise InputError(f"[{begin}, {end}) is not a clip: give a range of at most {LONGEST_S:g} seconds")
         uri = self.desk.moments.names[video]
         return self.clips.get(uri, self._modified[uri], begin, end)
 
     def status(self) -> dict[str, Any]:
-        """Where the review stands."""
+        """Returns the progress of the review as JSON."""
         desk = self.desk
         return {
             "version": desk.queue.version,
@@ -122,26 +122,26 @@ class Page:
         }
 
     def learn_when_due(self) -> None:
-        """Refits in the background: an answer does not wait for it."""
+        """Starts a refit in the background if one is due."""
         if self.desk.learning_is_due:
             threading.Thread(target=self.desk.learn, daemon=True).start()
 
 
 class Current:
-    """The page of the latest ranking. A request takes it once, and stays with it."""
+    """Holds the page of the latest ranking. A request reads `page` once and uses it throughout."""
 
     def __init__(self, page: Page) -> None:
-        """Begins with a page."""
+        """Starts with a page."""
         self.page = page
         self._reloading = threading.Lock()
 
     def refresh(self) -> Page:
-        """Takes in what has been written since: verdicts of others, or a new ranking."""
+        """Reads new verdicts of other processes, or a new ranking; returns the current page."""
         with self._reloading:
             old = self.page
             if old.desk.is_outdated:
                 desk = Desk(old.desk.results.output, old.desk.settings)
-                finder = old.finder.on(desk.results)
+                finder = old.finder.with_results(desk.results)
                 self.page = Page(
                     desk, old.clips, finder, old.similar, lead_s=old.lead_s, reviewer=old.reviewer
                 )
@@ -151,13 +151,13 @@ class Current:
 
 
 def create_app(page: Page, *, token: str, public_url: str | None = None, only_loopback: bool = True) -> Flask:
-    """The application.
+    """Creates the Flask application.
 
     Args:
-        page: what it shows.
-        token: without it, a request is refused.
-        public_url: as of `guard.protect`.
-        only_loopback: likewise.
+        page: the page to serve.
+        token: the access token, which every request needs.
+        public_url: as for `protect`.
+        only_loopback: as for `protect`.
     """
     app = Flask("framewatch.review")
     app.config["MAX_CONTENT_LENGTH"] = 64 << 10
@@ -213,9 +213,9 @@ def _add_page(app: Flask, current: Current, csrf: str) -> None:
 
 
 def _version() -> str:
-    """Another one whenever a static file is, so that no browser keeps an old one."""
-    files_there = Path(str(files("framewatch.review") / "static")).iterdir()
-    return str(max(int(path.stat().st_mtime) for path in files_there))
+    """Returns a version that changes with the static files, so that browsers do not use cached ones."""
+    static_files = Path(str(files("framewatch.review") / "static")).iterdir()
+    return str(max(int(path.stat().st_mtime) for path in static_files))
 
 
 def _add_queue(app: Flask, current: Current) -> None:
@@ -224,7 +224,7 @@ def _add_queue(app: Flask, current: Current) -> None:
     def queue() -> Response:
         page, wanted = current.page, given()
         offset = wanted.pop("offset", 0)
-        found = Filter(**wanted).apply(page.desk)
+        found = QueueFilter(**wanted).apply(page.desk)
         part = found[offset : offset + _PAGE].tolist()
         items = [page.item(moment) for moment in part]
         return jsonify(total=len(found), items=items, version=page.desk.queue.version)
@@ -232,18 +232,18 @@ def _add_queue(app: Flask, current: Current) -> None:
     @app.get("/api/moments/<int:moment>")
     def one(moment: int) -> Response:
         page = current.page
-        return jsonify(page.moment(known(moment, len(page.desk.moments), "moment")))
+        return jsonify(page.moment(check_index(moment, len(page.desk.moments), "moment")))
 
     @app.get("/api/timelines/<int:video>")
     def timeline(video: int) -> Response:
         page = current.page
-        return jsonify(page.timelines.get(known(video, len(page.desk.moments.names), "video")))
+        return jsonify(page.timelines.get(check_index(video, len(page.desk.moments.names), "video")))
 
 
 def _add_media(app: Flask, current: Current) -> None:
     def picture(moment: int, width: int) -> Response:
         page = current.page
-        origin = page.desk.moments.origins[known(moment, len(page.desk.moments), "moment")].as_py()
+        origin = page.desk.moments.origins[check_index(moment, len(page.desk.moments), "moment")].as_py()
         data = page.pictures.thumbnail(origin, width)
         if data is None:
             abort(404, "the frames table has no picture of this frame")
@@ -260,5 +260,5 @@ def _add_media(app: Flask, current: Current) -> None:
     @app.get("/clips/<int:video>/<float:begin>-<float:end>.mp4")
     def clip(video: int, begin: float, end: float) -> Response:
         page = current.page
-        path = page.clip(known(video, len(page.desk.moments.names), "video"), begin, end)
+        path = page.clip(check_index(video, len(page.desk.moments.names), "video"), begin, end)
         return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)

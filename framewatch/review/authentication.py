@@ -1,4 +1,4 @@
-"""Who may use the page: those who have its token, under a name of its own, from the page itself."""
+"""Access control: checks the token, the host name and the origin of requests."""
 
 import hmac
 import ipaddress
@@ -14,7 +14,7 @@ _POLICY = (
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, which only its users reach."""
+    """Returns whether an address is a loopback address, which only users of this machine can reach."""
     if host == "localhost":
         return True
     try:
@@ -24,33 +24,33 @@ def is_loopback(host: str) -> bool:
 
 
 def protect(app: Flask, *, token: str, public_url: str | None, only_loopback: bool) -> str:
-    """Refuses requests without the token, and sets the headers that keep a page to itself.
+    """Rejects requests without the token, and sets security headers.
 
     Args:
-        app: whose requests.
-        token: needed once, as `?token=`, then kept in a cookie.
-        public_url: where people reach the page through a proxy; with https the cookie is sent by HTTPS only.
-        only_loopback: whether the page listens on this machine's own address.
+        app: the application to protect.
+        token: the access token, given once as `?token=` and then stored in a cookie.
+        public_url: URL of the page behind a proxy; with https, the cookie is only sent over HTTPS.
+        only_loopback: whether the page listens on a loopback address.
 
     Returns:
-        The token that each POST must bear in the header `X-CSRF-Token`.
+        The CSRF token, which each POST must send in the header `X-CSRF-Token`.
     """
     csrf = secrets.token_urlsafe(32)
     public = urlsplit(public_url or "")
 
     @app.before_request
     def check() -> Response | None:
-        # DNS rebinding: a name of an attacker's that leads to this machine.
+        # Prevents DNS rebinding, in which an attacker's host name resolves to this machine.
         host = _host_name(request.host)
         if only_loopback and not is_loopback(host) and host != public.hostname:
-            abort(403, f"the page is not called '{host}': open the printed address, or set review.public_url")
-        # Browsers send cookies to all ports of a host: each page has a cookie of its own.
+            abort(403, f"host '{host}' is not allowed: open the printed address, or set review.public_url")
+        # Browsers send cookies to all ports of a host, so the cookie's name includes the port.
         cookie = f"framewatch_token_{request.environ['SERVER_PORT']}"
         if _is(request.args.get("token"), token):
             others = [(name, value) for name, value in request.args.items(multi=True) if name != "token"]
-            # So that the token stays in no address bar.
+            # Redirects, so that the token does not stay in the address bar.
             answer = redirect(quote(request.path) + (f"?{urlencode(others)}" if others else ""))
-            # Not Strict: the address may be opened from a mail. What changes anything needs the page's token.
+            # Lax instead of Strict, so that links in mails work. POST requests also need the CSRF token.
             answer.set_cookie(cookie, token, httponly=True, samesite="Lax", secure=public.scheme == "https")
             return answer  # type: ignore[return-value]
         if not any(_is(value, token) for value in request.cookies.getlist(cookie)):
@@ -58,13 +58,13 @@ def protect(app: Flask, *, token: str, public_url: str | None, only_loopback: bo
         if request.method not in ("GET", "HEAD"):
             same_site = request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
             if not same_site or not _is(request.headers.get("X-CSRF-Token"), csrf):
-                abort(403, "this request does not come from the page: reload it")
+                abort(403, "this request does not come from the page: reload the page")
         return None
 
     @app.after_request
-    def keep_to_itself(response: Response) -> Response:
+    def set_security_headers(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _POLICY
-        if response.cache_control.max_age:  # a proxy must not hand footage to who has no token
+        if response.cache_control.max_age:  # a proxy must not serve cached footage without the token
             response.cache_control.public, response.cache_control.private = False, True
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"

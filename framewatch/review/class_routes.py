@@ -1,4 +1,4 @@
-"""The Classes page's requests: define classes, run, look at what was found."""
+"""The routes of the Classes page: define classes, run them, and view the results."""
 
 import io
 import json
@@ -23,14 +23,14 @@ Finder = Callable[[], ClassFinder]
 def class_routes(
     finder: Finder, pictures: Callable[[], Pictures], clips: ClipCache, *, csrf: str, version: str
 ) -> Blueprint:
-    """The routes below `/classes`.
+    """Returns the routes below `/classes`.
 
     Args:
-        finder: gives who answers; after another ranking it is another.
-        pictures: gives the pictures of frames, likewise.
-        clips: of any video of the ledger.
-        csrf: the token of the page's POSTs.
-        version: of the static files.
+        finder: returns the current `ClassFinder`.
+        pictures: returns the pictures of the current ranking.
+        clips: the cache of clips.
+        csrf: the CSRF token for POST requests.
+        version: the version of the static files.
     """
     routes = Blueprint("classes", __name__, url_prefix="/classes")
     _add_page(routes, finder, csrf, version)
@@ -43,15 +43,15 @@ def class_routes(
 def _add_page(routes: Blueprint, finder: Finder, csrf: str, version: str) -> None:
     @routes.get("/")
     def page() -> str:
-        its = finder()
-        videos = [{"number": n, "name": basename(uri), "uri": uri} for n, uri in enumerate(its.videos)]
+        current = finder()
+        videos = [{"number": n, "name": basename(uri), "uri": uri} for n, uri in enumerate(current.videos)]
         return render_template(
             "classes.html",
             csrf=csrf,
-            output=its.results.output,
+            output=current.results.output,
             videos=videos[:2000],
             version=version,
-            texts=its.supports_texts,
+            texts=current.supports_texts,
         )
 
 
@@ -59,9 +59,9 @@ def _add_answers(routes: Blueprint, finder: Finder) -> None:
     @routes.post("/run")
     @takes(Fields(json={"request": OBJECT, "min_duration_ratio": NUMBER}))
     def run() -> Response:
-        said = given()
-        ratio = said.get("min_duration_ratio", 0.5)
-        return jsonify(finder().run(said.get("request", {}), min_duration_ratio=ratio).page(0))
+        values = given()
+        ratio = values.get("min_duration_ratio", 0.5)
+        return jsonify(finder().run(values.get("request", {}), min_duration_ratio=ratio).page(0))
 
     @routes.get("/<name>/videos")
     @takes(Fields({"offset": WHOLE}))
@@ -96,17 +96,17 @@ def _download(text: str, mimetype: str, name: str) -> Response:
 def _add_frames(routes: Blueprint, finder: Finder, pictures: Callable[[], Pictures]) -> None:
     @routes.get("/frames/<int:video>")
     def frames(video: int) -> Response:
-        its: list[dict[str, Any]] = [
+        found: list[dict[str, Any]] = [
             {"second": time_s, "origin": origin} for origin, time_s in finder().frames(video)
         ]
-        return jsonify(frames=its)
+        return jsonify(frames=found)
 
     @routes.get("/frames/<int:video>/<int:place>.jpg")
     def picture(video: int, place: int) -> Response:
-        its = finder().frames(video)
-        if place >= len(its):
-            raise InputError(f"there is no frame {place}: the video has {len(its)}")
-        data = pictures().thumbnail(its[place][0], _THUMBNAIL_WIDTH)
+        found = finder().frames(video)
+        if place >= len(found):
+            raise InputError(f"there is no frame {place}: the video has {len(found)} frames")
+        data = pictures().thumbnail(found[place][0], _THUMBNAIL_WIDTH)
         if data is None:
             raise InputError("the frames table has no picture of this frame")
         return send_file(io.BytesIO(data), mimetype="image/jpeg", max_age=3600)
@@ -116,7 +116,7 @@ def _add_clips(routes: Blueprint, finder: Finder, clips: ClipCache) -> None:
     @routes.get("/<name>/play/<int:video>/<float:begin>-<float:end>.mp4")
     def play(name: str, video: int, begin: float, end: float) -> Response:
         if not 0 <= begin < end or end - begin > LONGEST_S + 1:
-            raise InputError(f"[{begin}, {end}) is no clip: give seconds, at most {LONGEST_S:g} of them")
+            raise InputError(f"[{begin}, {end}) is not a clip: give a range of at most {LONGEST_S:g} seconds")
         uri = finder().get(name).video(video).video
         path = clips.get(uri, finder().modified[uri], begin, end)
         return send_file(path, mimetype="video/mp4", conditional=True, max_age=3600)

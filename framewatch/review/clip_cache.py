@@ -1,4 +1,4 @@
-"""Clips that have been cut: a directory of files, the oldest of which go when it is full."""
+"""A cache of clips on disk, with eviction of the least recently used."""
 
 import contextlib
 import hashlib
@@ -11,61 +11,61 @@ from framewatch.errors import FramewatchError
 from framewatch.io import access, storage
 from framewatch.video.clip_writer import cut_clip_apart
 
-# A browser holds a clip whole; what is longer is cut around its peak.
+# A browser buffers a whole clip, so longer moments are cut around their peak.
 LONGEST_S = 120.0
 
 
 class BusyError(FramewatchError):
-    """Something that will work in a moment."""
+    """The request can be retried shortly."""
 
 
 class ClipCache:
-    """Cuts each clip once; its methods may be called by several threads."""
+    """Creates clips and caches them. Thread-safe."""
 
     def __init__(self, directory: Path, *, most_bytes: int) -> None:
-        """Uses a directory, made when needed, of which older clips may be there."""
+        """Uses a directory, which may contain earlier clips; creates it when needed."""
         self._directory, self._most_bytes = directory, most_bytes
-        with contextlib.suppress(OSError):  # older versions made it for everybody to read
+        with contextlib.suppress(OSError):  # older versions created it readable for everyone
             directory.chmod(0o777 & ~access.umask())
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._cutting = threading.Semaphore(2)
-        # The server's other threads are for answers, which must not wait for clips.
-        self._places = threading.Semaphore(4)
+        # Limits the threads that wait for clips, so that other requests always find a free one.
+        self._slots = threading.Semaphore(4)
 
     def get(self, video: str, modified: str, start_s: float, end_s: float) -> Path:
-        """The file of a clip.
+        """Returns the file of a clip, and creates it if necessary.
 
         Args:
             video: URI of the source.
-            modified: tells apart what lay there at different times.
-            start_s: where it begins, seconds of the source.
-            end_s: where it ends; half-open.
+            modified: modification time of the source, which identifies its version.
+            start_s: start of the clip, seconds of the source.
+            end_s: end of the clip, exclusive.
 
         Raises:
-            VideoError: the source cannot be read there.
-            BusyError: others wait already.
+                VideoError: the source cannot be read in this range.
+                BusyError: too many requests are waiting for clips.
         """
         source = hashlib.sha256(f"{video}\n{modified}".encode()).hexdigest()[:20]
         path = self._directory / f"{source}-{start_s:.3f}-{end_s:.3f}.mp4"
         with self._locks[path]:
             with contextlib.suppress(FileNotFoundError):
-                os.utime(path)  # used: it goes later
+                os.utime(path)  # marks it as recently used
                 return path
-            if not self._places.acquire(blocking=False):
-                raise BusyError("too many clips are being cut: try again")
+            if not self._slots.acquire(blocking=False):
+                raise BusyError("too many clips are being created: try again")
             try:
                 access.make_directory(path.parent)
                 with self._cutting:
                     cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
             finally:
-                self._places.release()
-        self._make_room(keep=path)
+                self._slots.release()
+                self._evict(keep=path)
         return path
 
-    def _make_room(self, keep: Path) -> None:
+    def _evict(self, keep: Path) -> None:
         clips = []
         for path in self._directory.glob("*.mp4"):
-            with contextlib.suppress(FileNotFoundError):  # another server cleans up too
+            with contextlib.suppress(FileNotFoundError):  # another server may have deleted it
                 clips.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in clips)
         for _, size, path in sorted(clips):
@@ -76,7 +76,7 @@ class ClipCache:
 
 
 def clip_range(start_s: float, end_s: float, peak_s: float, *, lead_s: float) -> tuple[float, float]:
-    """What to cut for a moment: it all with a lead before and a second after, or the most around its peak."""
+    """Returns the range of a moment's clip: with a lead before and a second after, or around its peak."""
     begin, end = max(0.0, min(start_s, peak_s - lead_s) - lead_s), end_s + 1.0
     if end - begin > LONGEST_S:
         begin = max(begin, peak_s - LONGEST_S / 2)

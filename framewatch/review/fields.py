@@ -1,4 +1,4 @@
-"""The fields of requests. A route declares its own; what is not declared is refused before the route runs.
+"""Validates request fields. Each route declares its fields; others are rejected before the route runs.
 
 No other module reads a request's query or body. docs/reference/requests.md lists the fields and what each may
 reach.
@@ -20,14 +20,14 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Field:
-    """What one field may be.
+    """The type and the constraints of a field.
 
     Attributes:
-        kind: its type: `str`, `int`, `float`, `bool`, or `dict` for JSON that the route checks for itself.
-        remedy: what to give instead, for the error.
-        choices: of a text; empty for any.
-        least: of a number.
-        required: whether a request without it is refused.
+        kind: `str`, `int`, `float`, `bool`, or `dict` for JSON that the route validates itself.
+        remedy: the remedy in the error message.
+        choices: the valid texts; empty for any.
+        least: the minimum of a number.
+        required: whether a request without the field is rejected.
     """
 
     kind: type
@@ -37,7 +37,7 @@ class Field:
     required: bool = False
 
     def from_text(self, name: str, text: str) -> Any:
-        """The value out of a query."""
+        """Parses and checks the value from a query."""
         try:
             value = self.kind(text) if self.kind in (int, float) else text
         except ValueError:
@@ -45,16 +45,16 @@ class Field:
         return self.check(name, value, text)
 
     def check(self, name: str, value: Any, shown: Any) -> Any:
-        """The value, where it is valid.
+        """Checks and returns the value.
 
         Raises:
-            InputError: it is not; names the field, what was given, and the remedy.
+            InputError: the value is not valid.
         """
         if self.kind is float and type(value) is int:
             value = float(value) if abs(value) < _LARGEST else math.inf
         valid = type(value) is self.kind
         if valid and self.kind in (int, float):
-            valid = -_LARGEST < value < _LARGEST and value >= self.least  # false for NaN, too
+            valid = -_LARGEST < value < _LARGEST and value >= self.least  # also false for NaN
         if valid and self.kind is str:
             valid = len(value) <= _LONGEST_TEXT and value in (self.choices or (value,))
         if not valid:
@@ -71,19 +71,19 @@ FLAG = Field(bool, "give true or false")
 OBJECT = Field(dict, "give an object")
 
 
-def choice(choices: tuple[str, ...], *, required: bool = False) -> Field:
-    """A text that is one of these."""
+def one_of(choices: tuple[str, ...], *, required: bool = False) -> Field:
+    """Returns a text field with these valid values."""
     return Field(str, f"choose one of {', '.join(choices)}", choices, required=required)
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What a request of one route may hold; without any, nothing.
+    """The fields of a route's requests; none by default.
 
     Attributes:
-        query: by name.
-        json: likewise; the body is one JSON object where there are any.
-        upload_bytes: the most that the body may have, where it is a file's content.
+        query: fields of the query, by name.
+        json: fields of the body, by name; the body is a JSON object if there are any.
+        upload_bytes: maximum size of the body, if it is the content of a file.
     """
 
     query: Mapping[str, Field] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Fields:
 
 
 def takes(fields: Fields) -> Callable[[_View], _View]:
-    """Declares the fields of a view; it gets them from `given` and `uploaded`."""
+    """Decorator that declares the fields of a view, which reads them with `given` and `uploaded`."""
 
     def declare(view: _View) -> _View:
         view.fields = fields  # type: ignore[attr-defined]
@@ -102,28 +102,28 @@ def takes(fields: Fields) -> Callable[[_View], _View]:
 
 
 def fields_of(app: Flask, endpoint: str) -> Fields:
-    """What the requests of a route may hold."""
+    """Returns the declared fields of a route."""
     return getattr(app.view_functions[endpoint], "fields", Fields())
 
 
 def check_fields(app: Flask) -> None:
-    """Has every request of an application checked before its view runs."""
+    """Checks every request of an application before its view runs."""
 
     @app.before_request
     def check() -> None:
         if request.endpoint is None:
             return
-        its = fields_of(app, request.endpoint)
-        g.given = _query(its.query) | (_body(its.json) if its.json else {})
+        declared = fields_of(app, request.endpoint)
+        g.given = _query(declared.query) | (_body(declared.json) if declared.json else {})
 
 
 def given() -> dict[str, Any]:
-    """The values of the request's fields; what is missing, empty in a query, or null in JSON, is left out."""
+    """Returns the values of the request's fields, without missing, empty (query) and null (JSON) ones."""
     return g.given
 
 
 def uploaded() -> bytes:
-    """The content of the file that the request uploads."""
+    """Returns the content of the uploaded file."""
     assert request.endpoint is not None
     request.max_content_length = fields_of(current_app, request.endpoint).upload_bytes
     return request.get_data(cache=False)
@@ -132,7 +132,7 @@ def uploaded() -> bytes:
 def _query(fields: Mapping[str, Field]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, texts in request.args.lists():
-        if name == "v":  # another one for another file: no browser then shows an old one
+        if name == "v":  # a version against stale browser caches
             continue
         if name not in fields:
             raise InputError(_unknown(name, fields))
@@ -148,9 +148,9 @@ def _body(fields: Mapping[str, Field]) -> dict[str, Any]:
     for name in found:
         if name not in fields:
             raise InputError(_unknown(name, fields))
-    for name, its in fields.items():
-        if its.required and name not in found:
-            raise InputError(f"{name} is missing: {its.remedy}")
+    for name, declared in fields.items():
+        if declared.required and name not in found:
+            raise InputError(f"{name} is missing: {declared.remedy}")
     return {name: fields[name].check(name, value, value) for name, value in found.items()}
 
 
@@ -159,31 +159,31 @@ def _json_object() -> dict[str, Any]:
     if request.is_json:
         data = request.get_data()
         try:
-            found = json.loads(data, object_pairs_hook=_each_once, parse_constant=_refuse)
-            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            found = json.loads(data, object_pairs_hook=_unique_names, parse_constant=_reject_constant)
+            json.dumps(found, ensure_ascii=False).encode()  # fails for lone surrogates
         except (ValueError, RecursionError):
             found = None
     if not isinstance(found, dict):
-        raise InputError("the request holds no JSON object: send what the page sends")
+        raise InputError("the body is not a JSON object: send the fields as one JSON object")
     return found
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return dict(pairs)
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _unknown(name: str, fields: Mapping[str, Field]) -> str:
     return f"unknown field '{name[:60]}': " + (f"give {', '.join(fields)}" if fields else "leave it out")
 
 
-def known(number: int, count: int, what: str) -> int:
-    """The number of something that is there; answers 404 where it is not."""
+def check_index(number: int, count: int, noun: str) -> int:
+    """Returns an index if it is in range; otherwise responds with 404."""
     if number >= count:
-        abort(404, f"there is no {what} {number}: there are {count}")
+        abort(404, f"there is no {noun} {number}: give a number below {count}")
     return number

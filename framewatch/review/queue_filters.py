@@ -1,4 +1,4 @@
-"""Which moments of the queue to list."""
+"""Filters and orders the moments of the queue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,30 +7,30 @@ import numpy as np
 
 from framewatch.feedback import STATES
 from framewatch.feedback.desk import Desk
-from framewatch.review.fields import NUMBER, TEXT, Field, choice
+from framewatch.review.fields import NUMBER, TEXT, Field, one_of
 
 ORDERS = ("suggested", "rank", "time")
 SHOWN = ("unseen", "reviewed", "all", *STATES[1:])
 FIELDS: Mapping[str, Field] = {
-    "order": choice(ORDERS),
-    "shown": choice(SHOWN),
+    "order": one_of(ORDERS),
+    "shown": one_of(SHOWN),
     "video": TEXT,
     **dict.fromkeys(("from_s", "to_s", "min_prob", "max_prob"), NUMBER),
 }
 
 
 @dataclass(frozen=True)
-class Filter:
-    """What a reviewer asks for.
+class QueueFilter:
+    """A reviewer's filter of the queue.
 
     Attributes:
-        order: `suggested` by the loop, `rank` of the job, or `time` by video.
-        shown: a state of `STATES`, `reviewed` for all but unseen, or `all`.
-        video: part of the names of the videos wanted, in any case.
-        from_s: moments that are over by this second of their video are left out.
-        to_s: moments that begin at this second or later are left out.
-        min_prob: the least probability.
-        max_prob: the greatest.
+        order: `suggested` by active learning, `rank` from the job, or `time` by video.
+        shown: a state of `STATES`, `reviewed` for all states but unseen, or `all`.
+        video: part of a video's URI, ignoring case.
+        from_s: drops moments that end at this second of their video or earlier.
+        to_s: drops moments that begin at this second or later.
+        min_prob: minimum probability.
+        max_prob: maximum probability.
     """
 
     order: str = "suggested"
@@ -42,16 +42,16 @@ class Filter:
     max_prob: float = 1.0
 
     def apply(self, desk: Desk) -> np.ndarray:
-        """Numbers of the moments, in order."""
+        """Returns the indices of the matching moments, in order."""
         moments, queue = desk.moments, desk.queue
         if self.order == "suggested":
             ordered = np.zeros(len(moments), bool)
             ordered[queue.moments] = True
-            # An answer that was taken back since comes first.
-            again, answered = (
+            # Moments whose verdict was undone since the last refit come first.
+            undone, answered = (
                 np.flatnonzero(~ordered & chosen) for chosen in (desk.states == 0, desk.states != 0)
             )
-            order = np.concatenate([again, queue.moments, answered])
+            order = np.concatenate([undone, queue.moments, answered])
         else:
             order = np.arange(len(moments)) if self.order == "rank" else moments.by_video
         keep = self._in_state(desk.states) & (moments.ends_s > self.from_s) & (moments.starts_s < self.to_s)

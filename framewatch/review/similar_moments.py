@@ -1,4 +1,4 @@
-"""Similar moments for the page: answers that are kept while the index stays as it is."""
+"""Finds similar moments for the page, and caches results as long as the index does not change."""
 
 import contextlib
 import hashlib
@@ -21,18 +21,18 @@ from framewatch.models.encoder import Encoder
 from framewatch.search.hits import Hit
 from framewatch.search.milvus_client import Place
 from framewatch.search.moment_store import Store, open_store
-from framewatch.search.query import Filter, Part, combine
-from framewatch.search.searcher import Wanted, find, vectors_of
+from framewatch.search.query import MomentFilter, QueryPart, combine
+from framewatch.search.searcher import Wanted, find_moments, vectors_of
 from framewatch.tables.feature_files import FeatureFiles
 
 _KEPT_ANSWERS, _KEPT_PICTURES = 50, 20
-# Another process may want the file: a page that nobody asks lets go of it.
+# An idle page closes the index, because another process may need the file.
 _IDLE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found, by a name under which the page asks for more of it."""
+    """Search results, with an id for later requests."""
 
     id: str
     hits: list[Hit]
@@ -40,15 +40,15 @@ class Answer:
 
 @dataclass
 class SimilarFinder:
-    """Answers questions on one output's index; its methods may be called by several threads.
+    """Searches the index of one output. Thread-safe.
 
     Attributes:
-        output: of the run.
-        place: tells where its index is.
-        model: the network's file, where a picture needs it and the features' metadata does not tell.
-        weights: its weights, likewise.
-        gap_s: as `index.gap_s`.
-        max_pixels: pictures of more pixels are refused.
+        output: the output of the run.
+        place: returns the location of the index.
+        model: path of the model file, if the metadata of the features does not identify the network.
+        weights: path of the weights, if the metadata of the features does not identify them.
+        gap_s: the setting `index.gap_s`.
+        max_pixels: larger pictures are rejected.
     """
 
     output: str
@@ -66,60 +66,60 @@ class SimilarFinder:
     _pictures: LRUCache[str, np.ndarray] = field(default_factory=lambda: LRUCache(_KEPT_PICTURES))
     _kept: threading.Lock = field(default_factory=threading.Lock)
 
-    def search(self, said: dict[str, Any]) -> Answer:
-        """The moments most like a frame or a picture that was taken in.
+    def search(self, values: dict[str, Any]) -> Answer:
+        """Finds the moments most similar to a frame or an uploaded picture.
 
         Args:
-            said: `origin`, or `picture`, the name that `take_in` gave; perhaps `scope`, `min_probability`,
-                `by_video`, `limit`.
+            values: `origin`, or `picture`, a name from `encode_picture`; optionally `scope`,
+                `min_probability`, `by_video` and `limit`.
 
         Raises:
-            InputError: it cannot be answered; says why.
+            InputError: the request is not valid.
         """
-        wanted = self._wanted(said)
-        part, vectors = self._part(said)
+        wanted = self._wanted(values)
+        part, vectors = self._part(values)
         key = hashlib.sha256(json.dumps([part.value, repr(wanted), self._state()]).encode()).hexdigest()
         with self._kept:
             if key in self._answers:
                 return self._answers[key]
         with self._opened() as store:
             vector = combine(store.fitted.vectors(vectors), [part])
-            answer = Answer(uuid.uuid4().hex[:12], find(store, vector, wanted, output=self.output))
+            answer = Answer(uuid.uuid4().hex[:12], find_moments(store, vector, wanted, output=self.output))
         with self._kept:
             self._answers[key] = answer
         return answer
 
     def get(self, name: str) -> Answer:
-        """An answer that was given.
+        """Returns cached results.
 
         Raises:
-            InputError: it is kept no more.
+            InputError: the results have expired.
         """
         with self._kept:
-            found = next((it for it in self._answers.values() if it.id == name), None)
+            found = next((answer for answer in self._answers.values() if answer.id == name), None)
         if found is None:
-            raise InputError("this answer is kept no more: search again")
+            raise InputError("the results have expired: search again")
         return found
 
     def hit(self, name: str, number: int) -> Hit:
-        """One of an answer's hits.
+        """Returns one hit of cached results.
 
         Raises:
-            InputError: there is none of that number.
+            InputError: the number is out of range, or the results have expired.
         """
         hits = self.get(name).hits
         if not 0 <= number < len(hits):
-            raise InputError(f"there is no hit {number}: {len(hits)} were found")
+            raise InputError(f"there is no hit {number}: the search has {len(hits)} hits")
         return hits[number]
 
-    def take_in(self, data: bytes) -> str:
-        """Turns a picture into a vector, and forgets the picture; returns the vector's name.
+    def encode_picture(self, data: bytes) -> str:
+        """Encodes a picture as a feature vector, without keeping the picture; returns the vector's name.
 
         Raises:
-            PictureTooLargeError: it has more than `max_pixels`.
-            PictureError: it is no picture, or a damaged one.
+            PictureTooLargeError: the picture has more than `max_pixels`.
+            PictureError: the data is not a picture, or is damaged.
         """
-        with self._decoding:  # large pictures of several threads one after the other
+        with self._decoding:  # decodes one picture at a time, to limit memory
             image = decode_image(data, max_pixels=self.max_pixels)
         features = FeatureFiles.of(self.output)
         vector = self._encoder(features).images([image])[0]
@@ -129,7 +129,7 @@ class SimilarFinder:
         return name
 
     def close(self) -> None:
-        """Lets go of the index, unless it is being searched."""
+        """Closes the index, unless it is in use."""
         with self._opening:
             if self._users == 0 and self._store is not None:
                 self._store.close()
@@ -153,27 +153,30 @@ class SimilarFinder:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def _part(self, said: dict[str, Any]) -> tuple[Part, np.ndarray]:
-        if "picture" in said:
+    def _part(self, values: dict[str, Any]) -> tuple[QueryPart, np.ndarray]:
+        if "picture" in values:
             with self._kept:
-                vector = self._pictures.get(said["picture"])
+                vector = self._pictures.get(values["picture"])
             if vector is None:
-                raise InputError("this picture is kept no more: give it again")
-            return Part("image", said["picture"]), vector[None]
-        origin = said.get("origin")
+                raise InputError("the picture has expired: upload it again")
+            return QueryPart("image", values["picture"]), vector[None]
+        origin = values.get("origin")
         if not origin:
-            raise InputError("nothing is looked for: give a frame or a picture")
-        part, features = Part("frame", origin), FeatureFiles.of(self.output)
+            raise InputError("the search is empty: give a frame or a picture")
+        part, features = QueryPart("frame", origin), FeatureFiles.of(self.output)
         return part, vectors_of([part], features, self._encoder(features), self.output)
 
     def _encoder(self, features: FeatureFiles) -> Encoder:
         return Encoder(features.identity(), model=self.model, weights=self.weights)
 
-    def _wanted(self, said: dict[str, Any]) -> Wanted:
-        wanted = Filter(min_probability=said.get("min_probability"), scope=said.get("scope", "frame"))
-        return Wanted(said.get("limit", 24), wanted, by_video=said.get("by_video", False), gap_s=self.gap_s)
+    def _wanted(self, values: dict[str, Any]) -> Wanted:
+        wanted = MomentFilter(
+            min_probability=values.get("min_probability"), scope=values.get("scope", "frame")
+        )
+        by_video = values.get("by_video", False)
+        return Wanted(values.get("limit", 24), wanted, by_video=by_video, gap_s=self.gap_s)
 
     def _state(self) -> list[Any]:
-        """What changes whenever another answer may be right: the index, and what reviewers have rejected."""
+        """Returns a cache key, which changes with the index and the verdicts."""
         stamp = storage.status(storage.join(self.output, "search", "index.json"))
         return [stamp, len(VerdictLog(self.output).verdicts())]

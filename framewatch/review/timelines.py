@@ -1,4 +1,4 @@
-"""The probability of each second of a video, with its incidents, labels and verdicts."""
+"""Timelines of videos: probability over time, with incidents, labels and verdicts."""
 
 import threading
 from typing import Any
@@ -9,16 +9,16 @@ from framewatch.errors import InputError
 from framewatch.feedback.desk import Desk
 from framewatch.tables.timeline import stretches, thinned
 
-# A screen is not wider; of more frames, the most suspicious in each stretch are drawn.
+# The width of a screen. With more frames, only the most suspicious in each stretch is drawn.
 _MOST_POINTS = 2000
 _KEPT_VIDEOS = 8
 
 
 class Timelines:
-    """Reads videos' timelines; its methods may be called by several threads."""
+    """Reads and caches the timelines of videos. Thread-safe."""
 
     def __init__(self, desk: Desk) -> None:
-        """Reads nothing yet, but the labels."""
+        """Reads the labels; timelines are read on demand."""
         self._desk = desk
         self._lock = threading.Lock()
         self._frames: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -26,13 +26,13 @@ class Timelines:
         self._labels = desk.results.known_labels()
 
     def get(self, video: int) -> dict[str, Any]:
-        """What the page draws of a video."""
+        """Returns the timeline of a video as JSON."""
         moments, uri = self._desk.moments, self._desk.moments.names[video]
         times, prob2 = self._read(video)
         times, prob2 = thinned(times, prob2, _MOST_POINTS)
         period_s = self._desk.results.ranking["period_s"]
-        its = moments.of_video(video)
-        its = its[its < moments.num_incidents]
+        incidents = moments.of_video(video)
+        incidents = incidents[incidents < moments.num_incidents]
         return {
             "video": video,
             "duration_s": max(self._durations[uri], float(times[-1]) if len(times) else 0.0),
@@ -42,7 +42,7 @@ class Timelines:
             "prob2": np.round(prob2, 4).tolist(),
             "incidents": [
                 {"id": int(i), "start_s": float(moments.starts_s[i]), "end_s": float(moments.ends_s[i])}
-                for i in its[:_MOST_POINTS]
+                for i in incidents[:_MOST_POINTS]
             ],
             "labels": [
                 [begin, end, value]
@@ -58,19 +58,19 @@ class Timelines:
         }
 
     def frame_at(self, video: int, second: float) -> tuple[float, float, float]:
-        """The ranked frame that is shown at a second: the range that it lasts, and its probability.
+        """Returns the range and the probability of the ranked frame that is shown at a second.
 
         Raises:
-            InputError: no frame of the video was ranked near it.
+            InputError: the video has no ranked frame at this second.
         """
         times, prob2 = self._read(video)
         period_s = self._desk.results.ranking["period_s"]
-        place = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
-        if place < 0 or not second < times[place] + 2 * period_s:
-            raise InputError(f"no frame was ranked at second {second:g}: choose another")
-        start_s = float(times[place])
-        following = times[place + 1] if place + 1 < len(times) else np.inf
-        return start_s, float(min(start_s + period_s, following)), float(prob2[place])
+        index = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
+        if index < 0 or not second < times[index] + 2 * period_s:
+            raise InputError(f"no frame was ranked at second {second:g}: choose another second")
+        start_s = float(times[index])
+        following = times[index + 1] if index + 1 < len(times) else np.inf
+        return start_s, float(min(start_s + period_s, following)), float(prob2[index])
 
     def _read(self, video: int) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:

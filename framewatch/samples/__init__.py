@@ -4,9 +4,9 @@
 
     clips = draw_samples("build/samples")
 
-draws a small set of videos in which people walk, browse, meet and wait, and in some of which one
-collapses, one leaves a bag behind, or two fight. The labels come from the script of the clips, so they are
-exact.
+draws a small set of videos in which people walk, browse, meet and wait. In some of them, somebody collapses
+or leaves a bag behind, or two people fight. The labels are exact, because they come from the script of the
+clips.
 """
 
 from framewatch.samples.render import frames

@@ -1,4 +1,4 @@
-"""The fixed camera of the sample lobby: from metres in the room to pixels in the picture."""
+"""The fixed camera of the sample lobby: projects metres in the room to pixels in the picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FPS = 25
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that looks along +y and down, like one in the corner of a lobby.
+    """A pinhole camera that looks along +y and down, like a camera in the corner of a lobby.
 
     World axes in metres: x to the right, y away from the camera, z up, the floor at z = 0.
     """
@@ -33,8 +33,8 @@ class Camera:
             points: shape (..., 3), metres.
 
         Returns:
-            Pixels, shape (..., 2), and the scale there in pixels per metre, shape (...). The scale is also
-            the order of depth: the larger, the nearer.
+            Pixels, shape (..., 2), and the scale in pixels per metre, shape (...). A larger scale also means
+            a smaller depth.
         """
         sin, cos = np.sin(self.pitch_rad), np.cos(self.pitch_rad)
         x, y, z = points[..., 0], points[..., 1], points[..., 2] - self.height_m
@@ -45,7 +45,7 @@ class Camera:
         return np.stack([column, row], axis=-1), scale
 
     def rays(self, supersample: int) -> np.ndarray:
-        """Direction of view of each (sub)pixel, shape (HEIGHT * supersample, WIDTH * supersample, 3)."""
+        """Return the view direction of each subpixel, (HEIGHT * supersample, WIDTH * supersample, 3)."""
         sin, cos = np.sin(self.pitch_rad), np.cos(self.pitch_rad)
         columns = (np.arange(WIDTH * supersample) + 0.5) / supersample - WIDTH / 2
         rows = HEIGHT / 2 - (np.arange(HEIGHT * supersample) + 0.5) / supersample

@@ -1,4 +1,4 @@
-"""Who is in a clip: the wardrobe, and the people of the lobby who have no part in the story."""
+"""The cast of a clip: the wardrobe, and the people in the lobby who are not part of the story."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LANES = (6.9, 7.9)
 
 
 class Cast:
-    """Collects the people and bags of one clip; nobody wears what another one wears."""
+    """Collects the people and bags of one clip. No two people wear the same clothes."""
 
     def __init__(self, rng: np.random.Generator, end_s: float) -> None:
         self.rng = rng
@@ -37,21 +37,21 @@ class Cast:
         self._tops = list(rng.permutation(len(_TOPS)))
 
     def add(self, path: Path) -> int:
-        """Dress whoever goes this way; returns the actor's number."""
+        """Add an actor with new clothes who follows these steps; return the index of the actor."""
         phase = float(self.rng.uniform(0, 6.28))
         self.actors.append(Actor(self._look(), phase, path.steps()))
         return len(self.actors) - 1
 
     def bag(self, *stays: Stay) -> None:
-        """Add a bag that is where `stays` say."""
+        """Add a bag with the positions in `stays`."""
         self.bags.append(Bag(_BAGS[self.rng.integers(len(_BAGS))], stays))
 
     def near(self, xy: Point, by: float = 0.35) -> Point:
-        """A place at most `by` metres off in x and in y."""
+        """Return a random position at most `by` metres away in x and in y."""
         return (round(xy[0] + self.rng.uniform(-by, by), 2), round(xy[1] + self.rng.uniform(-by, by), 2))
 
     def draw(self, low: float, high: float) -> float:
-        """A number between two, to a tenth."""
+        """Return a random number between two numbers, rounded to a tenth."""
         return round(float(self.rng.uniform(low, high)), 1)
 
     def _look(self) -> Look:
@@ -69,7 +69,7 @@ class Cast:
 
 
 def from_side(side: str, lane: float, start_s: float = 0.0) -> Path:
-    """The way of someone who comes in from outside the picture at depth `lane`."""
+    """Return the path of someone who enters the picture at depth `lane`."""
     x = -4.7 if side == "left" else 4.7
     return Path((x, lane), start_s=start_s)
 
@@ -81,7 +81,7 @@ def out(path: Path, cast: Cast, side: str, lane: float) -> Path:
 
 
 def _passer(cast: Cast, start_s: float, *, with_bag: bool = False) -> None:
-    """Crosses the lobby behind everyone else; may stop on the way."""
+    """Someone crosses the lobby behind everyone else, and may stop on the way."""
     side, other = ("left", "right") if cast.rng.random() < 0.5 else ("right", "left")
     lane = float(cast.rng.choice(_LANES))
     path = from_side(side, lane, start_s)
@@ -94,7 +94,7 @@ def _passer(cast: Cast, start_s: float, *, with_bag: bool = False) -> None:
 
 
 def _leaver(cast: Cast, start_s: float) -> None:
-    """Comes out of the corridor and leaves by a side."""
+    """Someone comes out of the corridor and leaves the picture at one side."""
     side = "left" if cast.rng.random() < 0.5 else "right"
     path = Path(_BEYOND, start_s=start_s).walk(_CORRIDOR[1], _CORRIDOR[0], cast.near((-0.6, 8.6), 0.2))
     cast.add(out(path, cast, side, 8.1))
@@ -106,19 +106,19 @@ def _sitter(cast: Cast) -> None:
 
 
 def _clerk(cast: Cast) -> None:
-    """The receptionist, in uniform, is there in every clip."""
+    """Add the receptionist in uniform, who appears in every clip."""
     path = Path((2.65, 9.5)).until(cast.end_s, "talk", heading=DOWN)
     cast.actors.append(Actor(_UNIFORM, cast.draw(0, 6), path.steps()))
 
 
 def _guest(cast: Cast) -> None:
-    """Stands at the desk."""
+    """Someone stands at the desk."""
     path = Path(cast.near((2.3, 8.05), 0.1)).do("talk", cast.draw(8, 14), heading=UP)
     cast.add(path.until(cast.end_s, "browse", heading=UP))
 
 
 def extras(cast: Cast) -> None:
-    """The others in the lobby, the same mixture for every kind of clip."""
+    """Add the other people in the lobby, with the same distribution for every kind of clip."""
     _clerk(cast)
     kinds: list[Callable[[], None]] = [
         lambda: _sitter(cast),

@@ -1,4 +1,4 @@
-"""Frames to video files, with PyAV."""
+"""Encodes frames to video files with PyAV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH
 
-# Container, codec and its options for each file extension: an old recorder and a new one.
+# Container, codec and options for each file extension, like an old and a new recorder.
 _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".mpg": ("mpeg", "mpeg2video", {"qmin": "3", "qmax": "10", "g": "15"}),
     ".mp4": ("mp4", "libx264", {"preset": "veryfast", "crf": "23", "g": "50"}),
@@ -20,7 +20,7 @@ _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 
 def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
-    """Encode frames at FPS; the file appears at `path` only when it is whole.
+    """Encode frames at FPS; the file appears at `path` only when it is complete.
 
     Args:
         frames: uint8 BGR, shape (HEIGHT, WIDTH, 3).
@@ -33,7 +33,7 @@ def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
             stream: Any = container.add_stream(codec, rate=FPS, options=options)
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             stream.bit_rate = 1_000_000
-            # Clips are encoded side by side, so one thread each is fastest.
+            # Clips are encoded in parallel processes, so one thread per clip is fastest.
             stream.thread_count = 1
             for frame in frames:
                 planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)

@@ -1,4 +1,4 @@
-"""What stands in the lobby, painted from far to near over the shell, with masks to hide people behind it."""
+"""Paints the furniture of the lobby from far to near, with masks that hide people behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Occluder:
-    """Part of the background that hides whoever is farther away than `y_m`.
+    """Part of the background that hides people who are farther away than `y_m`.
 
     `alpha` is float32 of shape (rows, columns, 1) for the rectangle whose first pixel is (`row`, `column`).
     """
@@ -32,14 +32,14 @@ class Occluder:
 
 @dataclass(frozen=True)
 class Scene:
-    """The empty lobby: uint8 BGR picture of shape (HEIGHT, WIDTH, 3) and its occluders from far to near."""
+    """The empty lobby: a uint8 BGR picture, (HEIGHT, WIDTH, 3), and its occluders from far to near."""
 
     background: np.ndarray
     occluders: tuple[Occluder, ...]
 
 
 class _Painter:
-    """Draws shaded polygons in metres on the supersampled picture."""
+    """Draws shaded polygons, given in metres, on the supersampled picture."""
 
     def __init__(self, picture: np.ndarray, camera: Camera) -> None:
         self.picture = picture
@@ -61,7 +61,7 @@ class _Painter:
     def box(
         self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], bgr: Colour
     ) -> None:
-        """A box with light from above and from the left."""
+        """Draw a box that is lit from above and from the left."""
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         if x1 < 0:
             side = [(x1, y0, z0), (x1, y1, z0), (x1, y1, z1), (x1, y0, z1)]
@@ -132,7 +132,7 @@ def _sofa(paint: _Painter) -> None:
 
 
 def _pillar(paint: _Painter, x_m: float, y_m: float, radius_m: float = 0.26) -> None:
-    """A round column: vertical strips from light to dark."""
+    """Draw a round column of vertical strips from light to dark."""
     angles = np.linspace(np.pi, 2 * np.pi, 25)
     for start, end in itertools.pairwise(angles):
         strip = [
@@ -187,7 +187,7 @@ def _kiosk(paint: _Painter) -> None:
 
 
 def _rack(paint: _Painter) -> None:
-    """A rack of brochures, seen from the side of the readers."""
+    """Draw a rack of brochures, seen from the readers' side."""
     rng = np.random.default_rng(7)
     x0, x1, y0 = 2.35, 3.15, 6.95
     paint.box((x0, x1), (y0, y0 + 0.2), (0.0, 1.35), (150, 156, 160))
@@ -208,7 +208,7 @@ def _bin(paint: _Painter, x_m: float, y_m: float) -> None:
     paint.polygon([(x_m + 0.6 * (px - x_m), y_m + 0.6 * (py - y_m), 0.62) for px, py in ring], (48, 48, 48))
 
 
-# Name of the thing, the depth of its foot, its shadow on the floor (x, y), how to paint it; from far to near.
+# Name, depth of the foot, shadow on the floor (x, y), and paint function of each piece, from far to near.
 _FURNITURE = (
     (9.9, ((-0.28, 0.12), (9.75, 9.98)), _kiosk),
     (9.85, ((1.42, 1.85), (9.6, 10.1)), lambda paint: _plant(paint, 1.6, 9.85, 0.95, 3)),
@@ -234,7 +234,7 @@ def _occluder(y_m: float, hides: np.ndarray) -> Occluder:
 
 @lru_cache(maxsize=1)
 def lobby(camera: Camera) -> Scene:
-    """Paint the lobby once for a process; about a second."""
+    """Paint the lobby, once per process; takes about a second."""
     picture, wall = shell(camera)
     occluders = [_occluder(BACK_Y_M, wall)]
     paint = _Painter(picture, camera)

@@ -1,4 +1,4 @@
-"""Suitcases: rolled along by a person, or standing on the floor."""
+"""Draws suitcases that a person rolls, or that stand on the floor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2
 
 
 class Luggage:
-    """One bag through a whole clip, projected once for all frames."""
+    """One bag in a whole clip, projected once for all frames."""
 
     def __init__(
         self, colour: tuple[int, int, int], base: np.ndarray, heading: np.ndarray, camera: Camera
@@ -66,10 +66,10 @@ class Luggage:
         cv2.fillConvexPoly(mask, cv2.convexHull(points), 255)
 
     def reflect(self, frame: np.ndarray, index: int) -> None:
-        """A bag is too near to its own shadow for a reflection to be seen."""
+        """Do nothing: a bag is so close to its shadow that no reflection is visible."""
 
     def _ribs(self, canvas: np.ndarray, face: np.ndarray, gain: float, thickness: int) -> None:
-        """The grooves of a hard shell, between the first and the second edge of a face."""
+        """Return the grooves of a hard shell, between the first and the second edge of a face."""
         for share in (0.3, 0.5, 0.7):
             ends = (1 - share) * face[[0, 3]] + share * face[[1, 2]]
             line = np.round(0.88 * ends + 0.12 * ends[::-1]).astype(np.int32)
@@ -81,13 +81,13 @@ class Luggage:
         return tuple(min(255.0, channel * gain) for channel in self.colour)
 
     def _visible(self, index: int) -> list[tuple[list[int], float]]:
-        """Sides that look to the camera, lit by where they look, then the lid."""
+        """Return the sides that face the camera, shaded by their direction, and then the lid."""
         points = self.faces[index]
         faces: list[tuple[list[int], float]] = []
         for a in range(4):
             b = (a + 1) % 4
             edge = points[b] - points[a]
-            # Seen from above, the near sides are those whose foot runs to the right.
+            # From above, the near sides are those whose bottom edge runs to the right.
             if edge[0] > 0:
                 slope = float(abs(edge[1]) / np.hypot(*edge))
                 faces.append(([a, b, b + 4, a + 4], 0.92 - 0.28 * slope))
@@ -96,7 +96,7 @@ class Luggage:
 
 
 def _handle(base: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """The pulled-out bar: four points, shape (T, 4, 3)."""
+    """Return the extended handle: four points, shape (T, 4, 3)."""
     left, right = (base + 0.55 * flat[:, near] + 0.1 * flat[:, far] for near, far in ((0, 3), (1, 2)))
     lid, bar = np.array([0, 0, _UP_M]), np.array([0, 0, _UP_M + _BAR_M])
     return np.stack([left + lid, left + bar, right + bar, right + lid], axis=1)

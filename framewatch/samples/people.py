@@ -1,4 +1,4 @@
-"""Figures: skeletons dressed and drawn with smooth edges."""
+"""Draws figures: dressed skeletons with smooth edges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from framewatch.samples.skeleton import JOINT, RADII_M, STATURE_M
 _ANGLE = np.linspace(0, 2 * np.pi, 12, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=-1)
 
-# Size of each lit layer against the piece, and how far it is shifted to the light, in radii.
+# Size of each lit layer relative to the piece, and its shift towards the light, in radii.
 _LIT = ((0.80, 0.14), (0.50, 0.38))
 _TO_LIGHT = np.array([0.65, 0.76])
 
@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """What a person wears. Colours are BGR."""
+    """The clothes of a person. Colors are BGR."""
 
     height_m: float
     skin: Colour
@@ -42,18 +42,18 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """A convex piece of a figure between joints."""
 
     joints: tuple[int, ...]
     colour: Colour
 
 
-def parts_of(look: Look) -> tuple[Part, ...]:
-    """The pieces of a dressed figure; they are drawn from far to near."""
+def parts_of(look: Look) -> tuple[BodyPart, ...]:
+    """Return the pieces of a dressed figure, which are drawn from far to near."""
 
-    def part(colour: Colour, *joints: str) -> Part:
-        return Part(tuple(JOINT[joint] for joint in joints), colour)
+    def part(colour: Colour, *joints: str) -> BodyPart:
+        return BodyPart(tuple(JOINT[joint] for joint in joints), colour)
 
     pieces = []
     for side in "lr":
@@ -77,7 +77,7 @@ def parts_of(look: Look) -> tuple[Part, ...]:
 
 
 class Figure:
-    """One person through a whole clip, projected once for all frames."""
+    """One person in a whole clip, projected once for all frames."""
 
     def __init__(self, look: Look, joints: np.ndarray, camera: Camera) -> None:
         """Args: joints: world metres, shape (T, number of joints, 3)."""
@@ -88,7 +88,7 @@ class Figure:
         radii = RADII_M * stature * scale
         self.y_m = joints[:, [JOINT["hip_l"], JOINT["hip_r"]], 1].mean(axis=1)
         self.rims = centres[:, :, None] + radii[..., None, None] * _CIRCLE
-        # Light comes from above and from the left: the lit sides of each piece are shifted there.
+        # Light comes from above and from the left, so the lit layers of each piece are shifted there.
         self.lit_rims = [
             (centres - shift * _TO_LIGHT * radii[..., None])[:, :, None]
             + size * radii[..., None, None] * _CIRCLE
@@ -108,8 +108,8 @@ class Figure:
             return
         left, top, right, bottom = box
         patch = frame[top:bottom, left:right]
-        # Enlarged without smoothing and shrunk by area, the background comes back as it was, and edges
-        # of what was drawn in between become smooth: no mask is needed.
+        # Enlarging with nearest pixels and shrinking by area restores the background exactly, and smooths the
+        # edges of what was drawn in between, without a mask.
         canvas = cv2.resize(patch, None, fx=SUPERSAMPLE, fy=SUPERSAMPLE, interpolation=cv2.INTER_NEAREST)
         layers = [_fixed_point(rims[index], left, top) for rims in (self.rims, *self.lit_rims)]
         for which in self.order[index]:
@@ -121,7 +121,7 @@ class Figure:
         )
 
     def reflect(self, frame: np.ndarray, index: int) -> None:
-        """Mirror the figure faintly in the polished floor."""
+        """Draw a faint reflection of the figure in the polished floor."""
         rims = self.mirror_rims[index]
         low, high = np.floor(rims.min(axis=(0, 1))).astype(int), np.ceil(rims.max(axis=(0, 1))).astype(int)
         box = _clip_box(np.concatenate([low - 4, high + 5]), frame.shape)
@@ -170,7 +170,7 @@ def _fill(canvas: np.ndarray, rims: np.ndarray, colour: tuple[float, ...]) -> No
 
 
 def _clip_box(box: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom) inside the frame, or None where nothing of it is."""
+    """Return (left, top, right, bottom) inside the frame, or None if it is outside."""
     left, top = max(0, int(box[0])), max(0, int(box[1]))
     right, bottom = min(shape[1], int(box[2])), min(shape[0], int(box[3]))
     return (left, top, right, bottom) if right - left > 1 and bottom - top > 1 else None
@@ -183,7 +183,7 @@ def _mirrored(joints: np.ndarray, camera: Camera, radii_m: np.ndarray) -> np.nda
 
 
 def _cast(joints: np.ndarray, camera: Camera, radii_m: np.ndarray) -> np.ndarray:
-    """Rims of the joints' shadows, cast on the floor by high light from the left."""
+    """Return the outlines of the joints' shadows on the floor, from a high light on the left."""
     ground = joints.copy()
     ground[..., 0] += 0.30 * joints[..., 2]
     ground[..., 1] += 0.12 * joints[..., 2]

@@ -1,7 +1,7 @@
-"""How a body holds itself: joint angles for each gesture, as functions of time.
+"""Poses: joint angles for each gesture, as functions of time.
 
-A pose is a row of `ANGLES` in radians. Angles rather than coordinates, so that poses can be blended and a
-limb never changes its length.
+A pose is a row of `ANGLES` in radians. Unlike coordinates, angles can be blended without changing the length
+of a limb.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ ANGLES = (
     "arm_l", "arm_r", "out_l", "out_r", "elbow_l", "elbow_r",
     "nod", "tip", "roll",
 )  # fmt: skip
-"""Torso forward and to the right, shoulders against hips; hips forward and outward, knees; arms forward and
-outward, elbows; head forward; the whole body tipped forward (face down) and rolled to its right."""
+"""Torso forward and to the right, shoulders relative to hips; hips forward and outward, knees; arms forward
+and outward, elbows; head forward; the whole body tipped forward (face down) and rolled to its right."""
 
 _INDEX = {name: index for index, name in enumerate(ANGLES)}
 
@@ -26,9 +26,9 @@ Gesture = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def pose(count: int, **angles: float | np.ndarray) -> np.ndarray:
-    """Angles by name, the others 0, shape (count, len(ANGLES)).
+    """Return angles by name, shape (count, len(ANGLES)); the other angles are 0.
 
-    A name without its side (`knee` for `knee_l` and `knee_r`) sets both.
+    A name without a side (`knee` for `knee_l` and `knee_r`) sets both sides.
     """
     rows = np.zeros((count, len(ANGLES)))
     for name, value in angles.items():
@@ -38,10 +38,10 @@ def pose(count: int, **angles: float | np.ndarray) -> np.ndarray:
 
 
 def gait(stride: np.ndarray) -> np.ndarray:
-    """Walking.
+    """Walk.
 
     Args:
-        stride: phase of the stride in radians, shape (T,); two steps are one turn.
+        stride: phase of the stride in radians, shape (T,); two steps are one cycle.
     """
     swing, lift = np.sin(stride), np.cos(stride)
     return pose(
@@ -69,7 +69,7 @@ def _stand(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _browse(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """One hand goes over what lies in front, the head follows."""
+    """Move one hand over objects in front; the head follows."""
     reach = 0.5 + 0.5 * np.sin(0.9 * t + phase)
     rows = _stand(t, u, phase)
     rows += pose(
@@ -116,7 +116,7 @@ def _sit(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _bend(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Down to a shoe or to a bag, and up again."""
+    """Bend down to a shoe or a bag, and get up again."""
     deep = np.clip(3 * np.sin(np.pi * u), 0, 1)
     return _stand(t, u, phase) + deep[:, None] * pose(
         len(t), lean=0.95, hip_l=1.2, hip_r=0.95, knee_l=1.75, knee_r=1.5, arm=0.25, elbow=0.1, nod=0.15
@@ -124,7 +124,7 @@ def _bend(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _kneel(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """On one knee beside someone, hands on them."""
+    """Kneel on one knee beside someone, with hands on them."""
     care = np.sin(1.6 * t + phase)
     return pose(
         len(t), lean=0.62 + 0.06 * care, hip_l=1.5, hip_r=0.05, knee_l=1.55, knee_r=1.65,
@@ -133,19 +133,19 @@ def _kneel(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _alarm(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Shocked, hands up to the head."""
+    """Raise the hands to the head in shock."""
     shake = np.sin(2.0 * t + phase)
     return _stand(t, u, phase) + pose(len(t), lean=0.08, arm=1.0 + 0.1 * shake, out=0.45, elbow=2.0, nod=0.12)
 
 
 def _dizzy(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Unsteady, one hand at the chest."""
+    """Stand unsteadily, with one hand at the chest."""
     sway = np.sin(2.2 * t + phase)
     return _stand(t, u, phase) + pose(len(t), lean=0.12, side=0.06 * sway, arm_r=0.55, elbow_r=1.9, nod=0.2)
 
 
 def _lying(count: int) -> np.ndarray:
-    """Flat on the back, limbs as they fell."""
+    """Lie flat on the back."""
     return pose(
         count, tip=-1.5, hip_l=0.12, hip_r=0.45, knee_l=0.15, knee_r=0.95, spread=0.22,
         out_l=1.15, out_r=0.75, elbow_l=0.45, elbow_r=0.3, arm=-0.1, twist=0.15,
@@ -158,7 +158,7 @@ def _lie(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _fall(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """The knees give way, then the body drops."""
+    """Collapse: the knees give way, then the body drops."""
     drop = np.clip(u * 1.05, 0, 1)[:, None] ** 2
     buckle = np.sin(np.pi * np.clip(u, 0, 1))
     rows = (1 - drop) * _dizzy(t, u, phase) + drop * _lying(len(t))
@@ -173,7 +173,7 @@ def _rise(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _jerk(t: np.ndarray, rate: float, phase: float) -> np.ndarray:
-    """Abrupt, irregular strikes: 0 at rest, 1 at the full reach."""
+    """Return abrupt, irregular strikes: 0 at rest, 1 at full reach."""
     wave = np.sin(rate * t + phase) + 0.5 * np.sin(1.618 * rate * t + 2.3 * phase)
     return np.clip(1.6 * wave, 0, 1)
 
@@ -190,7 +190,7 @@ def _punch(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _grapple(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Both hands on the other, pulling to and fro."""
+    """Hold the other person with both hands and pull back and forth."""
     pull = np.sin(6.0 * t + phase)
     return pose(
         len(t), lean=0.55 + 0.12 * pull, side=0.22 * np.sin(3.7 * t + phase), twist=0.35 * pull,
@@ -200,7 +200,7 @@ def _grapple(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _stomp(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """Kicks at someone on the floor, arms thrown out for balance."""
+    """Kick someone on the floor, with arms out for balance."""
     kick = _jerk(t, 5.5, phase)
     return pose(
         len(t), lean=0.32 - 0.2 * kick, hip_l=0.1, hip_r=-0.3 + 1.25 * kick,
@@ -210,7 +210,7 @@ def _stomp(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
 
 
 def _ward(t: np.ndarray, u: np.ndarray, phase: float) -> np.ndarray:
-    """On the back on the floor, arms and knees up against blows."""
+    """Lie on the back, with arms and knees up against blows."""
     kick = np.sin(5.0 * t + phase)
     return pose(
         len(t), tip=-1.48, roll=0.12 * kick, lean=0.12, hip_l=0.45 + 0.3 * kick, hip_r=0.35 - 0.3 * kick,
@@ -238,4 +238,4 @@ GESTURES: dict[str, Gesture] = {
     "stomp": _stomp,
     "ward": _ward,
 }
-"""Everything an actor can do in place; walking is `gait`."""
+"""All gestures of an actor, except walking, which is `gait`."""

@@ -1,4 +1,4 @@
-"""From a clip's script to its pictures."""
+"""Renders the script of a clip to pictures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def frames(clip: Clip) -> Iterator[np.ndarray]:
 
 
 class _Track:
-    """The way of one actor through the clip: position, heading and joints in each frame."""
+    """The motion of one actor: position, heading and joints in each frame."""
 
     def __init__(self, actor: Actor, times_s: np.ndarray) -> None:
         steps = actor.steps
@@ -65,7 +65,7 @@ class _Track:
             else:
                 progress = np.clip(since_s / (step.end_s - step.start_s), 0, 1)
                 angles[during] = GESTURES[step.gesture](since_s, progress, actor.phase)
-        # Gestures flow into each other: no joint moves faster than the window allows.
+        # Smooths the transitions between gestures and limits the speed of the joints.
         self.joints = place(skeleton(_smooth(angles, 7), actor.look.height_m), self.xy, self.heading)
 
 
@@ -76,7 +76,7 @@ def _heading(step: Step) -> float:
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Moving average along the first axis; the ends are held."""
+    """Return the moving average along the first axis, padded with the values at the ends."""
     half = window // 2
     padded = np.concatenate([np.repeat(values[:1], half, 0), values, np.repeat(values[-1:], half, 0)])
     sums = np.cumsum(np.concatenate([np.zeros_like(padded[:1]), padded]), axis=0)
@@ -110,7 +110,7 @@ def _cast_shadows(frame: np.ndarray, things: list[Figure | Luggage], index: int)
 
 
 def _draw(frame: np.ndarray, scene: Scene, things: list[Figure | Luggage], index: int) -> None:
-    """Paint reflections, then things and what hides them, from far to near."""
+    """Paint reflections, then figures, bags and occluders from far to near."""
     shown = [thing for thing in things if _in_sight(thing.boxes[index])]
     for thing in shown:
         if thing.y_m[index] < BACK_Y_M:
@@ -129,7 +129,7 @@ def _in_sight(box: np.ndarray) -> bool:
 
 
 def _touches(occluder: Occluder, box: np.ndarray) -> bool:
-    """Whether a thing, its shadow or its reflection may lie over the occluder."""
+    """Return whether a figure or bag, its shadow or its reflection may overlap the occluder."""
     rows, columns = occluder.alpha.shape[:2]
     height = box[3] - box[1]
     return bool(
@@ -153,7 +153,7 @@ def _hide(frame: np.ndarray, background: np.ndarray, occluder: Occluder) -> None
 
 
 class _Sensor:
-    """Light, lens and sensor of one clip: gain that drifts, dark corners, noise, the clock."""
+    """Light, lens and sensor of one clip: drifting gain, vignette, noise, and the clock overlay."""
 
     def __init__(self, clip: Clip) -> None:
         rng = np.random.default_rng(clip.rng_key)
@@ -181,7 +181,7 @@ class _Sensor:
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:
-    """Grain of the sensor, int16; a little larger than a frame, so that each frame can cut its own piece."""
+    """Return sensor noise, int16, slightly larger than a frame so that each frame uses another crop."""
     shape = (HEIGHT + 32, WIDTH + 32)
     luma = cv2.GaussianBlur(rng.normal(0, 2.0, shape).astype(np.float32), (0, 0), 0.5)
     chroma = cv2.GaussianBlur(rng.normal(0, 2.0, (*shape, 3)).astype(np.float32), (0, 0), 1.2)

@@ -1,4 +1,4 @@
-"""The empty shell of the lobby, by casting one ray per subpixel: floor, walls, corridor, daylight."""
+"""Renders the empty lobby by casting one ray per subpixel: floor, walls, corridor, daylight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TILE_M = 0.6
 
 
 def _checker_noise(u: np.ndarray, v: np.ndarray, salt: int) -> np.ndarray:
-    """A number in [0, 1) for each tile (floor(u), floor(v)); the same one on every machine."""
+    """Return a number in [0, 1) for each tile (floor(u), floor(v)), equal on every machine."""
     i, j = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     mixed = (i * 374761393 + j * 668265263 + salt * 1442695041) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
@@ -25,7 +25,7 @@ def _checker_noise(u: np.ndarray, v: np.ndarray, salt: int) -> np.ndarray:
 
 
 def _marble(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Soft veins in about [-1, 1]."""
+    """Return soft veins with values in about [-1, 1]."""
     warp = np.sin(x * 1.9 + 1.3 * np.sin(y * 2.3)) + 0.6 * np.sin(y * 5.1 + 2.0 * np.sin(x * 3.7))
     return np.sin(3.0 * warp + 2.1 * x - 1.7 * y) * 0.6 + 0.4 * np.sin(9.0 * x + 4.0 * warp)
 
@@ -34,7 +34,7 @@ def _floor(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     u, v = x / _TILE_M, y / _TILE_M
     light_tile = (np.floor(u) + np.floor(v)) % 2 == 0
     colour = np.where(light_tile[..., None], (176, 188, 196), (152, 165, 175)).astype(np.float32)
-    # Each stone is cut elsewhere: its veins and its tint are its own.
+    # Each stone has its own veins and tint.
     own = _checker_noise(u, v, 1)
     colour *= (0.955 + 0.09 * own + 0.022 * _marble(x + 17 * own, y - 9 * own))[..., None]
     band = (np.abs(np.abs(x) - 2.7) < 0.15) & (np.abs(y - 7.2) < 2.55)
@@ -71,7 +71,7 @@ def _back_wall(x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _window(colour: np.ndarray, x: np.ndarray, z: np.ndarray) -> None:
-    """A window on the street: sky, a row of houses, trees."""
+    """Render a window to the street: sky, a row of houses, trees."""
     glass = (x > -4.4) & (x < -2.5) & (z > 1.05) & (z < 2.75)
     sky = np.stack([238 - 8 * (2.75 - z), 226 - 10 * (2.75 - z), 208 - 6 * (2.75 - z)], axis=-1)
     colour[glass] = sky[glass]
@@ -98,7 +98,7 @@ def _lift(colour: np.ndarray, x: np.ndarray, z: np.ndarray) -> None:
 
 
 def _reception_panel(colour: np.ndarray, x: np.ndarray, z: np.ndarray) -> None:
-    """Oak slats with a lit sign behind the desk, and a screen."""
+    """Render the back wall: oak slats, a lit sign behind the desk, and a screen."""
     panel = (x > 1.95) & (x < 4.35) & (z < 2.8)
     oak = 0.90 + 0.10 * _checker_noise(x / 0.12, z * 0, 3) - 0.28 * ((x / 0.12) % 1 < 0.12)
     colour[panel] = (oak[..., None] * np.array([86, 124, 158]))[panel]
@@ -138,25 +138,25 @@ def _corridor(x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _hit(position: float | np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Distance along each ray to a plane; infinite where the ray goes away from it."""
+    """Return the distance along each ray to a plane; infinite if the ray points away from it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = position / direction
     return np.where(distance > 0, distance, np.inf)
 
 
 def _reflect(camera: Camera, rays: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the polished floor mirrors of the back wall, and how strongly."""
+    """Return the reflection of the back wall in the polished floor, and its strength."""
     with np.errstate(divide="ignore", invalid="ignore"):
         rise = (BACK_Y_M - y) / rays[..., 1]
     wall = _back_wall(x + rays[..., 0] * rise, np.clip(-rays[..., 2] * rise, 0, 3.2))
-    # Stone is not a mirror: the farther the mirrored thing, the softer.
+    # Stone is not a perfect mirror, so distant reflections are blurred.
     wall = cv2.GaussianBlur(wall, (0, 0), sigmaX=5, sigmaY=16)
     slant = -rays[..., 2] / np.linalg.norm(rays, axis=-1)
     return wall, 0.06 + 0.42 * (1 - slant) ** 3
 
 
 def _daylight(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Gain of light over the floor: sun through tall windows outside the picture, brighter on the left."""
+    """Return the light on the floor: sun through tall windows outside the picture, brighter on the left."""
     slanted = x + 0.55 * (y - 6.0)
     stripe = (np.abs((slanted + 3.4) % 1.15 - 0.5) < 0.36) & (slanted > -3.4) & (slanted < 0.05)
     patch = stripe & (y > 5.0) & (y < 8.6) & (np.abs((y - 5.0) % 1.8 - 0.05) > 0.10)
@@ -168,8 +168,8 @@ def shell(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Paint the empty lobby.
 
     Returns:
-        Picture, float32 BGR of shape (HEIGHT * SUPERSAMPLE, WIDTH * SUPERSAMPLE, 3), and where the back
-        wall hides what stands in the corridor behind it, bool of the same height and width.
+        The picture, float32 BGR of shape (HEIGHT * SUPERSAMPLE, WIDTH * SUPERSAMPLE, 3), and a bool mask of
+        the same height and width where the back wall hides the corridor.
     """
     rays = camera.rays(SUPERSAMPLE)
     dx, dy, dz = rays[..., 0], rays[..., 1], rays[..., 2]

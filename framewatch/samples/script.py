@@ -1,4 +1,4 @@
-"""The values a clip is made of: who does what, when and where, and which seconds are suspicious."""
+"""The script of a clip: who does what, when and where, and which seconds are suspicious."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Point = tuple[float, float]
 WALK = "walk"
 
 SHORTEST_LABEL_S = 1.0
-"""A shorter rest of a clip gets no label of its own: no sampled frame may fall into it."""
+"""A shorter range at the end of a clip gets no label, because it may not contain a sampled frame."""
 
 UP, LEFT, RIGHT, DOWN = math.pi / 2, math.pi, 0.0, -math.pi / 2
-"""Headings in the picture: away from the camera, to the left, to the right, towards the camera."""
+"""Headings: away from the camera, to the left, to the right, towards the camera."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One gesture during [start_s, end_s), on the way from `start_xy` to `end_xy` (metres).
+    """One gesture during [start_s, end_s), while moving from `start_xy` to `end_xy` (metres).
 
-    `heading` in radians counter-clockwise from +x; None looks where the way goes.
+    `heading` is in radians counter-clockwise from +x; None is the direction of movement.
     """
 
     gesture: str
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Actor:
-    """A person and their steps, one after the other without gaps."""
+    """A person and their consecutive steps, without gaps."""
 
     look: Look
     phase: float
@@ -59,7 +59,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Stay:
-    """Who has a bag during [start_s, end_s): actor number `actor`, or nobody: it stands where it was put."""
+    """The owner of a bag during [start_s, end_s): an actor's index, or None while it stands on the floor."""
 
     start_s: float
     end_s: float
@@ -72,19 +72,19 @@ class Stay:
 
 @dataclass(frozen=True)
 class Bag:
-    """A suitcase and where it is, one stay after the other. The colour is BGR."""
+    """A suitcase and its consecutive stays. The color is BGR."""
 
     colour: tuple[int, int, int]
     stays: tuple[Stay, ...]
 
     def __post_init__(self) -> None:
         if self.stays[0].actor is None:
-            raise ValueError("a bag must begin with an actor: nobody has put it down yet")
+            raise ValueError("a bag must begin with an actor, who can put it down later")
 
 
 @dataclass(frozen=True)
 class LabelRange:
-    """One row of a label file: during [start_s, end_s) the frames of `video` have this label."""
+    """One row of a label file: the label of the frames of `video` in [start_s, end_s)."""
 
     video: str
     start_s: float
@@ -98,15 +98,15 @@ class LabelRange:
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample video: what it shows and what is suspicious in it.
+    """One sample video: its script and its suspicious ranges.
 
     Attributes:
-        split: the set it belongs to.
-        file_name: such as `Fight1.mpg`; the extension tells the format.
+        split: the set of the video, train or test.
+        file_name: such as `Fight1.mpg`; the extension selects the format.
         duration_s: length in seconds.
         suspicious: half-open ranges in seconds, in order, without overlap.
-        unclear: ranges of at most a second at a change, which get no label.
-        rng_key: seeds everything random in the picture, such as noise and light.
+        unclear: ranges of at most a second at transitions, which get no label.
+        rng_key: seed of noise, light and everything else random.
     """
 
     split: Split
@@ -131,7 +131,7 @@ class Clip:
 
     @property
     def labels(self) -> tuple[LabelRange, ...]:
-        """Its rows of the label file, in order of time."""
+        """Return the rows of the label file, in order of time."""
         rows, end_s = [], 0.0
         marked = [(*r, 1) for r in self.suspicious] + [(*r, None) for r in self.unclear]
         for start_s, stop_s, label in [*sorted(marked), (self.duration_s, self.duration_s, None)]:
@@ -144,7 +144,7 @@ class Clip:
 
 
 class Path:
-    """Writes the steps of one actor, one after the other."""
+    """Builds the consecutive steps of one actor."""
 
     def __init__(self, xy: Point, *, start_s: float = 0.0) -> None:
         self.xy = xy
@@ -155,7 +155,7 @@ class Path:
             self.do("stand", start_s)
 
     def walk(self, *points: Point, speed: float = 1.25) -> Path:
-        """Go through `points` at `speed` metres a second."""
+        """Walk through `points` at `speed` metres per second."""
         for point in points:
             seconds = max(0.1, math.dist(self.xy, point) / speed)
             self.heading = math.atan2(point[1] - self.xy[1], point[0] - self.xy[0])
@@ -165,17 +165,17 @@ class Path:
     def do(
         self, gesture: str, seconds: float, *, heading: float | None = None, xy: Point | None = None
     ) -> Path:
-        """Do `gesture` for `seconds`, in place or on the way to `xy`."""
+        """Do `gesture` for `seconds`, in place or while moving to `xy`."""
         self.heading = self.heading if heading is None else heading
         self._add(gesture, seconds, xy or self.xy, self.heading)
         return self
 
     def until(self, end_s: float, gesture: str, *, heading: float | None = None) -> Path:
-        """Do `gesture` in place until `end_s`; nothing if that has passed."""
+        """Do `gesture` in place until `end_s`; do nothing if it has passed."""
         return self.do(gesture, end_s - self.now_s, heading=heading) if end_s > self.now_s + 0.04 else self
 
     def steps(self) -> tuple[Step, ...]:
-        """The steps so far."""
+        """Return the steps so far."""
         return tuple(self._steps)
 
     def _add(self, gesture: str, seconds: float, xy: Point, heading: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Joint angles to joints in the room."""
+"""Converts joint angles to joint positions in the room."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ JOINTS = (
     "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r", "hand_l", "hand_r",
 )  # fmt: skip
 JOINT = {name: index for index, name in enumerate(JOINTS)}
-"""Number of each joint."""
+"""Index of each joint."""
 
 _RADIUS_M = {
     "neck": 0.058, "head": 0.112, "hair": 0.118, "hip": 0.098, "knee": 0.066, "ankle": 0.048, "toe": 0.040,
     "shoulder": 0.078, "elbow": 0.052, "wrist": 0.040, "hand": 0.046,
 }  # fmt: skip
 RADII_M = np.array([_RADIUS_M[name.split("_")[0]] for name in JOINTS])
-"""How thick a body of STATURE_M is around each joint, clothes included."""
+"""Radius of a body of STATURE_M around each joint, with clothes."""
 
 STATURE_M = 1.75
-"""The height of the body all lengths here are for; others are scaled."""
+"""The body height to which all lengths here refer; other bodies are scaled."""
 
 
 def skeleton(angles: np.ndarray, height_m: float) -> np.ndarray:
-    """Joints of a body that stands or lies at the origin and looks along +y.
+    """Return the joints of a body that stands or lies at the origin and faces +y.
 
     Args:
         angles: shape (T, len(ANGLES)), radians.
         height_m: standing height.
 
     Returns:
-        Metres, shape (T, len(JOINTS), 3), x to its right, z up; the lowest point touches the floor.
+        Metres, shape (T, len(JOINTS), 3), x to the body's right, z up; the lowest point touches the floor.
     """
     a = dict(zip(ANGLES, angles.T, strict=True))
     parts = {**_trunk(a), **_legs(a)}
@@ -44,7 +44,7 @@ def skeleton(angles: np.ndarray, height_m: float) -> np.ndarray:
 
 
 def place(joints: np.ndarray, xy: np.ndarray, heading: np.ndarray) -> np.ndarray:
-    """Put a skeleton at `xy` (T, 2) metres, facing `heading` (T,) radians counter-clockwise from +x."""
+    """Move a skeleton to `xy` (T, 2) metres, facing `heading` (T,) radians counter-clockwise from +x."""
     sin, cos = np.sin(heading)[:, None], np.cos(heading)[:, None]
     right, ahead = joints[..., 0], joints[..., 1]
     x = ahead * cos + right * sin + xy[:, None, 0]
@@ -53,12 +53,12 @@ def place(joints: np.ndarray, xy: np.ndarray, heading: np.ndarray) -> np.ndarray
 
 
 def _trunk(a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Neck, head and hair; the hips are the origin."""
+    """Return neck, head and hair, relative to the hips."""
     lean, nod = a["lean"], a["lean"] + a["nod"]
     neck = 0.53 * np.stack([np.sin(a["side"]), np.sin(lean), np.cos(lean)], axis=-1)
     up = np.stack([np.sin(a["side"]), np.sin(nod), np.cos(nod)], axis=-1)
     ahead = np.stack([np.zeros_like(nod), np.cos(nod), -np.sin(nod)], axis=-1)
-    # The hair sits above and behind the face, so it hides the face from behind and frames it from before.
+    # The hair is above and behind the face, so it hides the face from behind and frames it from the front.
     return {"neck": neck, "head": neck + 0.20 * up + 0.025 * ahead, "hair": neck + 0.225 * up - 0.028 * ahead}
 
 
@@ -89,13 +89,13 @@ def _arms(a: dict[str, np.ndarray], neck: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _limb(bend: np.ndarray, out: np.ndarray, side: float) -> np.ndarray:
-    """Direction of a limb that hangs down, is raised forward by `bend` and sideways by `out`."""
+    """Return the direction of a limb that is raised from hanging, forward by `bend`, sideways by `out`."""
     across = side * np.sin(out) * np.ones_like(bend)
     return np.stack([across, np.sin(bend) * np.cos(out), -np.cos(bend) * np.cos(out)], axis=-1)
 
 
 def _turn(joints: np.ndarray, angle: np.ndarray, axis: int) -> np.ndarray:
-    """Tip the body from upright towards +axis."""
+    """Tilt the body from upright towards +axis."""
     sin, cos = np.sin(angle)[:, None], np.cos(angle)[:, None]
     level, up = joints[..., axis], joints[..., 2]
     turned = joints.copy()

@@ -1,7 +1,7 @@
-"""The sample set: which clips there are, and what happens in each kind of clip.
+"""The sample set: its clips, and the story of each kind of clip.
 
-Normal and suspicious clips share everything but the behaviour: the same lobby, light, wardrobe, bags,
-passers-by, formats and numbers of people; and people of normal clips sit, bend, kneel and wait too.
+Normal and suspicious clips only differ in behavior. Lobby, light, wardrobe, bags, passers-by, formats and
+numbers of people are the same, and people in normal clips also sit, bend, kneel and wait.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from framewatch.samples.cast import Cast, extras, from_side, out
 from framewatch.samples.script import DOWN, LEFT, RIGHT, UP, Clip, Path, Point, Range, Split, Stay
 
 Marks = tuple[list[Range], list[Range]]
-"""What a story marks: suspicious ranges, and short unclear ones beside them."""
+"""The labels of a story: suspicious ranges, and short unclear ranges next to them."""
 
-# Getting up from the floor: suspicious while down, unclear in the last 0.9 s, normal when on both feet.
+# Getting up from the floor is suspicious while down, unclear in the last 0.9 s, and then normal.
 _RISE_S = 1.5
 
 
 def _walk(cast: Cast) -> Marks:
-    """People cross the hall in both directions, some with bags; two without stop to tie a shoe."""
+    """People cross the hall in both directions, some with bags; two without bags stop to tie a shoe."""
     for number, start_s in enumerate(np.linspace(0, cast.end_s - 7, 5)):
         side, other = ("left", "right") if number % 2 else ("right", "left")
         lane = cast.draw(5.0, 5.7)
@@ -39,7 +39,7 @@ def _walk(cast: Cast) -> Marks:
 
 
 def _browse(cast: Cast) -> Marks:
-    """One reads the brochures, one goes from the kiosk to the middle and phones."""
+    """One person reads brochures; another goes from the kiosk to the middle and makes a phone call."""
     path = Path(cast.near((0.5, 5.2))).walk((2.65, 6.45), speed=1.1)
     path.do("browse", cast.draw(4, 6), heading=UP).do("bend", 2.4, heading=UP)
     path.do("browse", cast.draw(1, 3), heading=UP).walk(cast.near((0.9, 5.2), 0.2))
@@ -53,7 +53,7 @@ def _browse(cast: Cast) -> Marks:
 
 
 def _together(cast: Cast, start_s: float, spread_m: float) -> tuple[Path, Path, float]:
-    """Two people walk up to each other; returns their ways and the time both are there."""
+    """Let two people walk up to each other; return their paths and the time when both have arrived."""
     y = cast.draw(5.0, 5.4)
     x = cast.draw(-0.3, 0.3)
     left = from_side("left", 6.0, start_s).walk((x - spread_m / 2, y), speed=cast.draw(1.25, 1.5))
@@ -65,7 +65,7 @@ def _together(cast: Cast, start_s: float, spread_m: float) -> tuple[Path, Path, 
 
 
 def _meet(cast: Cast) -> Marks:
-    """Two meet, shake hands, talk for a while, and part; one has a bag beside them."""
+    """Two people meet, shake hands, talk for a while, and part; one has a bag."""
     left, right, _ = _together(cast, cast.draw(0, 1), 0.95)
     talk_s = cast.draw(7, 9)
     for path in (left, right):
@@ -81,7 +81,7 @@ def _meet(cast: Cast) -> Marks:
 
 
 def _wait(cast: Cast) -> Marks:
-    """One waits with a bag, one kneels to look for something and walks on."""
+    """One person waits with a bag; another kneels to look for something and walks on."""
     path = Path(cast.near((-0.9, 5.3))).do("phone", cast.draw(6, 9), heading=cast.draw(-2.4, -0.7))
     path.do("stand", cast.draw(3, 5), heading=DOWN).do("call", cast.draw(4, 6))
     path.until(cast.end_s, "phone", heading=cast.draw(-2.4, -0.7))
@@ -95,7 +95,7 @@ def _wait(cast: Cast) -> Marks:
 
 
 def _collapse(cast: Cast, *, helped_up: bool) -> Marks:
-    """One becomes unwell and falls; another comes to help. In some clips they get up again."""
+    """A person becomes unwell and falls; another comes to help. In some clips they get up again."""
     spot = cast.near((-0.1, 5.1), 0.3)
     side = "left" if cast.rng.random() < 0.5 else "right"
     path = from_side(side, 5.8).walk(spot, speed=1.25)
@@ -123,7 +123,7 @@ def _collapse(cast: Cast, *, helped_up: bool) -> Marks:
 
 
 def _left_bag(cast: Cast, *, fetched: bool) -> Marks:
-    """One waits with a bag, then goes away without it. In some clips they come back for it."""
+    """A person waits with a bag, then leaves without it. In some clips they come back for it."""
     spot = cast.near((0.0, 5.1), 0.3)
     path = from_side("left" if cast.rng.random() < 0.5 else "right", 5.6).walk(spot, speed=1.3)
     path.do("phone", cast.draw(1, 2), heading=cast.draw(-2.2, -0.9)).do("bend", 2.0)
@@ -148,7 +148,7 @@ def _left_bag(cast: Cast, *, fetched: bool) -> Marks:
 
 
 def _fight(cast: Cast) -> Marks:
-    """Two talk, quarrel and strike; one goes down and is kicked; then they part."""
+    """Two people talk, argue and fight; one falls and is kicked; then they part."""
     one, two, _ = _together(cast, 0.0, 0.95)
     for path in (one, two):
         path.do("talk", 2.4)
@@ -233,7 +233,7 @@ _DURATION_S = 20.0
 
 
 def script(seed: int) -> tuple[Clip, ...]:
-    """All clips of the set, with their labels; draws nothing."""
+    """Return all clips of the set with their labels, without drawing them."""
     clips = []
     for index, (split, file_name, story) in enumerate(_CLIPS):
         cast = Cast(np.random.default_rng([seed, index]), _DURATION_S)

@@ -1,4 +1,4 @@
-"""Draw the sample set into a directory, once."""
+"""Draws the sample set into a directory, once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from framewatch.samples.stories import script
 DEFAULT_SEED = 7
 SPLITS: tuple[Split, ...] = ("train", "test")
 _RECORD = "samples.json"
-# Raise it when the pictures or the files change for the same seed, so that old sets are drawn anew.
+# Increase this when pictures or files change for the same seed, so that old sets are drawn again.
 _FORMAT_VERSION = 1
 
 OnClip = Callable[[Clip, int, int], None]
@@ -36,12 +36,12 @@ def draw_samples(
 ) -> list[Clip]:
     """Write `train/` and `test/` videos and `labels_train.csv` and `labels_test.csv`.
 
-    A directory that already holds this very set is left untouched.
+    A directory that already contains this set is left unchanged.
 
     Args:
         directory: where to write; created if missing.
-        seed: another seed gives other people, times and places.
-        workers: processes that draw side by side; None takes one for each CPU core.
+        seed: another seed gives other people, times and positions.
+        workers: number of parallel processes; None for one per CPU core.
         on_clip: called as `on_clip(clip, done, total)` after each clip.
 
     Returns:
@@ -65,20 +65,20 @@ def draw_samples(
         _write_text(root / _RECORD, json.dumps(_record(root, clips, seed), indent=2) + "\n")
     except OSError as error:
         raise InputError(
-            f"cannot write samples to {root}: {error}; choose a directory you may write to"
+            f"cannot write samples to {root}: {error}; choose a directory with write permission"
         ) from error
     return clips
 
 
 def labels_csv(clips: Iterable[Clip], split: Split) -> str:
-    """The label file of one split: `video,start_s,end_s,label`, half-open ranges."""
+    """Return the label file of one split: `video,start_s,end_s,label`, half-open ranges."""
     rows = [row for clip in clips if clip.split == split for row in clip.labels]
     lines = [f"{row.video},{row.start_s:.2f},{row.end_s:.2f},{row.label}" for row in rows]
     return "\n".join(["video,start_s,end_s,label", *lines]) + "\n"
 
 
 def _prepare(root: Path) -> None:
-    """Make room; without the record, a set that is cut short is drawn again."""
+    """Create the directories, and delete the record, so that an incomplete set is drawn again."""
     for split in SPLITS:
         (root / split).mkdir(parents=True, exist_ok=True)
     (root / _RECORD).unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def _draw_all(root: Path, clips: list[Clip], workers: int) -> Iterator[Clip]:
         for clip in clips:
             yield _draw_clip(clip, root)
         return
-    # Spawn, not fork: the caller may hold threads of TensorFlow or of a JVM.
+    # Spawn instead of fork, because the caller may have threads of TensorFlow or of a JVM.
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
@@ -107,7 +107,7 @@ def _path(root: Path, clip: Clip) -> Path:
 
 
 def _record(root: Path, clips: list[Clip], seed: int) -> dict[str, object]:
-    """What tells one set from another: how it was drawn, and the size of every file."""
+    """Return the record that identifies a set: its parameters, and the size of every file."""
     files = [_path(root, clip) for clip in clips] + [root / f"labels_{split}.csv" for split in SPLITS]
     return {
         "format_version": _FORMAT_VERSION,

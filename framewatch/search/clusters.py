@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
 from framewatch.search.moment_vectors import still_frames
-from framewatch.search.source import Known, SourceVideo, read_frames
+from framewatch.search.source import Known, SourceVideo, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles, camera, unit
 from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS
 
@@ -56,7 +56,7 @@ class _Read:
     ) -> Iterator[tuple[SourceVideo, list[str], np.ndarray, np.ndarray, np.ndarray]]:
         for batch in batches:
             for number in batch["id"].to_pylist():
-                its = read_frames(self.features, self.videos[number], Known({}, {}, {}))
+                its = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
                 usable = its.vectors.any(axis=1)  # zeros point nowhere: a cosine with them is undefined
                 if usable.any():
                     vectors = its.vectors[usable]
@@ -102,7 +102,7 @@ def _lists(rows: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.ravel(), pa.float32()))
 
 
-def compare(
+def compare_clusters(
     spark: SparkSession, features: FeatureFiles, videos: Sequence[SourceVideo], settings: ExploreSettings
 ) -> DataFrame:
     """Fits clusters, by Spark's k-means on vectors of length 1, and compares each frame with each centre.
@@ -135,7 +135,7 @@ def compare(
     return ids.mapInArrow(_Compare(features, videos, settings.still_cosine, centres), _COMPARED)
 
 
-def frames_of(compared: DataFrame) -> DataFrame:
+def cluster_frames(compared: DataFrame) -> DataFrame:
     """The `cluster_frames` table: each frame's cluster, its distance from the centre, whether it is still."""
     best = F.array_max("cosines")
     cluster = (F.array_position("cosines", best) - 1).cast("int")

@@ -93,7 +93,7 @@ def _make_videos(client: Any, name: str, about: About) -> None:
     client.upsert(name, [{"id": ABOUT, "video": text, "version": ABOUT, "vector": [0.0, 1.0]}])
 
 
-def read_about(client: Any, place: Place) -> About | None:
+def read_collection(client: Any, place: Place) -> About | None:
     """What the collection there is made of; None where there is none.
 
     Raises:

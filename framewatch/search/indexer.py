@@ -10,7 +10,7 @@ from framewatch.search.fitted import Fitted
 from framewatch.search.milvus_client import short
 from framewatch.search.moment_store import Store
 from framewatch.search.moment_vectors import moments_of
-from framewatch.search.source import SourceVideo, read_frames, read_known
+from framewatch.search.source import SourceVideo, read_known, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles, unit
 from framewatch.tables.feature_lookup import read_background, vector_length
 
@@ -22,7 +22,7 @@ _SAMPLE_FILES, _SAMPLE_FRAMES = 256, 16_384
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexPlan:
     """What has to be done.
 
     Attributes:
@@ -47,13 +47,13 @@ class Written:
     error: str | None = None
 
 
-def plan(store: Store, videos: Sequence[SourceVideo]) -> Plan:
+def plan(store: Store, videos: Sequence[SourceVideo]) -> IndexPlan:
     """Compares a run's videos with a collection's."""
     there = store.versions()
     write = tuple(video for video in videos if there.get(video.uri) != video.version)
     gone = set(there) - {video.uri for video in videos}
     begun = frozenset(video.uri for video in write if video.uri in there)
-    return Plan(write, begun, tuple(sorted(gone)), len(videos) - len(write))
+    return IndexPlan(write, begun, tuple(sorted(gone)), len(videos) - len(write))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class WriteVideos:
             known = read_known(self.output, [video.uri for video in part])
             for video in part:
                 try:
-                    frames = read_frames(self.features, video, known)
+                    frames = read_video_frames(self.features, video, known)
                     moments = moments_of(
                         frames,
                         clip_s=store.about.clip_s,
@@ -124,6 +124,6 @@ def about_of(
     return About(features.identity(), length, clip_s, still_cosine, exact, scenes, sketch, output)
 
 
-def failed(written: Iterable[Written]) -> list[Written]:
+def failed_videos(written: Iterable[Written]) -> list[Written]:
     """Those that went wrong."""
     return [it for it in written if it.error is not None]

@@ -20,14 +20,14 @@ from framewatch.search.collection import (
     About,
     fitted_path,
     make_collections,
-    read_about,
+    read_collection,
     require_owner,
     require_same,
 )
 from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
 from framewatch.search.milvus_client import Place, retried
-from framewatch.search.moment_vectors import Moments
+from framewatch.search.moment_vectors import MomentVectors
 from framewatch.search.source import SourceVideo, at_clock
 from framewatch.tables.feature_files import camera
 
@@ -82,7 +82,7 @@ class Store:
 
     # Writing
 
-    def replace(self, video: SourceVideo, moments: Moments, *, begun: bool) -> None:
+    def replace(self, video: SourceVideo, moments: MomentVectors, *, begun: bool) -> None:
         """Makes these the moments of a video; a kill half-way leaves it for the next time.
 
         Args:
@@ -114,7 +114,7 @@ class Store:
         row = {"id": _digest(video), "video": video, "version": version, "vector": [0.0, 1.0]}
         self._client.upsert(self._videos, [row])
 
-    def _rows(self, video: SourceVideo, moments: Moments) -> list[dict[str, Any]]:
+    def _rows(self, video: SourceVideo, moments: MomentVectors) -> list[dict[str, Any]]:
         clocks = at_clock(video.clock_s, moments.starts_s)
         vectors = self.fitted.vectors(moments.vectors) if len(moments) else moments.vectors
         sketches = self.fitted.sketches(vectors) if self.about.sketch_length and len(moments) else None
@@ -206,7 +206,7 @@ def open_store(place: Place, *, wait_s: float = 10.0) -> Store:
         raise InputError(f"there is no index {place}: run `framewatch index` first")
     client = milvus_client.connect(place, wait_s=wait_s)
     with _closed_on_error(client, place):
-        about = read_about(client, place)
+        about = read_collection(client, place)
         if about is None:
             raise InputError(f"{place} has no collection '{place.collection}': run `framewatch index` first")
         for name in (place.collection, f"{place.collection}_videos"):
@@ -228,7 +228,7 @@ def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> St
     """
     client = milvus_client.connect(place)
     with _closed_on_error(client, place):
-        there = read_about(client, place)
+        there = read_collection(client, place)
         if there is not None:
             require_same(there, about, place)
             milvus_client.disconnect(client, place)
@@ -265,7 +265,7 @@ def drop_store(place: Place, *, output: str) -> None:
         return
     client = milvus_client.connect(place)
     try:
-        there = read_about(client, place)
+        there = read_collection(client, place)
         if there is not None:
             require_owner(there, output, place)
             for name in (f"{place.collection}_videos", place.collection):

@@ -11,7 +11,7 @@ SCOPES = (FRAME, CLIP)
 
 
 @dataclass(frozen=True)
-class Moments:
+class MomentVectors:
     """Moments of one video; lists and arrays of equal length.
 
     Attributes:
@@ -52,7 +52,7 @@ class Frames:
     vectors: np.ndarray
 
 
-def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: float) -> Moments:
+def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: float) -> MomentVectors:
     """The frames, and the clips of them.
 
     Args:
@@ -68,7 +68,7 @@ def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: 
     still = still_frames(frames.vectors, still_cosine)
     clip_vectors = [frames.vectors[part].mean(axis=0) for part in parts]
     vectors = np.stack([*frames.vectors, *clip_vectors]) if len(frames.vectors) else frames.vectors
-    return Moments(
+    return MomentVectors(
         video=frames.video,
         origins=[*frames.origins, *(f"{frames.origins[first]}+{clip_s:g}s" for first in firsts)],
         starts_s=np.concatenate([frames.times_s, frames.times_s[firsts]]),

@@ -19,7 +19,7 @@ _CLIP = re.compile(r"^(.+)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Part:
+class QueryPart:
     """One thing to be similar to, or, of a negative weight, not to be."""
 
     kind: Kind
@@ -33,13 +33,13 @@ class Part:
             )
 
     @staticmethod
-    def parse(kind: Kind, text: str) -> "Part":
+    def parse(kind: Kind, text: str) -> "QueryPart":
         """`VALUE` or `VALUE*WEIGHT`, such as `a.jpg*-0.5`."""
         match = _WEIGHT.match(text)
         value, weight = (match.group(1), float(match.group(2))) if match else (text, 1.0)
         if not value.strip():
             raise InputError(f"--{kind} is empty: say what to look for")
-        return Part(kind, value, weight)
+        return QueryPart(kind, value, weight)
 
 
 def parse_clip(text: str) -> tuple[str, float, float]:
@@ -56,7 +56,7 @@ def parse_clip(text: str) -> tuple[str, float, float]:
     return match.group(1), float(match.group(2)), float(match.group(3))
 
 
-def combine(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
+def combine(vectors: np.ndarray, parts: Sequence[QueryPart]) -> np.ndarray:
     """The direction that all parts say together: (length,) float32 of length 1.
 
     Args:
@@ -77,7 +77,7 @@ def combine(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Filter:
+class MomentFilter:
     """Which moments may be found.
 
     Attributes:

@@ -61,7 +61,7 @@ def tell_hits(hits: Sequence[Hit]) -> None:
     show_table(("score", "video", "from", "to", "best at", "probability", "label"), rows)
 
 
-def save(output: str, name: str, hits: Sequence[Hit]) -> str:
+def save_hits(output: str, name: str, hits: Sequence[Hit]) -> str:
     """Writes `OUTPUT/searches/NAME.parquet`, and returns its path.
 
     Raises:

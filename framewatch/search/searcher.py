@@ -12,8 +12,8 @@ from framewatch.models.encoder import Encoder
 from framewatch.search.hits import Hit, Merged
 from framewatch.search.moment_store import Store
 from framewatch.search.moment_vectors import Frames
-from framewatch.search.query import Filter, Part, parse_clip
-from framewatch.search.source import Known, read_frames, read_videos
+from framewatch.search.query import MomentFilter, QueryPart, parse_clip
+from framewatch.search.source import Known, read_indexed_videos, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.feature_lookup import read_examples
 from framewatch.tables.results import open_table
@@ -35,7 +35,7 @@ class Wanted:
     """
 
     limit: int = 10
-    filter: Filter = field(default_factory=Filter)
+    filter: MomentFilter = field(default_factory=MomentFilter)
     by_video: bool = False
     gap_s: float | None = IndexConfig.gap_s
     exact: bool = False
@@ -45,7 +45,9 @@ class Wanted:
             raise InputError(f"limit={self.limit} is not valid: give 1 to 1000")
 
 
-def vectors_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, output: str) -> np.ndarray:
+def vectors_of(
+    parts: Sequence[QueryPart], features: FeatureFiles, encoder: Encoder, output: str
+) -> np.ndarray:
     """Features of each part, as the network gave them: (parts, length) float32.
 
     Raises:
@@ -70,7 +72,7 @@ def vectors_of(parts: Sequence[Part], features: FeatureFiles, encoder: Encoder, 
 
 def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:
     name, start_s, end_s = parse_clip(text)
-    frames = frames_of(name, features, output)
+    frames = query_frames(name, features, output)
     inside = (frames.times_s >= start_s - 1e-6) & (frames.times_s < end_s - 1e-6)
     if not inside.any():
         last = f"its last is at {frames.times_s[-1]:g} s" if len(frames.times_s) else "it has none"
@@ -78,7 +80,7 @@ def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:
     return frames.vectors[inside].mean(axis=0)
 
 
-def frames_of(name: str, features: FeatureFiles, output: str) -> Frames:
+def query_frames(name: str, features: FeatureFiles, output: str) -> Frames:
     """A video's frames with their vectors, by enough of the end of its URI.
 
     Raises:
@@ -86,13 +88,13 @@ def frames_of(name: str, features: FeatureFiles, output: str) -> Frames:
     """
     ledger = open_table(output, "videos").to_table(columns=["video", "duration_s"]).to_pylist()
     uri, _ = find_video(ledger, name)
-    videos = [video for video in read_videos(output, features) if video.uri == uri]
+    videos = [video for video in read_indexed_videos(output, features) if video.uri == uri]
     if not videos:
         raise InputError(f"video '{name}' has no features: run `framewatch featurize` with this output")
-    return read_frames(features, videos[0], Known({}, {}, {}))
+    return read_video_frames(features, videos[0], Known({}, {}, {}))
 
 
-def find(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None = None) -> list[Hit]:
+def find_moments(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None = None) -> list[Hit]:
     """The hits, the best first; those that reviewers have rejected after all others.
 
     What is found does not depend on how many moments a round fetches.

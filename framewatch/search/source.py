@@ -53,7 +53,9 @@ class Known:
     ranges: Mapping[str, Sequence[tuple[float, float, float]]]
 
 
-def read_videos(output: str, features: FeatureFiles, *, settings: str | None = None) -> list[SourceVideo]:
+def read_indexed_videos(
+    output: str, features: FeatureFiles, *, settings: str | None = None
+) -> list[SourceVideo]:
     """The videos with features, in order of URI.
 
     Args:
@@ -103,7 +105,7 @@ def read_known(output: str, videos: Sequence[str]) -> Known:
     return Known(probabilities, labels, _ranges(output))
 
 
-def read_frames(features: FeatureFiles, video: SourceVideo, known: Known) -> Frames:
+def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) -> Frames:
     """The frames of a video that have features, in order of time."""
     origins: list[str] = []
     times, found = [], []

@@ -11,7 +11,7 @@ Format = Literal["parquet", "delta"]
 BATCHED = ("videos", "frames", "features")
 
 
-def exists(output: str, table: str, table_format: Format) -> bool:
+def table_exists(output: str, table: str, table_format: Format) -> bool:
     """Whether a table has been written: a killed run may leave directories without a file."""
     path = storage.join(output, table)
     if table_format == "delta":
@@ -25,7 +25,7 @@ def require_table(output: str, table: str, table_format: Format) -> None:
     Raises:
         InputError: it has not; names the stage that writes it.
     """
-    if not exists(output, table, table_format):
+    if not table_exists(output, table, table_format):
         raise InputError(
             f"there is no table {storage.join(output, table)}: run `framewatch {WRITTEN_BY[table]}` with "
             "this output first"
@@ -40,7 +40,7 @@ def require_format(output: str, table_format: Format) -> None:
     """
     other: Format = "parquet" if table_format == "delta" else "delta"
     for table in WRITTEN_BY:
-        if exists(output, table, other) and not exists(output, table, table_format):
+        if table_exists(output, table, other) and not table_exists(output, table, table_format):
             raise InputError(
                 f"{storage.join(output, table)} is {other}, and tables.format={table_format}: set another "
                 f"output, or tables.format={other}"

@@ -94,7 +94,7 @@ def read(path: str, version: str | None = None) -> SavedModel | None:
     return SavedModel(storage.join(path, "versions", name) if name else path, notes)
 
 
-def require(path: str) -> SavedModel:
+def require_model(path: str) -> SavedModel:
     """The current version.
 
     Raises:

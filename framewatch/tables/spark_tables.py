@@ -64,7 +64,7 @@ class Tables:
 
     def exists(self, table: str) -> bool:
         """Whether a table has been written: a killed run may leave directories without a file."""
-        return layout.exists(self.output, table, self.format)
+        return layout.table_exists(self.output, table, self.format)
 
     def require_format(self) -> None:
         """Checks that the session knows the format, and that what is there has it.

@@ -12,7 +12,7 @@ import numpy as np
 
 from framewatch.errors import VideoError
 from framewatch.video.groups import Group, IrregularError, groups
-from framewatch.video.picture import Pictures
+from framewatch.video.picture import FrameConverter
 from framewatch.video.sampling import LOOK_BACK, SampleClock, spacings
 from framewatch.video.stream import Stream
 from framewatch.video.times import timed
@@ -81,7 +81,7 @@ class Decoding:
         self._before: list[int] = []  # presentation timestamps of the last frames, in ticks
         # Integers, because arithmetic with Fraction would take a tenth of the time at the same precision.
         self._numerator, self._denominator = self._stream.time_base.as_integer_ratio()
-        self._pictures = Pictures(max_side=max_side)
+        self._pictures = FrameConverter(max_side=max_side)
 
     @property
     def num_damaged(self) -> int:

@@ -21,7 +21,7 @@ _OF_DECODING = ("av", "builtins", "cv2", "framewatch", "numpy")
 Answer = tuple[dict[str, Any], bytes]
 
 
-def answer(request: dict[str, Any]) -> Iterator[Answer]:
+def handle_request(request: dict[str, Any]) -> Iterator[Answer]:
     """Answers one request; the last answer has `outcome`. Failures become outcomes, not exceptions."""
     source = request["source"]
     task = _plan if request.pop("task") == "plan" else _extract

@@ -13,7 +13,7 @@ _COMB_LEVELS = 12
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 
-class Pictures:
+class FrameConverter:
     """Converts frames to pictures as a player shows them."""
 
     def __init__(self, *, max_side: int = 0) -> None:

@@ -48,9 +48,9 @@ class DecoderProcess:
         try:
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
-            for answer in _answers(child.stdout):
-                complete = "outcome" in answer[0]
-                yield answer
+            for handle_request in _answers(child.stdout):
+                complete = "outcome" in handle_request[0]
+                yield handle_request
                 if complete:
                     return
             raise VideoError(self._cause_of_death(child, timeout_s, timed_out=not timer.is_alive()))
@@ -118,7 +118,7 @@ def _answers(stream: Any) -> Iterator[Answer]:
 def _main() -> None:
     """Answers requests until stdin ends."""
     from framewatch.video.container import log_errors_to_stderr
-    from framewatch.video.extraction import answer
+    from framewatch.video.extraction import handle_request
 
     log_errors_to_stderr()
 
@@ -126,7 +126,7 @@ def _main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in iter(_requests().get, b""):
-        for header, data in answer(json.loads(line)):
+        for header, data in handle_request(json.loads(line)):
             out.write(json.dumps({**header, "size": len(data)}).encode() + b"\n" + data)
             out.flush()
 

@@ -212,7 +212,7 @@ def test_precisions_agree_on_real_frames(spark, nsfwjs_weights: str, frames) -> 
     inputs = [resize(image, 299) for image in frames]
     calibration, compared = np.stack(inputs[::3]), inputs[1::3]  # of every clip, and never the same
     source = conversion.convert(network, network.weights.path)
-    conversion.quantize(network, source, calibration[:: 1 + len(calibration) // 20], calibration[:2])
+    conversion.quantize_network(network, source, calibration[:: 1 + len(calibration) // 20], calibration[:2])
     shown = compared[:: 1 + len(compared) // 10]
 
     def features(engine: str, precision: str) -> np.ndarray:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
-from framewatch.prompts.class_clips import Clip
-from framewatch.prompts.response import Given, PromptClip, VideoClasses, answer
+from framewatch.prompts.class_clips import ClassClip
+from framewatch.prompts.response import Given, PromptClip, VideoClasses, make_response
 
-CLIP = PromptClip("a bag alone", Clip(1.00004, 4.5, 81.239))
+CLIP = PromptClip("a bag alone", ClassClip(1.00004, 4.5, 81.239))
 FOUND = [
     VideoClasses("file:/a.mp4", (Given("left bag", 81.239, 2 / 3, (CLIP,)), Given("walk", 75, 0.5))),
     VideoClasses("file:/b.mp4", (Given("walk", 99, 1.0, calibrated=True),)),
@@ -18,7 +18,7 @@ FOUND = [
 
 
 def test_the_known_shape() -> None:
-    page = answer(FOUND, include_clips=True, limit=1)
+    page = make_response(FOUND, include_clips=True, limit=1)
     assert page["data"] == [
         {
             "video_id": "file:/a.mp4",
@@ -35,7 +35,7 @@ def test_the_known_shape() -> None:
         }
     ]
     assert (page["page_info"]["limit_per_page"], page["page_info"]["total_results"]) == (1, 2)
-    last = answer(FOUND, include_clips=False, limit=1, token=page["page_info"]["next_page_token"])
+    last = make_response(FOUND, include_clips=False, limit=1, token=page["page_info"]["next_page_token"])
     assert last["data"][0]["classes"] == [
         {"name": "walk", "score": 99, "duration_ratio": 1.0, "calibrated": True}
     ]
@@ -48,7 +48,7 @@ def test_pages_hold_every_result_once(total: int, limit: int) -> None:
     found = [VideoClasses(f"v{n}", ()) for n in range(total)]
     seen, token, pages = [], None, 0
     while pages == 0 or token is not None:
-        page = answer(found, include_clips=False, limit=limit, token=token)
+        page = make_response(found, include_clips=False, limit=limit, token=token)
         seen += [it["video_id"] for it in page["data"]]
         token, pages = page["page_info"]["next_page_token"], pages + 1
         assert page["page_info"]["total_results"] == total
@@ -59,15 +59,15 @@ def test_pages_hold_every_result_once(total: int, limit: int) -> None:
 @pytest.mark.parametrize("token", ["", "x", "é", "MTI6YWJj", "a" * 300])
 def test_a_foreign_token_is_refused(token: str) -> None:
     with pytest.raises(InputError, match="is not of these results: begin again"):
-        answer(FOUND, include_clips=False, limit=1, token=token)
+        make_response(FOUND, include_clips=False, limit=1, token=token)
 
 
 def test_a_token_of_results_that_have_changed_is_refused() -> None:
-    token = answer(FOUND, include_clips=False, limit=1)["page_info"]["next_page_token"]
+    token = make_response(FOUND, include_clips=False, limit=1)["page_info"]["next_page_token"]
     with pytest.raises(InputError, match="is not of these results"):
-        answer(FOUND[::-1], include_clips=False, limit=1, token=token)
+        make_response(FOUND[::-1], include_clips=False, limit=1, token=token)
 
 
 def test_a_limit_is_positive() -> None:
     with pytest.raises(InputError, match="page limit 0 is not valid: give 1 or more"):
-        answer(FOUND, include_clips=False, limit=0)
+        make_response(FOUND, include_clips=False, limit=0)

@@ -7,26 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewatch.prompts.class_clips import Clip, covered_s, duration_ratio, find_clips, frame_ends
+from framewatch.prompts.class_clips import ClassClip, covered_s, duration_ratio, find_clips, frame_ends
 
 
 def clips_of(
     scores: list[float], *, threshold: float = 50, gap_s: float = 0, period_s: float = 1
-) -> list[Clip]:
+) -> list[ClassClip]:
     times_s = np.arange(len(scores)) * period_s
     ends_s = frame_ends(times_s, period_s=period_s, duration_s=None)
     return find_clips(times_s, ends_s, np.array(scores, float), threshold=threshold, gap_s=gap_s)
 
 
 def test_a_clip_is_a_run_of_matching_frames() -> None:
-    assert clips_of([0, 60, 80, 0, 0, 0, 50]) == [Clip(1.0, 3.0, 70.0), Clip(6.0, 7.0, 50.0)]
-    assert clips_of([0, 60, 80, 0, 0, 0, 50], gap_s=2) == [Clip(1.0, 3.0, 70.0), Clip(6.0, 7.0, 50.0)]
-    assert clips_of([0, 60, 80, 0, 0, 0, 51], gap_s=3) == [Clip(1.0, 7.0, 191 / 3)]
+    assert clips_of([0, 60, 80, 0, 0, 0, 50]) == [ClassClip(1.0, 3.0, 70.0), ClassClip(6.0, 7.0, 50.0)]
+    assert clips_of([0, 60, 80, 0, 0, 0, 50], gap_s=2) == [
+        ClassClip(1.0, 3.0, 70.0),
+        ClassClip(6.0, 7.0, 50.0),
+    ]
+    assert clips_of([0, 60, 80, 0, 0, 0, 51], gap_s=3) == [ClassClip(1.0, 7.0, 191 / 3)]
     assert clips_of([0, 49.9]) == clips_of([]) == []
 
 
 def test_a_frame_without_features_matches_nothing() -> None:
-    assert clips_of([60, np.nan, 60], threshold=0) == [Clip(0.0, 1.0, 60.0), Clip(2.0, 3.0, 60.0)]
+    assert clips_of([60, np.nan, 60], threshold=0) == [ClassClip(0.0, 1.0, 60.0), ClassClip(2.0, 3.0, 60.0)]
 
 
 def test_frames_end_with_the_next_or_with_the_video() -> None:
@@ -38,7 +41,7 @@ def test_frames_end_with_the_next_or_with_the_video() -> None:
 
 
 def test_overlaps_count_once() -> None:
-    clips = [Clip(0, 4, 1), Clip(2, 6, 1), Clip(3, 5, 1), Clip(8, 9, 1)]
+    clips = [ClassClip(0, 4, 1), ClassClip(2, 6, 1), ClassClip(3, 5, 1), ClassClip(8, 9, 1)]
     assert covered_s(clips) == 7
     assert duration_ratio(clips, length_s=14) == 0.5
     assert duration_ratio(clips, length_s=0) == duration_ratio([], length_s=5) == 0
@@ -72,7 +75,7 @@ def test_clips_hold_every_matching_frame_and_are_apart(scores, threshold, gap_s,
 
 @given(STRETCHES, st.integers(0, 100))
 def test_the_ratio_is_of_seconds_covered(stretches: list[tuple[int, int]], length_s: int) -> None:
-    clips = [Clip(float(start), float(start + length), 1.0) for start, length in stretches]
+    clips = [ClassClip(float(start), float(start + length), 1.0) for start, length in stretches]
     seconds = {second for start, length in stretches for second in range(start, start + length)}
     assert covered_s(clips) == len(seconds)
     ratio = duration_ratio(clips, length_s=length_s)

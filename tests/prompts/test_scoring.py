@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from framewatch.prompts.prepare import whiten
 from framewatch.prompts.request import Prompt, PromptClass, Request
-from framewatch.prompts.scoring import ClassColumns, Plan, calibrate, probability, scores
+from framewatch.prompts.scoring import ClassColumns, ScoringPlan, calibrate, probability, scores
 from framewatch.prompts.similarity import Background, Project, backgrounds, iterate_runs, total
 
 
@@ -75,12 +75,14 @@ def test_whitening_is_the_discriminant_of_one_example() -> None:
     assert np.allclose(whiten(example, background[:1])[0], example[0] / np.linalg.norm(example), atol=1e-6)
 
 
-def plan_of(*prompts: Prompt, negatives: int = 0) -> tuple[Plan, ClassColumns]:
+def plan_of(*prompts: Prompt, negatives: int = 0) -> tuple[ScoringPlan, ClassColumns]:
     its = PromptClass("c", prompts, tuple(Prompt("text", f"other {n}") for n in range(negatives)))
     columns = ClassColumns(
         its, tuple(range(len(prompts))), tuple(range(len(prompts), len(prompts) + negatives))
     )
-    return Plan(Request((its,)), np.zeros((1, len(prompts) + negatives), np.float32), (columns,)), columns
+    return ScoringPlan(
+        Request((its,)), np.zeros((1, len(prompts) + negatives), np.float32), (columns,)
+    ), columns
 
 
 def test_the_best_text_has_the_softmax_probability_of_its_class() -> None:

@@ -116,7 +116,7 @@ def test_a_verdict_on_an_incident_or_on_one_frame(client: Client) -> None:
     assert said["moment"]["state"] == "unseen"
     assert said["moment"]["said"] == [{"start_s": 12, "end_s": 13, "state": "not", "answers": {"ann": "not"}}]
     status, said = client.judge(1, "not", second=100)
-    assert (status, said["error"]) == (400, "no frame was ranked at second 100: choose another")
+    assert (status, said["error"]) == (400, "no frame was ranked at second 100: choose another second")
 
 
 def test_two_reviewers_disagreement_undo_and_export(client: Client, output: Path) -> None:
@@ -234,9 +234,9 @@ def test_verdicts_need_the_page(client: Client, output: Path) -> None:
         ({"reviewer": ""}, 400, "give a name"),
         ({"reviewer": "x" * 41}, 400, "give a name"),
         ({"reviewer": "a\nb"}, 400, "give a name"),
-        ({"moment": "0"}, 400, "give its number"),
-        ({"moment": True}, 400, "give its number"),
-        ({"moment": -1}, 400, "give its number"),
+        ({"moment": "0"}, 400, "give the id of a moment"),
+        ({"moment": True}, 400, "give the id of a moment"),
+        ({"moment": -1}, 400, "give the id of a moment"),
         ({"moment": 999}, 404, "there is no moment 999"),
         ({"second": "x"}, 400, "give a number"),
         ({"second": -5}, 400, "no frame was ranked"),
@@ -275,7 +275,7 @@ def test_bodies_that_are_none(client: Client) -> None:
     ):  # fmt: skip
         headers = {"X_CSRF_Token": client.csrf, "Content_Type": "application/json"}
         status, body, _ = client.open("api/verdicts", data, **headers)
-        assert status == 400 and "no JSON object" in json.loads(body)["error"]
+        assert status == 400 and "is not a JSON object" in json.loads(body)["error"]
     status, _, _ = client.open("api/verdicts", b"x" * 100_000, X_CSRF_Token=client.csrf)
     assert status in (400, 413)
 
@@ -379,7 +379,7 @@ def test_it_ends_quietly_and_errors_are_one_line(output: Path, tmp_path: Path, c
     with served(output, home=tmp_path / "home") as (address, process):
         port = re.search(r":(\d+)/", address).group(1)
         assert main(["review", str(output), "--port", port]) == 2
-        assert "give another with --port" in capsys.readouterr().err
+        assert "choose another port with --port" in capsys.readouterr().err
         process.send_signal(signal.SIGTERM)  # a background job may not hear Ctrl-C
         rest = process.stdout.read()
         assert process.wait(20) == 0 and "Traceback" not in rest

@@ -124,7 +124,7 @@ def test_filters_narrow_the_queue(page: Any) -> None:
     assert "incident 2" in page.inner_text("#facts")
     page.fill("[name=min_prob]", "2")
     until(page, "state.items.length === 0")
-    assert page.inner_text("#found") == "nothing fits these filters"
+    assert page.inner_text("#found") == "no moment matches these filters"
 
 
 def test_a_filter_that_is_none_is_told(browser: Any, server: str) -> None:
@@ -155,7 +155,7 @@ def test_verdict_by_key_undo_reload_and_find_it(page: Any, server: str) -> None:
     until(page, "state.items.length === 1")
     until(page, f"state.moment.id === {first}")
     assert page.locator("[data-answer=suspicious].given").count() == 1
-    assert "ann: suspicious" in page.inner_text("#said")
+    assert "ann: suspicious" in page.inner_text("#answers")
 
 
 def test_one_frame_only(page: Any) -> None:
@@ -283,7 +283,7 @@ def test_classes_from_picked_frames_to_clips(page: Any, server: str) -> None:
     page.wait_for_selector("#found li.current")
     assert page.locator("#found > li").count() == 3
     assert page.locator("#found > li:first-child .scored").count() == 2
-    assert "3 videos with a class" in page.inner_text("#told")
+    assert "3 videos with a class" in page.inner_text("#status")
     until(page, "view.data !== null && $('video').readyState >= 3")
     page.click("#clips button:has-text('bright')")
     until(page, "$('video').readyState >= 3 && state.clip.start_s > 10")

@@ -75,9 +75,9 @@ def test_frames_to_pick_have_pictures(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ([], "holds no JSON object"),
+        ([], "is not a JSON object"),
         ({"request": {"classes": []}}, "no classes are asked for"),
-        ({"request": {"classes": [{"name": "x", "prompts": ["words"]}]}}, "needs features of a CLIP"),
+        ({"request": {"classes": [{"name": "x", "prompts": ["words"]}]}}, "needs CLIP features"),
         (
             {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}]}]}},
             "is no frame with features",
@@ -85,11 +85,11 @@ def test_frames_to_pick_have_pictures(ask: Ask) -> None:
         ({"request": {}, "min_duration_ratio": "all"}, "min_duration_ratio=all is not valid"),
         (
             {"request": {"classes": [{"name": "x", "prompts": [{"example": "y"}], "labels": "verdicts"}]}},
-            "labels are read by",
+            "the page does not read labels",
         ),
         (
             {"request": {"classes": [{"name": "x", "prompts": [{"image": "/etc/passwd"}]}]}},
-            "images are read by",
+            "the page does not read image files",
         ),
         ({"request": {"classes": []}, "classes": []}, "unknown field 'classes': give request, min_"),
     ],
@@ -109,4 +109,4 @@ def test_an_export_runs_nothing_in_a_spreadsheet(ask: Ask) -> None:
 
 
 def test_an_answer_that_is_kept_no_more(ask: Ask) -> None:
-    assert ask("nothere/videos") == "this answer is kept no more: run the request again"
+    assert ask("nothere/videos") == "the results have expired: run the request again"

@@ -12,7 +12,7 @@ from framewatch.errors import InputError
 from framewatch.feedback import STATES, Verdict
 from framewatch.feedback.desk import Desk
 from framewatch.feedback.loop import REASONS, LoopSettings
-from framewatch.review.queue_filters import Filter
+from framewatch.review.queue_filters import QueueFilter
 
 
 def open_desk(output: Path, **settings: float) -> Desk:
@@ -132,7 +132,7 @@ def test_an_answer_taken_back_comes_first(output: Path) -> None:
     say(desk, 20, "not")
     desk.learn()
     desk.undo("ann")
-    assert Filter().apply(desk)[0] == 20
+    assert QueueFilter().apply(desk)[0] == 20
 
 
 def test_another_desk_takes_in_what_was_said_here(output: Path) -> None:
@@ -161,7 +161,7 @@ def test_filters(output: Path) -> None:
     desk = open_desk(output)
 
     def found(**arguments: Any) -> list[int]:
-        return Filter(**arguments).apply(desk).tolist()
+        return QueueFilter(**arguments).apply(desk).tolist()
 
     its = desk.moments
     assert found(order="rank") == list(range(56))

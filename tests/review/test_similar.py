@@ -116,7 +116,7 @@ def test_an_uploaded_picture_is_looked_for_and_not_kept(spark, model_file: Path,
     place = default_place(str(output), None, "framewatch")
     finder = SimilarFinder(str(output), lambda: place, model=str(model_file))
     before = {path: path.stat().st_size for path in output.rglob("*") if path.is_file()}
-    name = finder.take_in(jpegs[5])
+    name = finder.encode_picture(jpegs[5])
     hits = finder.search({"picture": name, "limit": 9}).hits
     assert hits[0].peak_s == 5.0 and hits[0].score >= 0.999
     finder.close()
@@ -131,16 +131,16 @@ def test_an_uploaded_picture_is_looked_for_and_not_kept(spark, model_file: Path,
 @pytest.mark.parametrize(
     ("path", "body", "told"),
     [
-        ("search", {}, "nothing is looked for: give a frame or a picture"),
+        ("search", {}, "the search is empty: give a frame or a picture"),
         ("search", {"origin": "nope.jpg"}, "example 'nope.jpg' is no frame"),
         ("search", {"moment": -1}, "moment=-1 is not valid"),
         ("search", {"video": 99, "second": 1}, "there is no video 99"),
         ("search", {"origin": "x", "limit": "many"}, "limit=many is not valid"),
         ("search", {"origin": "x", "min_probability": 3}, "min_probability=3 is not valid"),
-        ("search", {"picture": "gone"}, "this picture is kept no more"),
+        ("search", {"picture": "gone"}, "the picture has expired"),
         ("picture", b"no picture", "not a picture: use a JPEG"),
         ("picture", b"x" * (9 << 20), "The data value transmitted exceeds the capacity limit."),
-        ("nothere/0/verdict", {"answer": "not", "reviewer": "a"}, "this answer is kept no more"),
+        ("nothere/0/verdict", {"answer": "not", "reviewer": "a"}, "the results have expired"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(indexed: Path, ask: Ask, path: str, body: Any, told: str) -> None:

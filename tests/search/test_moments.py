@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from framewatch.errors import InputError
 from framewatch.search.fitted import Fitted
 from framewatch.search.moment_vectors import Frames, clip_windows, moments_of, still_frames
-from framewatch.search.query import Filter, Part, combine, parse_clip
+from framewatch.search.query import MomentFilter, QueryPart, combine, parse_clip
 from framewatch.search.source import at_clock, clock_of, parse_day
 from framewatch.tables.feature_files import unit
 
@@ -70,22 +70,22 @@ def test_times_of_day_go_over_midnight() -> None:
     assert (parse_day("22:30"), parse_day("06:00:05")) == (81_000, 21_605)
     with pytest.raises(InputError, match="'25:00' is no time of day"):
         parse_day("25:00")
-    night = Filter(between_s=(79_200, 21_600)).expression()
+    night = MomentFilter(between_s=(79_200, 21_600)).expression()
     assert "(clock_s >= 79200 or clock_s < 21600)" in night
-    assert "(clock_s >= 100 and clock_s < 200)" in Filter(between_s=(100, 200)).expression()
+    assert "(clock_s >= 100 and clock_s < 200)" in MomentFilter(between_s=(100, 200)).expression()
 
 
 def test_weights_say_how_much_and_whether() -> None:
-    assert Part.parse("frame", "a b*c.jpg") == Part("frame", "a b*c.jpg")
-    assert Part.parse("frame", "a.jpg*-0.5") == Part("frame", "a.jpg", -0.5)
+    assert QueryPart.parse("frame", "a b*c.jpg") == QueryPart("frame", "a b*c.jpg")
+    assert QueryPart.parse("frame", "a.jpg*-0.5") == QueryPart("frame", "a.jpg", -0.5)
     x, y = np.array([3.0, 0.0]), np.array([0.0, 5.0])
-    both = combine(np.stack([x, y]), [Part("frame", "x"), Part("frame", "y", -1.0)])
+    both = combine(np.stack([x, y]), [QueryPart("frame", "x"), QueryPart("frame", "y", -1.0)])
     np.testing.assert_allclose(both, [0.5**0.5, -(0.5**0.5)], atol=1e-6)
     with pytest.raises(InputError, match="are the same: give other weights"):
-        combine(np.stack([x, x]), [Part("frame", "x"), Part("frame", "x", -1.0)])
+        combine(np.stack([x, x]), [QueryPart("frame", "x"), QueryPart("frame", "x", -1.0)])
     for wrong, told in [("a.jpg*0", "says nothing"), (" ", "--frame is empty")]:
         with pytest.raises(InputError, match=told):
-            Part.parse("frame", wrong)
+            QueryPart.parse("frame", wrong)
 
 
 def test_clips_by_seconds() -> None:
@@ -100,7 +100,7 @@ def test_clips_by_seconds() -> None:
 )
 def test_a_filter_checks_itself(wrong) -> None:
     with pytest.raises(InputError, match=rf"{next(iter(wrong))}=.* is not valid"):
-        Filter(**wrong)
+        MomentFilter(**wrong)
 
 
 def test_a_sketch_keeps_inner_products_as_well_as_its_length_allows(tmp_path) -> None:

@@ -15,9 +15,9 @@ from framewatch.feedback import Verdict, VerdictLog
 from framewatch.search.indexer import WriteVideos, about_of, fit, plan
 from framewatch.search.milvus_client import Place, default_place
 from framewatch.search.moment_store import Store, create_store, open_store
-from framewatch.search.query import Filter
-from framewatch.search.searcher import Wanted, find
-from framewatch.search.source import read_videos
+from framewatch.search.query import MomentFilter
+from framewatch.search.searcher import Wanted, find_moments
+from framewatch.search.source import read_indexed_videos
 from framewatch.tables.feature_files import FeatureFiles
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
@@ -84,18 +84,18 @@ def store(made: Made):
         yield opened
 
 
-def filters(made: Made) -> list[tuple[Filter, np.ndarray]]:
+def filters(made: Made) -> list[tuple[MomentFilter, np.ndarray]]:
     clock = np.array([int(video.split("_")[1][:2]) * 3600 + 59 * 60 for video in made.videos]) + made.seconds
     clock %= 86_400
     hall = np.array(["hall" in video for video in made.videos])
     return [
-        (Filter(), np.ones(len(hall), bool)),
-        (Filter(cameras=("file:/cctv/hall",)), hall),
-        (Filter(videos=(VIDEOS[2], VIDEOS[9])), np.isin(made.videos, [VIDEOS[2], VIDEOS[9]])),
-        (Filter(min_probability=0.3, max_probability=0.8), (made.prob2 >= 0.3) & (made.prob2 <= 0.8)),
-        (Filter(label=1, cameras=("file:/cctv/yard",)), (made.labels == 1) & ~hall),
-        (Filter(between_s=(23 * 3600 + 3600 - 30, 7 * 3600)), (clock >= 86_370) | (clock < 25_200)),
-        (Filter(between_s=(43_200, 72_030)), (clock >= 43_200) & (clock < 72_030)),
+        (MomentFilter(), np.ones(len(hall), bool)),
+        (MomentFilter(cameras=("file:/cctv/hall",)), hall),
+        (MomentFilter(videos=(VIDEOS[2], VIDEOS[9])), np.isin(made.videos, [VIDEOS[2], VIDEOS[9]])),
+        (MomentFilter(min_probability=0.3, max_probability=0.8), (made.prob2 >= 0.3) & (made.prob2 <= 0.8)),
+        (MomentFilter(label=1, cameras=("file:/cctv/yard",)), (made.labels == 1) & ~hall),
+        (MomentFilter(between_s=(23 * 3600 + 3600 - 30, 7 * 3600)), (clock >= 86_370) | (clock < 25_200)),
+        (MomentFilter(between_s=(43_200, 72_030)), (clock >= 43_200) & (clock < 72_030)),
     ]
 
 
@@ -107,7 +107,7 @@ def test_the_exact_search_is_numpy_s(made: Made, store: Store) -> None:
         vector = made.vectors[rng.integers(len(made.vectors))] + rng.normal(size=LENGTH) * 0.02
         vector = (vector / np.linalg.norm(vector)).astype(np.float32)
         wanted, mask = cases[number % len(cases)]
-        hits = find(store, vector, Wanted(filter=wanted, gap_s=None, exact=True))
+        hits = find_moments(store, vector, Wanted(filter=wanted, gap_s=None, exact=True))
         expected = made.best(vector, mask)
         assert [hit.origin for hit in hits] == [origin for origin, _ in expected]
         np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-5)
@@ -120,7 +120,7 @@ def test_groups_are_numpy_s_too(made: Made, store: Store) -> None:
     for number in range(40):
         vector = made.vectors[rng.integers(len(made.vectors))]
         wanted, mask = filters(made)[number % 2]
-        hits = find(store, vector, Wanted(limit=8, filter=wanted, by_video=True, exact=True))
+        hits = find_moments(store, vector, Wanted(limit=8, filter=wanted, by_video=True, exact=True))
         scores = np.where(mask, made.vectors @ vector, -np.inf)
         best = sorted(((scores[made.videos == video].max(), video) for video in VIDEOS), reverse=True)
         expected = [video for score, video in best if np.isfinite(score)][:8]
@@ -134,7 +134,7 @@ def test_sketches_find_what_comparing_with_all_does(made: Made, store: Store, mo
     found = 0
     for number in range(0, len(made.vectors), 29):
         wanted, mask = filters(made)[number % 7]
-        hits = find(store, made.vectors[number], Wanted(filter=wanted, gap_s=None))
+        hits = find_moments(store, made.vectors[number], Wanted(filter=wanted, gap_s=None))
         expected = made.best(made.vectors[number], mask)
         assert len(hits) == len(expected)
         found += len({hit.origin for hit in hits} & {origin for origin, _ in expected})
@@ -146,9 +146,9 @@ def test_sketches_find_what_comparing_with_all_does(made: Made, store: Store, mo
 
 def test_many_hits_need_several_rounds_and_are_the_same(made: Made, store: Store) -> None:
     vector = made.vectors[500]
-    all_at_once = find(store, vector, Wanted(limit=200, gap_s=None, exact=True))
+    all_at_once = find_moments(store, vector, Wanted(limit=200, gap_s=None, exact=True))
     assert [hit.origin for hit in all_at_once] == [it for it, _ in made.best(vector, made.prob2 >= 0, 200)]
-    merged = find(store, vector, Wanted(limit=100, gap_s=0.0))
+    merged = find_moments(store, vector, Wanted(limit=100, gap_s=0.0))
     ranges = [(hit.video, hit.start_s, hit.end_s) for hit in merged]
     for number, (video, start_s, end_s) in enumerate(ranges):
         for other in ranges[:number]:
@@ -157,16 +157,20 @@ def test_many_hits_need_several_rounds_and_are_the_same(made: Made, store: Store
 
 def test_what_was_rejected_sinks(made: Made, store: Store) -> None:
     vector = made.vectors[0]
-    first = find(store, vector, Wanted(limit=5, gap_s=None))[0]
+    first = find_moments(store, vector, Wanted(limit=5, gap_s=None))[0]
     assert first.origin == origin_of(VIDEOS[0], 0) and first.score > 0.999
     log = VerdictLog(str(made.output))
     log.append(Verdict(first.video, first.start_s, first.end_s, "not", "ann"))
     try:
-        assert first.origin not in {hit.origin for hit in find(store, vector, Wanted(limit=5, gap_s=None))}
-        everything = find(store, vector, Wanted(limit=1000, gap_s=None, filter=Filter(videos=(VIDEOS[0],))))
+        assert first.origin not in {
+            hit.origin for hit in find_moments(store, vector, Wanted(limit=5, gap_s=None))
+        }
+        everything = find_moments(
+            store, vector, Wanted(limit=1000, gap_s=None, filter=MomentFilter(videos=(VIDEOS[0],)))
+        )
         assert len(everything) == FRAMES
         assert everything[-1].origin == first.origin and everything[-1].rejected
-        grouped = find(store, vector, Wanted(limit=3, by_video=True))
+        grouped = find_moments(store, vector, Wanted(limit=3, by_video=True))
         assert first.origin not in {hit.origin for hit in grouped} and not any(it.rejected for it in grouped)
     finally:
         log.undo("ann")
@@ -264,7 +268,7 @@ def test_two_searches_while_it_is_indexed(tmp_path: Path) -> None:
         def look() -> None:
             try:
                 while not done.is_set():
-                    hits = find(store, vector, Wanted(limit=50, gap_s=None))
+                    hits = find_moments(store, vector, Wanted(limit=50, gap_s=None))
                     assert [hit.score for hit in hits] == sorted((h.score for h in hits), reverse=True)
                     counts.append(len(hits))
             except BaseException as error:
@@ -273,12 +277,12 @@ def test_two_searches_while_it_is_indexed(tmp_path: Path) -> None:
         threads = [threading.Thread(target=look) for _ in range(2)]
         for thread in threads:
             thread.start()
-        todo = plan(store, read_videos(str(output), features, settings=about.settings))
+        todo = plan(store, read_indexed_videos(str(output), features, settings=about.settings))
         written = list(WriteVideos(str(output), features, 1.0, todo.begun)(store, todo.write))
         done.set()
         for thread in threads:
             thread.join()
         assert errors == [] and len(counts) > 2
         assert [it.error for it in written] == [None] * 20
-        assert find(store, vector, Wanted(limit=1))[0].origin == origin_of("file:/hall/0.mp4", 0)
+        assert find_moments(store, vector, Wanted(limit=1))[0].origin == origin_of("file:/hall/0.mp4", 0)
         assert store.count() == sum(it.moments for it in written) == 20 * (30 + 9)

@@ -11,7 +11,7 @@ import pytest
 from numbered import encode, read_number
 
 from framewatch.video.decoder import DecodedFrame, Decoding
-from framewatch.video.extraction import answer
+from framewatch.video.extraction import handle_request
 from framewatch.video.keyframes import LEAST_SHARE, KeyframeDecoding
 from framewatch.video.sampling import sample
 
@@ -46,7 +46,7 @@ def samples(path: Path, fps: float = 1, **kwargs) -> list[DecodedFrame]:
 
 
 def plan(path: Path) -> dict:
-    return next(answer({"task": "plan", "source": str(path), "chunk_s": 1}))[0]["outcome"]
+    return next(handle_request({"task": "plan", "source": str(path), "chunk_s": 1}))[0]["outcome"]
 
 
 @pytest.mark.parametrize("fps", [0.3, 1, 4.7])

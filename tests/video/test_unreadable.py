@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framewatch.video.extraction import answer
+from framewatch.video.extraction import handle_request
 
 PART = {"first": 0, "stop": None, "fps": 1.0, "jpeg_quality": 90, "max_side": 0, "tolerance_s": 0.0,
         "decode_all": False}  # fmt: skip
@@ -68,13 +68,13 @@ def test_a_server_that_fails_in_mid_file(server: Server, make_video, tmp_path: P
     path = make_video(tmp_path / "long.mkv", seconds=240, fps=2, codec="rawvideo", size=(320, 240))
     server.data, server.status = path.read_bytes(), status
     url = f"http://127.0.0.1:{server.server_port}/long.mkv"
-    *frames, (end, _) = answer({"task": "extract", "source": url, **PART})
+    *frames, (end, _) = handle_request({"task": "extract", "source": url, **PART})
     assert (len(frames), end["outcome"].get("unreadable"), end["outcome"]["failure"]) == (240, None, None)
     server.fails_from = len(server.data) // 2
-    *frames, (end, _) = answer({"task": "extract", "source": url, **PART})
+    *frames, (end, _) = handle_request({"task": "extract", "source": url, **PART})
     assert 50 < len(frames) < 240 and end["outcome"]["unreadable"], end
     server.fails_from = 0
-    [(end, _)] = answer({"task": "extract", "source": url, **PART})
+    [(end, _)] = handle_request({"task": "extract", "source": url, **PART})
     assert end["outcome"]["unreadable"], end
 
 
@@ -83,5 +83,5 @@ def test_what_is_no_video_is_no_matter_of_the_storage(server: Server, tmp_path: 
     server.data = data
     (tmp_path / "a.mkv").write_bytes(data)
     for source in (str(tmp_path / "a.mkv"), f"http://127.0.0.1:{server.server_port}/a.mkv"):
-        [(end, _)] = answer({"task": "extract", "source": source, **PART})
+        [(end, _)] = handle_request({"task": "extract", "source": source, **PART})
         assert end["outcome"]["failure"] and end["outcome"]["unreadable"] is False

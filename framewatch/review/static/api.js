@@ -1,5 +1,5 @@
 "use strict";
-// Requests, and the small helpers that all of the page uses.
+// Requests and helpers for all pages.
 
 const $ = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name=${name}]`).content;
@@ -13,9 +13,9 @@ const api = {
     return api.read(await fetch(path, {method: "POST", headers, body: JSON.stringify(body)}));
   },
   async read(response) {
-    const said = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(said.error || `the server answered ${response.status}`);
-    return said;
+    const body = await response.json().catch(() => ({}));
+    if (!response.ok) throw new Error(body.error || `the server responded with status ${response.status}`);
+    return body;
   },
 };
 

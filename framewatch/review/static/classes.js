@@ -1,5 +1,5 @@
 "use strict";
-// Classes: their prompts, the videos that have them, and the clips.
+// The Classes page: classes and their prompts, the videos with these classes, and clips.
 
 const state = {classes: [], target: null, answer: null, items: [], current: -1, clip: null, colors: {}, loading: false};
 const slot = `classes of ${meta("output")}`;
@@ -9,9 +9,9 @@ const view = new ScoresView($("scores"), (second) => {
   play({start_s: Math.max(0, second - 1), end_s: second + 9});
 });
 
-// What is typed is kept, so that a reload loses nothing.
-function keep() {
-  try { localStorage.setItem(slot, JSON.stringify(state.classes)); } catch { /* kept for this page only */ }
+// Stores the classes, so that they survive a reload.
+function store() {
+  try { localStorage.setItem(slot, JSON.stringify(state.classes)); } catch { /* kept until the page is closed */ }
 }
 
 function stored() {
@@ -23,24 +23,24 @@ function shortName(prompt) {
 }
 
 function showClasses() {
-  $("classes").replaceChildren(...state.classes.map((its, number) => {
+  $("classes").replaceChildren(...state.classes.map((edited, number) => {
     const node = $("class").content.firstElementChild.cloneNode(true);
-    node.style.setProperty("--its", colorOf(number));
+    node.style.setProperty("--class-color", colorOf(number));
     const name = node.querySelector(".name");
-    name.value = its.name;
-    name.addEventListener("input", () => { its.name = name.value; keep(); });
+    name.value = edited.name;
+    name.addEventListener("input", () => { edited.name = name.value; store(); });
     node.querySelector(".remove").addEventListener("click", () => change(() => state.classes.splice(number, 1)));
-    node.querySelector(".pick").addEventListener("click", () => pick(its));
+    node.querySelector(".pick").addEventListener("click", () => pick(edited));
     node.querySelector(".text")?.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
       event.preventDefault();
       const text = event.target.value.trim();
-      if (text) change(() => its.prompts.push({text}));
+      if (text) change(() => edited.prompts.push({text}));
       $("classes").children[number].querySelector(".text").focus();
     });
-    node.querySelector(".prompts").append(...its.prompts.map((prompt, place) => {
+    node.querySelector(".prompts").append(...edited.prompts.map((prompt, index) => {
       const remove = element("button", {type: "button", "aria-label": `remove ${shortName(prompt)}`}, "×");
-      remove.addEventListener("click", () => change(() => its.prompts.splice(place, 1)));
+      remove.addEventListener("click", () => change(() => edited.prompts.splice(index, 1)));
       return element("li", {}, element("span", {title: prompt.text ?? prompt.example}, shortName(prompt)), remove);
     }));
     return node;
@@ -48,15 +48,15 @@ function showClasses() {
   if (!$("picker").hidden) markChosen();
 }
 
-function change(how) {
-  how();
-  keep();
+function change(edit) {
+  edit();
+  store();
   showClasses();
 }
 
-async function pick(its) {
-  state.target = its;
-  $("target").textContent = its.name || "the class";
+async function pick(target) {
+  state.target = target;
+  $("target").textContent = target.name || "the class";
   $("picker").hidden = false;
   $("answer").hidden = $("empty").hidden = true;
   await showFrames();
@@ -67,8 +67,8 @@ async function showFrames() {
   try {
     const {frames} = await api.get(`frames/${video}`);
     if (video !== $("source").value) return;
-    $("frames").replaceChildren(...frames.map((frame, place) => {
-      const image = element("img", {src: `frames/${video}/${place}.jpg`, loading: "lazy", alt: ""});
+    $("frames").replaceChildren(...frames.map((frame, index) => {
+      const image = element("img", {src: `frames/${video}/${index}.jpg`, loading: "lazy", alt: ""});
       const node = element("button", {type: "button", "data-origin": frame.origin}, image, clock(frame.second));
       node.addEventListener("click", () => choose(frame.origin));
       return node;
@@ -80,8 +80,8 @@ async function showFrames() {
 }
 
 function choose(origin) {
-  const place = state.target.prompts.findIndex((prompt) => prompt.example === origin);
-  change(() => { if (place < 0) state.target.prompts.push({example: origin}); else state.target.prompts.splice(place, 1); });
+  const prompts = state.target.prompts, index = prompts.findIndex((prompt) => prompt.example === origin);
+  change(() => { if (index < 0) prompts.push({example: origin}); else prompts.splice(index, 1); });
 }
 
 function markChosen() {
@@ -90,22 +90,22 @@ function markChosen() {
 }
 
 async function run() {
-  const classes = state.classes.filter((its) => its.name.trim() || its.prompts.length);
+  const classes = state.classes.filter((edited) => edited.name.trim() || edited.prompts.length);
   $("run").disabled = true;
-  $("told").textContent = "looking …";
+  $("status").textContent = "searching …";
   try {
     const request = {classes, threshold: Number($("threshold").value), include_clips: true};
     const found = await api.post("run", {request, min_duration_ratio: Number($("ratio").value)});
-    state.colors = Object.fromEntries(classes.map((its) => [its.name, colorOf(state.classes.indexOf(its))]));
+    state.colors = Object.fromEntries(classes.map((edited) => [edited.name, colorOf(state.classes.indexOf(edited))]));
     Object.assign(state, {answer: found, items: found.videos, current: -1});
-    $("told").textContent = `${found.total.toLocaleString("en")} videos with a class`;
+    $("status").textContent = `${found.total.toLocaleString("en")} videos with a class`;
     $("json").href = `${found.id}/classifications.json`;
     $("csv").href = `${found.id}/clips.csv`;
     $("json").hidden = $("csv").hidden = false;
     $("found").replaceChildren(...found.videos.map(card));
     $("legend").replaceChildren(...Object.entries(state.colors).flatMap(([name, color]) => {
       const key = element("span", {class: "key"});
-      key.style.setProperty("--its", color);
+      key.style.setProperty("--class-color", color);
       return [key, name];
     }));
     $("picker").hidden = true;
@@ -113,10 +113,10 @@ async function run() {
     else {
       $("answer").hidden = true;
       $("empty").hidden = false;
-      $("empty").textContent = "No video has a class: lower the threshold or the share.";
+      $("empty").textContent = "No video matches: lower the threshold or the share.";
     }
   } catch (error) {
-    $("told").textContent = "";
+    $("status").textContent = "";
     toast(error.message, true);
   } finally {
     $("run").disabled = false;
@@ -124,13 +124,14 @@ async function run() {
 }
 
 function card(item) {
-  const rows = item.classes.map((its) => {
+  const rows = item.classes.map((scored) => {
     const score = element("i"), share = element("i");
-    score.style.width = `${its.score}%`;
-    share.style.width = `${100 * its.duration_ratio}%`;
-    const bars = element("span", {class: "bars", title: `score ${its.score}, ${Math.round(100 * its.duration_ratio)}% of the video`}, score, share);
-    bars.style.setProperty("--its", state.colors[its.name]);
-    return element("div", {class: "scored"}, element("b", {title: its.name}, its.name), bars, its.score.toFixed(0));
+    score.style.width = `${scored.score}%`;
+    share.style.width = `${100 * scored.duration_ratio}%`;
+    const title = `score ${scored.score}, ${Math.round(100 * scored.duration_ratio)}% of the video`;
+    const bars = element("span", {class: "bars", title}, score, share);
+    bars.style.setProperty("--class-color", state.colors[scored.name]);
+    return element("div", {class: "scored"}, element("b", {title: scored.name}, scored.name), bars, scored.score.toFixed(0));
   });
   const node = element("li", {"data-number": item.number}, element("strong", {}, item.name), ...rows);
   node.addEventListener("click", () => select(item.number));
@@ -159,9 +160,9 @@ async function select(number) {
   $("picker").hidden = $("empty").hidden = true;
   $("answer").hidden = false;
   $("title").textContent = item.name;
-  const shown = item.classes.flatMap((its) => its.clips.map((clip) => ({...clip, name: its.name})));
+  const shown = item.classes.flatMap(({name, clips}) => clips.map((clip) => ({...clip, name})));
   $("clips").replaceChildren(...shown.map(clipButton));
-  state.rest = item.classes.map((its) => ({name: its.name, offset: 0, total: its.num_clips}));
+  state.rest = item.classes.map(({name, num_clips: total}) => ({name, offset: 0, total}));
   state.seen = new Set(shown.map(keyOf));
   try {
     const data = await api.get(`${state.answer.id}/timeline/${number}`);
@@ -181,15 +182,15 @@ function clipButton(clip) {
   const node = element("button", {type: "button"},
     `${clip.name} ${clip.score.toFixed(0)}: ${clock(clip.start_s)}, ${length} s`,
     element("small", {title: clip.prompt}, clip.prompt.replace(/^.*\//, "")));
-  node.style.setProperty("--its", state.colors[clip.name]);
+  node.style.setProperty("--class-color", state.colors[clip.name]);
   node.addEventListener("click", () => play(clip, node));
   return node;
 }
 
-// The next clips of each class, once the ones there are have been scrolled through.
+// Loads more clips of each class when the list is scrolled near its end.
 async function moreClips() {
   const number = state.current, {scrollTop, clientHeight, scrollHeight} = $("clips");
-  const next = state.rest?.find((its) => its.offset < its.total);
+  const next = state.rest?.find(({offset, total}) => offset < total);
   if (state.loading || !next || scrollTop + 2 * clientHeight < scrollHeight) return;
   state.loading = true;
   try {
@@ -206,13 +207,13 @@ async function moreClips() {
   await moreClips();
 }
 
-// From start to end.
+// Plays a clip from start to end.
 function play(clip, node = null) {
   const begin = Math.max(0, clip.start_s), end = Math.min(clip.end_s, begin + LONGEST_S);
   state.clip = {start_s: begin, end_s: end};
-  for (const it of $("clips").children) it.classList.toggle("current", it === (node || $("clips").firstChild));
+  for (const button of $("clips").children) button.classList.toggle("current", button === (node || $("clips").firstChild));
   view.mark(state.clip);
-  notice("cutting the clip …");
+  notice("creating the clip …");
   $("video").src = `${state.answer.id}/play/${state.current}/${begin.toFixed(3)}-${end.toFixed(3)}.mp4`;
   $("video").play().catch(() => {});
 }
@@ -225,8 +226,8 @@ function notice(text) {
 $("video").addEventListener("loadeddata", () => notice(""));
 $("video").addEventListener("error", async () => {
   const url = $("video").getAttribute("src");
-  const reason = await api.get(url).then(() => "this browser plays no H.264", (error) => error.message);
-  if (url === $("video").getAttribute("src")) notice(`no clip: ${reason}`);
+  const reason = await api.get(url).then(() => "this browser does not support H.264", (error) => error.message);
+  if (url === $("video").getAttribute("src")) notice(`the clip cannot be played: ${reason}`);
 });
 (function tick() {
   if (state.clip) {

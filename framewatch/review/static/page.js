@@ -1,11 +1,11 @@
 "use strict";
-// The queue, its filters, the verdicts and the keys.
+// The Review page: the queue, filters, verdicts and keyboard shortcuts.
 
 const state = {items: [], total: 0, version: 0, ranking: "", current: -1, moment: null, loading: null, busy: false};
 const REASONS = {
   top: ["top", "ranked high"],
-  uncertain: ["uncertain", "the classifier is unsure of it: an answer teaches it most"],
-  random: ["random", "drawn at random, to tell what the ranking misses"],
+  uncertain: ["uncertain", "the classifier is uncertain, so a verdict improves it most"],
+  random: ["random", "drawn at random, to estimate what the ranking misses"],
 };
 const NAMES = {suspicious: "suspicious", not: "not suspicious", unsure: "unsure", disagreement: "disagreement"};
 
@@ -23,7 +23,7 @@ function query(offset) {
   return wanted;
 }
 
-// Loads the queue from its start, and stays at the moment that is on the screen where it can.
+// Loads the queue from its start, and keeps the current moment if it is still listed.
 async function reload({keep = false} = {}) {
   if (state.loading) state.loading.abort();
   const control = state.loading = new AbortController();
@@ -34,8 +34,8 @@ async function reload({keep = false} = {}) {
     $("queue").replaceChildren(...found.items.map(card));
     $("queue").scrollTop = 0;
     showFound();
-    const place = state.items.findIndex((item) => item.id === before);
-    if (place >= 0) mark(place); else if (before === null) await select(0); else state.current = -1;
+    const index = state.items.findIndex((item) => item.id === before);
+    if (index >= 0) mark(index); else if (before === null) await select(0); else state.current = -1;
   } catch (error) {
     if (error.name !== "AbortError") toast(error.message, true);
   } finally {
@@ -47,7 +47,7 @@ async function more() {
   if (state.loading || state.items.length >= state.total) return;
   const control = state.loading = new AbortController();
   try {
-    // Moments that have been answered since they were loaded are in the server's list no more.
+    // The server no longer lists moments that were reviewed after they were loaded.
     const offset = state.items.filter((item) => isShown(item.state)).length;
     const found = await api.get(`api/queue?${query(offset)}`, {signal: control.signal});
     const have = new Set(state.items.map((item) => item.id));
@@ -62,13 +62,13 @@ async function more() {
   }
 }
 
-function isShown(its) {
+function isShown(momentState) {
   const shown = $("filters").shown.value;
-  return shown === "all" || (shown === "reviewed" ? its !== "unseen" : its === shown);
+  return shown === "all" || (shown === "reviewed" ? momentState !== "unseen" : momentState === shown);
 }
 
 function showFound() {
-  $("found").textContent = state.total ? `${state.total.toLocaleString("en")} moments` : "nothing fits these filters";
+  $("found").textContent = state.total ? `${state.total.toLocaleString("en")} moments` : "no moment matches these filters";
 }
 
 function card(item) {
@@ -87,31 +87,31 @@ function card(item) {
     element("strong", {title: item.name}, item.name), element("span", {}, range),
     element("span", {class: "probability"}, meter, item.now.toFixed(2)), badges);
   const node = element("li", {"data-id": item.id}, image, text);
-  node.addEventListener("click", () => select(state.items.findIndex((it) => it.id === item.id)));
+  node.addEventListener("click", () => select(state.items.findIndex(({id}) => id === item.id)));
   return node;
 }
 
-function mark(place) {
-  state.current = place;
+function mark(index) {
+  state.current = index;
   for (const node of $("queue").querySelectorAll(".current")) node.classList.remove("current");
-  const node = $("queue").children[place];
+  const node = $("queue").children[index];
   if (!node) return;
   node.classList.add("current");
   node.scrollIntoView({block: "nearest"});
 }
 
-async function select(place) {
-  if (place >= state.items.length) await more();
-  const item = state.items[place];
+async function select(index) {
+  if (index >= state.items.length) await more();
+  const item = state.items[index];
   if (!item) {
     if (!state.items.length) blank();
     return;
   }
-  mark(place);
-  if (place >= state.items.length - 10) more();
+  mark(index);
+  if (index >= state.items.length - 10) more();
   try {
     const [moment, timeline] = await Promise.all([api.get(`api/moments/${item.id}`), api.get(`api/timelines/${item.video}`)]);
-    if (state.items[state.current]?.id !== item.id) return;  // another has been chosen meanwhile
+    if (state.items[state.current]?.id !== item.id) return;  // another moment was selected meanwhile
     show(moment, item.reason, timeline);
   } catch (error) {
     toast(error.message, true);
@@ -119,22 +119,22 @@ async function select(place) {
 }
 
 function show(moment, reason, timeline) {
-  const another = state.moment?.id !== moment.id;
+  const isOther = state.moment?.id !== moment.id;
   state.moment = {...moment, reason};
   player.moment_video = moment.video;
-  if (another) player.show(moment);
+  if (isOther) player.show(moment);
   view.show(timeline, moment);
   $("title").textContent = moment.name;
   $("title").title = moment.uri;
   $("single").checked = false;
-  const what = moment.kind === "incident" ? `incident ${moment.rank}` : "single frame";
-  const why = REASONS[reason] ? ` Here because: ${REASONS[reason][1]}.` : "";
-  $("facts").textContent = `${what}: ${clock(moment.start_s)} to ${clock(moment.end_s)}, peak at ${clock(moment.peak_s)}; ` +
+  const kind = moment.kind === "incident" ? `incident ${moment.rank}` : "single frame";
+  const why = REASONS[reason] ? ` Reason: ${REASONS[reason][1]}.` : "";
+  $("facts").textContent = `${kind}: ${clock(moment.start_s)} to ${clock(moment.end_s)}, peak at ${clock(moment.peak_s)}; ` +
     `probability ${moment.prob2.toFixed(3)} as ranked, ${moment.now.toFixed(3)} now.${why}`;
-  showSaid(moment);
+  showAnswers(moment);
 }
 
-// Another page, in another tab: the review stays where it is.
+// Opens similar moments in a new tab, so that the review keeps its position.
 $("similar").addEventListener("click", (event) => {
   event.preventDefault();
   if (!state.moment) return;
@@ -142,10 +142,10 @@ $("similar").addEventListener("click", (event) => {
   window.open(`similar/?${where}`, "_blank");
 });
 
-function showSaid(moment) {
-  $("said").replaceChildren(...moment.said.map((it) => element("span", {class: `badge ${it.state}`},
-    `${clock(it.start_s)}–${clock(it.end_s)} ` +
-    Object.entries(it.answers).map(([who, answer]) => `${who}: ${NAMES[answer]}`).join(", "))));
+function showAnswers(moment) {
+  $("answers").replaceChildren(...moment.said.map((segment) => element("span", {class: `badge ${segment.state}`},
+    `${clock(segment.start_s)}–${clock(segment.end_s)} ` +
+    Object.entries(segment.answers).map(([reviewer, answer]) => `${reviewer}: ${NAMES[answer]}`).join(", "))));
   for (const button of document.querySelectorAll("[data-answer]")) {
     button.classList.toggle("given", moment.state === button.dataset.answer);
   }
@@ -157,26 +157,26 @@ function blank() {
   player.clip = null;
   $("video").removeAttribute("src");
   $("video").load();
-  notice("nothing to show: change the filters");
-  for (const id of ["title", "facts", "said", "clock"]) $(id).replaceChildren();
+  notice("no moment matches: change the filters");
+  for (const id of ["title", "facts", "answers", "clock"]) $(id).replaceChildren();
 }
 
 async function judge(answer) {
   const moment = state.moment;
   if (!moment || state.busy) return;
-  if (state.current >= 0 && state.items[state.current].id !== moment.id) return;  // the next is still loading
+  if (state.current >= 0 && state.items[state.current].id !== moment.id) return;  // the next moment is still loading
   state.busy = true;
   const single = $("single").checked;
   try {
-    const said = await api.post("api/verdicts", {
+    const response = await api.post("api/verdicts", {
       moment: moment.id, answer, ranking: state.ranking, reason: moment.reason || "chosen",
       reviewer: $("reviewer").value.trim(), second: single ? player.second : null,
     });
-    toast(`${moment.name} ${clock(said.verdict.start_s)}–${clock(said.verdict.end_s)}: ${NAMES[answer]}`);
-    showStatus(said.status);
-    renew(state.current, said.moment);
-    if (said.moment.state === "unseen" || single) {
-      show(said.moment, moment.reason, await api.get(`api/timelines/${moment.video}`));
+    toast(`${moment.name} ${clock(response.verdict.start_s)}–${clock(response.verdict.end_s)}: ${NAMES[answer]}`);
+    showStatus(response.status);
+    update(state.current, response.moment);
+    if (response.moment.state === "unseen" || single) {
+      show(response.moment, moment.reason, await api.get(`api/timelines/${moment.video}`));
     } else {
       await select(state.current + 1);
     }
@@ -187,29 +187,29 @@ async function judge(answer) {
   }
 }
 
-// Puts a changed moment into the list, where it was.
-function renew(place, moment) {
-  if (!state.items[place] || state.items[place].id !== moment.id) return;
-  state.items[place] = {...state.items[place], ...moment, reason: state.items[place].reason};
-  const node = card(state.items[place]);
-  if (place === state.current) node.classList.add("current");
-  $("queue").children[place].replaceWith(node);
+// Updates a changed moment in the list.
+function update(index, moment) {
+  if (!state.items[index] || state.items[index].id !== moment.id) return;
+  state.items[index] = {...state.items[index], ...moment, reason: state.items[index].reason};
+  const node = card(state.items[index]);
+  if (index === state.current) node.classList.add("current");
+  $("queue").children[index].replaceWith(node);
 }
 
 async function undo() {
   if (state.busy) return;
   state.busy = true;
   try {
-    const said = await api.post("api/undo", {reviewer: $("reviewer").value.trim()});
-    showStatus(said.status);
-    if (!said.undone) return toast("you have no verdict to take back");
-    toast(`taken back: ${NAMES[said.undone.answer]} at ${clock(said.undone.start_s)}`);
-    for (const [place, item] of state.items.entries()) {
-      if (item.start_s < said.undone.end_s && item.end_s > said.undone.start_s) {
+    const {status, undone} = await api.post("api/undo", {reviewer: $("reviewer").value.trim()});
+    showStatus(status);
+    if (!undone) return toast("you have no verdict to undo");
+    toast(`undone: ${NAMES[undone.answer]} at ${clock(undone.start_s)}`);
+    for (const [index, item] of state.items.entries()) {
+      if (item.start_s < undone.end_s && item.end_s > undone.start_s) {
         const moment = await api.get(`api/moments/${item.id}`);
-        if (moment.uri !== said.undone.video) continue;
-        renew(place, moment);
-        if (item.kind !== "frame" || said.undone.start_s === item.start_s) await select(place);
+        if (moment.uri !== undone.video) continue;
+        update(index, moment);
+        if (item.kind !== "frame" || undone.start_s === item.start_s) await select(index);
       }
     }
   } catch (error) {
@@ -220,7 +220,7 @@ async function undo() {
 }
 
 function showStatus(status) {
-  if (state.ranking && status.ranking !== state.ranking) {  // numbers of moments mean others now
+  if (state.ranking && status.ranking !== state.ranking) {  // ids now refer to other moments
     state.moment = null;
     location.reload();
     return;
@@ -231,9 +231,9 @@ function showStatus(status) {
   const all = done + counts.unseen;
   $("done").style.width = `${all ? 100 * done / all : 0}%`;
   const disagree = counts.disagreement ? `, ${counts.disagreement} disputed` : "";
-  const learnt = learned ? `, ranking learned from ${learned}` : "";
-  $("counts").textContent = `${done} of ${all.toLocaleString("en")} reviewed: ${counts.suspicious} suspicious${disagree}${learnt}`;
-  $("missed").textContent = `What was missed: ${status.missed.sentence}.`;
+  const trained = learned ? `, ranking trained on ${learned}` : "";
+  $("counts").textContent = `${done} of ${all.toLocaleString("en")} reviewed: ${counts.suspicious} suspicious${disagree}${trained}`;
+  $("missed").textContent = `Missed: ${status.missed.sentence}.`;
   $("note").textContent = status.note ? `Verdicts ${status.note}.` : "";
 }
 
@@ -247,16 +247,16 @@ async function poll() {
     if (status.version !== state.version && form.order.value === "suggested" && !state.busy) {
       const fresh = state.version !== 0;
       await refreshRest();
-      if (fresh) toast(`the queue is new: it has learned from ${status.learned} verdicts`);
+      if (fresh) toast(`the queue was updated with ${status.learned} verdicts`);
     }
   } catch {
-    toast("the server does not answer: is framewatch review still running?", true);
+    toast("the server does not respond: check that framewatch review is running", true);
   } finally {
     state.polling = false;
   }
 }
 
-// After a refit: what lies behind the moment on the screen is ordered anew; the moment itself stays.
+// After a refit, reorders the moments after the current one.
 async function refreshRest() {
   const found = await api.get(`api/queue?${query(0)}`);
   const kept = state.items.slice(0, state.current + 1), ids = new Set(kept.map((item) => item.id));
@@ -285,7 +285,7 @@ document.addEventListener("keydown", (event) => {
   const action = KEYS[event.key] || KEYS[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
-  if (event.repeat && "snuz".includes(event.key)) return;  // a key held down is one answer
+  if (event.repeat && "snuz".includes(event.key)) return;  // holding a key gives one answer
   action();
 });
 
@@ -306,12 +306,12 @@ $("filters").addEventListener("input", () => {
   typingTimer = setTimeout(() => reload({keep: true}).then(() => { if (state.current < 0) select(0); }), 250);
 });
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-// A name given with --reviewer is another proposal, and what was typed over the last one does not count.
+// The slot includes the default name, so that another --reviewer replaces a stored name.
 const slot = `reviewer, proposed ${meta("reviewer")}`;
 const stored = () => { try { return localStorage.getItem(slot); } catch { return null; } };
 $("reviewer").value = stored() || meta("reviewer");
 $("reviewer").addEventListener("change", () => {
-  try { localStorage.setItem(slot, $("reviewer").value.trim()); } catch { /* kept for this page only */ }
+  try { localStorage.setItem(slot, $("reviewer").value.trim()); } catch { /* kept until the page is closed */ }
 });
 
 api.get("api/status").then(showStatus).then(() => reload()).catch((error) => toast(error.message, true));

@@ -1,5 +1,5 @@
 "use strict";
-// Plays the clip of a moment: from a few seconds before its peak, then the incident again and again.
+// Plays the clip of a moment from a few seconds before its peak, and then repeats the incident.
 
 class Player {
   constructor(video, onTime) {
@@ -17,7 +17,7 @@ class Player {
     }
   }
 
-  // The second of the source that is on the screen: until the clip is there, that of the picture before it.
+  // The second of the source on the screen; until the clip has loaded, that of the poster.
   get second() {
     if (!this.clip) return 0;
     return this.video.readyState < 2 ? this.pictured : this.clip.start_s + this.video.currentTime;
@@ -35,12 +35,12 @@ class Player {
     this.video.removeAttribute("src");
     this.video.load();
     this.video.poster = `posters/${moment.id}.jpg?v=${state.ranking}`;
-    this.load(moment.clip, this.first, 150);  // who passes by asks for no clip
+    this.load(moment.clip, this.first, 150);  // no request for a moment that is only passed by
   }
 
   load(clip, second, delay = 0) {
     this.clip = clip;
-    notice("cutting the clip …");
+    notice("creating the clip …");
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
       this.video.src = clip.url;
@@ -52,7 +52,7 @@ class Player {
     }, delay);
   }
 
-  play() { this.video.play().catch(() => {}); }  // a newer clip may have taken its place
+  play() { this.video.play().catch(() => {}); }  // fails if a newer clip replaced it
 
   toggle() { if (this.video.paused) this.play(); else this.video.pause(); }
 
@@ -88,9 +88,9 @@ class Player {
   async failed() {
     if (!this.video.getAttribute("src")) return;
     const url = this.video.getAttribute("src");
-    const reason = await api.get(url).then(() => "this browser plays no H.264", (error) => error.message);
-    if (url !== this.video.getAttribute("src")) return;  // another has taken its place
-    if (reason.includes("try again")) this.load(this.clip, this.pictured, 1000); else notice(`no clip: ${reason}`);
+    const reason = await api.get(url).then(() => "this browser does not support H.264", (error) => error.message);
+    if (url !== this.video.getAttribute("src")) return;  // a newer clip replaced it
+    if (reason.includes("try again")) this.load(this.clip, this.pictured, 1000); else notice(`the clip cannot be played: ${reason}`);
   }
 }
 

@@ -1,5 +1,5 @@
 "use strict";
-// The colours of the classes, and their scores over a video.
+// The colors of the classes, and the chart of their scores over a video.
 
 const COLORS = ["#4f7cf7", "#e8743b", "#19a979", "#b35ccf", "#d9a514", "#e0457b", "#2aa8c4", "#7d8a99"];
 const colorOf = (number) => COLORS[number % COLORS.length];
@@ -15,7 +15,7 @@ class ScoresView {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  // data: as api/timeline gives it; clip: the stretch that is played; colors: by the names of the classes.
+  // data: the response of the timeline request; colors: by class name.
   show(data, colors) {
     Object.assign(this, {data, colors, clip: null});
     this.draw();

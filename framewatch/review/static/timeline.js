@@ -1,5 +1,5 @@
 "use strict";
-// The curve under the player: the probability of each second, incidents, labels, verdicts, and where we are.
+// The chart below the player: probability over time, incidents, labels, verdicts, and the current position.
 
 class TimelineView {
   constructor(canvas, onSeek) {
@@ -46,10 +46,10 @@ class TimelineView {
       context.fillStyle = fill;
       context.fillRect(x(from), top, Math.max(x(to) - x(from), 1.5), high);
     };
-    for (const it of data.incidents) box(it.start_s, it.end_s, 0, foot, color("incident"));
+    for (const incident of data.incidents) box(incident.start_s, incident.end_s, 0, foot, color("incident"));
     if (this.moment) box(this.moment.start_s, this.moment.end_s, 0, foot, color("current"));
     this.drawCurve(context, x, y, foot, color);
-    for (const it of data.verdicts) box(it.start_s, it.end_s, foot + 2, 6, color(it.state));
+    for (const segment of data.verdicts) box(segment.start_s, segment.end_s, foot + 2, 6, color(segment.state));
     for (const [from, to, label] of data.labels) box(from, to, foot + 10, 3, color(label ? "suspicious" : "not"));
     context.fillStyle = color("muted");
     context.font = "10px system-ui";
