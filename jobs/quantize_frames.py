@@ -5,6 +5,6 @@ import sys
 from framewatch.cli.main import main
 
 if __name__ == "__main__":
-    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
+    # Only exits on failure, because Databricks treats any SystemExit as a failure, even sys.exit(0).
     if code := main(["quantize", *sys.argv[1:]]):
         sys.exit(code)

@@ -389,7 +389,7 @@ def test_apart_tells_the_child_s_reason(tmp_path: Path, capfd) -> None:
     [
         (signal.SIGSEGV, 60, r"the decoder crashed \(signal 11\)"),
         (signal.SIGKILL, 60, r"the decoder crashed \(signal 9\)"),
-        (signal.SIGSTOP, 0.3, r"took longer than 0\.3 s: cut a shorter one, or set timeout_s higher"),
+        (signal.SIGSTOP, 0.3, r"took longer than 0\.3 s: choose a shorter range, or set timeout_s higher"),
         (0, 0.01, r"took longer than 0\.01 s"),
     ],
 )
