@@ -15,7 +15,7 @@ from framewatch.cli.main import main
 from framewatch.ingest import listing
 from framewatch.io import storage
 from framewatch.tables.spark_tables import Tables
-from framewatch.video.clip_writer import cut_clip_apart
+from framewatch.video.clip_writer import cut_clip_in_child
 from framewatch.video.extraction import handle_request
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
@@ -61,7 +61,7 @@ def test_a_directory_of_odd_names_in_the_c_locale(spark, make_video, tmp_path: P
     latin = f"file://localhost{tmp_path}/v/caf%E9.mp4"
     assert latin in ledger and f"file:{tmp_path}/v/Überfall 東京.mp4" in ledger
     # What the review page plays.
-    cut_clip_apart(storage.readable(latin), tmp_path / "clip.mp4", start_s=0.0, end_s=1.0)
+    cut_clip_in_child(storage.readable(latin), tmp_path / "clip.mp4", start_s=0.0, end_s=1.0)
     assert (tmp_path / "clip.mp4").stat().st_size > 0
     origins = {row["origin"] for row in Tables(spark, f"{tmp_path}/out").read("frames").collect()}
     assert f"{tmp_path}/out/images/caf%E9frame0000.jpg" in origins

@@ -369,7 +369,7 @@ BAD = [
     (["videos.test=[]"], "videos.test is not set: give the directory to watch"),
     (["videos.test=nowhere"], "there is no directory 'nowhere' to watch: make it first"),
     (["classifier.path=nowhere"], "there is no classifier in nowhere to rank new videos by"),
-    (["watch.source=cloudFiles"], "watch.source=cloudFiles is Databricks' Auto Loader"),
+    (["watch.source=cloudFiles"], "watch.source=cloudFiles needs Databricks Auto Loader"),
     (["watch.options.a=b"], "they are for watch.source=cloudFiles"),
     (["watch.max_failures=0"], "watch.max_failures=0 is not valid: give 1 or more"),
     (["watch.period_s=-1"], "watch.period_s=-1.0 is not valid: give seconds, or 0 to look once"),

@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def job(verb: str) -> None:
     """Runs a verb for a script of `jobs/`, with the script's arguments; raises SystemExit where it fails."""
-    # Not sys.exit(0): Databricks takes any SystemExit for a failure.
+    # Only exits on failure: Databricks treats any SystemExit as a failure, even sys.exit(0).
     if code := main([verb, *sys.argv[1:]]):
         sys.exit(code)
 

@@ -111,7 +111,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     `files.access` controls who may read them.
 
     Raises:
-        LockLostError: another run has taken over the output that it lies in.
+        LockLostError: another run has taken over the output that contains it.
     """
     check_fence(uri)
     local = local_path(uri)
@@ -225,7 +225,7 @@ def delete(uri: str) -> None:
     """Deletes a file or a whole directory, if it exists.
 
     Raises:
-        LockLostError: another run has taken over the output that it lies in.
+        LockLostError: another run has taken over the output that contains it.
     """
     check_fence(uri)
     files, path = filesystem(uri)
@@ -237,7 +237,7 @@ def replace_directory(source: str, target: str) -> None:
     """Moves a directory to `target`, and replaces an existing one.
 
     Raises:
-        LockLostError: another run has taken over the output that it lies in.
+        LockLostError: another run has taken over the output that contains it.
     """
     delete(target)
     files, path = filesystem(target)

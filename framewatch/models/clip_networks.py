@@ -123,9 +123,9 @@ def _mean_and_std(directory: Path, size: int) -> tuple[list[float], list[float]]
             f"{directory} scales pictures to {shortest} and crops to {crop} for a network of {size} pixels: "
             "use a checkpoint in which all three sizes are equal"
         )
-    ours = PREPROCESSINGS["clip"]
-    mean = [255 * value for value in found["image_mean"]] if "image_mean" in found else list(ours.mean)
-    std = [255 * value for value in found["image_std"]] if "image_std" in found else list(ours.std)
+    default = PREPROCESSINGS["clip"]
+    mean = [255 * value for value in found["image_mean"]] if "image_mean" in found else list(default.mean)
+    std = [255 * value for value in found["image_std"]] if "image_std" in found else list(default.std)
     return mean, std
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from framewatch.errors import InputError, SchemaError, SetupError
 from framewatch.io.storage import basename
 from framewatch.tables.frame_pictures import smaller
-from framewatch.video.clip_writer import ClipSettings, cut_clip_apart
+from framewatch.video.clip_writer import ClipSettings, cut_clip_in_child
 
 _NEEDED = ("origin", "content")
 _CAPTION = ("video", "timestamp_s", "prob2", "rank")
@@ -84,7 +84,7 @@ def show_video(video: str, at_s: float, *, length_s: float = 5.0, width: int = 3
     settings = ClipSettings(max_side=width, max_fps=_MAX_FPS, crf=_CRF)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "clip.mp4"
-        begin_s = cut_clip_apart(video, path, start_s=start_s, end_s=start_s + length_s, settings=settings)
+        begin_s = cut_clip_in_child(video, path, start_s=start_s, end_s=start_s + length_s, settings=settings)
         clip = base64.b64encode(path.read_bytes()).decode()
     caption = f"{escape(basename(video))}, from {at_s:.1f} s on"
     # A media fragment sets the second at which playback starts.

@@ -78,7 +78,7 @@ class RankedLabels:
         return float(area / (self.positives * self.negatives))
 
     def precision_at(self, k: int) -> float | None:
-        """Share of suspicious frames among the first k; None with fewer than k frames."""
+        """Returns the share of suspicious frames among the first k; None with fewer than k frames."""
         return float(self.top_labels[:k].sum() / k) if len(self.top_labels) >= k else None
 
     def curve(self, most_points: int = 200) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from framewatch.errors import FramewatchError
 from framewatch.io import access, storage
-from framewatch.video.clip_writer import cut_clip_apart
+from framewatch.video.clip_writer import cut_clip_in_child
 
 # A browser buffers a whole clip, so longer moments are cut around their peak.
 LONGEST_S = 120.0
@@ -56,7 +56,7 @@ class ClipCache:
             try:
                 access.make_directory(path.parent)
                 with self._cutting:
-                    cut_clip_apart(storage.readable(video), path, start_s=start_s, end_s=end_s)
+                    cut_clip_in_child(storage.readable(video), path, start_s=start_s, end_s=end_s)
             finally:
                 self._slots.release()
                 self._evict(keep=path)

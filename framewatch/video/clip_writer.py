@@ -107,7 +107,7 @@ def cut_clip(
     return start_s if begin == _ticks(start_s) else begin / _TICKS_A_SECOND
 
 
-def cut_clip_apart(
+def cut_clip_in_child(
     source: str,
     target: Path | str,
     *,

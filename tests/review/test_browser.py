@@ -176,7 +176,7 @@ def test_after_a_few_verdicts_the_queue_is_ordered_anew(page: Any, browser: Any,
         before = page.evaluate("state.moment.id")
         page.keyboard.press(answer)
         until(page, f"state.moment.id !== {before}")
-    until(page, "$('counts').textContent.includes('ranking learned from 4')")
+    until(page, "$('counts').textContent.includes('ranking trained on 4')")
     until(page, "state.items.some((item) => Math.abs(item.now - item.prob2) > 0.05)")
     assert page.evaluate("state.items.slice(0, 4).every((item) => item.state !== 'unseen')"), (
         "they stay above"

@@ -17,7 +17,7 @@ from test_golden import shifted
 from test_picture import assert_like, corners, write
 
 from framewatch.errors import InputError, VideoError
-from framewatch.video.clip_writer import ClipSettings, cut_clip, cut_clip_apart
+from framewatch.video.clip_writer import ClipSettings, cut_clip, cut_clip_in_child
 from framewatch.video.decoder import Decoding
 from framewatch.video.stream import Stream
 
@@ -337,7 +337,7 @@ def test_what_is_no_video_says_why(tmp_path: Path, make, reason: str) -> None:
     assert not (tmp_path / "clip.mp4").exists()
 
 
-@pytest.mark.parametrize("cut", [cut_clip, cut_clip_apart])
+@pytest.mark.parametrize("cut", [cut_clip, cut_clip_in_child])
 def test_a_target_that_cannot_be_written(videos, tmp_path: Path, cut) -> None:
     with pytest.raises(InputError, match=r"clip.mp4 cannot be written \(No such file or directory\): give"):
         cut(str(videos["h264.mp4"]), tmp_path / "none" / "clip.mp4", start_s=0, end_s=1)
@@ -361,7 +361,7 @@ def test_apart_gives_the_same_clip(videos, tmp_path: Path, capfd) -> None:
     target = tmp_path / "clip é.mp4"
     settings = ClipSettings(max_side=80, max_fps=10)
     here = cut_clip(str(source), tmp_path / "here.mp4", start_s=2.21, end_s=4, settings=settings)
-    apart = cut_clip_apart(str(source), target, start_s=2.21, end_s=4, settings=settings)
+    apart = cut_clip_in_child(str(source), target, start_s=2.21, end_s=4, settings=settings)
     assert here == apart == 2.21
     one, other = play(tmp_path / "here.mp4"), play(target)
     assert one.times_s == other.times_s
@@ -374,12 +374,12 @@ def test_apart_gives_the_same_clip(videos, tmp_path: Path, capfd) -> None:
 def test_apart_tells_the_child_s_reason(tmp_path: Path, capfd) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(VideoError, match=r"^not a regular file$"):
-        cut_clip_apart(str(tmp_path / "pipe.mp4"), tmp_path / "clip.mp4", start_s=0, end_s=1)
+        cut_clip_in_child(str(tmp_path / "pipe.mp4"), tmp_path / "clip.mp4", start_s=0, end_s=1)
     with pytest.raises(InputError, match="end_s=1: the range is empty"):
-        cut_clip_apart(str(tmp_path / "pipe.mp4"), tmp_path / "clip.mp4", start_s=1, end_s=1)
+        cut_clip_in_child(str(tmp_path / "pipe.mp4"), tmp_path / "clip.mp4", start_s=1, end_s=1)
     (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0\0\x10\0mdat" + bytes(500))
     with pytest.raises(VideoError, match=r"^not a video that FFmpeg can read: [^\n]+$"):
-        cut_clip_apart(str(tmp_path / "cut.mp4"), tmp_path / "clip.mp4", start_s=0, end_s=1)
+        cut_clip_in_child(str(tmp_path / "cut.mp4"), tmp_path / "clip.mp4", start_s=0, end_s=1)
     assert capfd.readouterr() == ("", "")
     assert sorted(os.listdir(tmp_path)) == ["cut.mp4", "pipe.mp4"]
 
@@ -389,7 +389,7 @@ def test_apart_tells_the_child_s_reason(tmp_path: Path, capfd) -> None:
     [
         (signal.SIGSEGV, 60, r"the decoder crashed \(signal 11\)"),
         (signal.SIGKILL, 60, r"the decoder crashed \(signal 9\)"),
-        (signal.SIGSTOP, 0.3, r"took longer than 0\.3 s: cut a shorter one, or set timeout_s higher"),
+        (signal.SIGSTOP, 0.3, r"took longer than 0\.3 s: choose a shorter range, or set timeout_s higher"),
         (0, 0.01, r"took longer than 0\.01 s"),
     ],
 )
@@ -406,7 +406,7 @@ def test_a_child_that_crashes_or_hangs(
 
     monkeypatch.setattr(subprocess, "Popen", Signalled)
     with pytest.raises(VideoError, match=reason):
-        cut_clip_apart(
+        cut_clip_in_child(
             str(videos["h264.mp4"]), tmp_path / "clip.mp4", start_s=0, end_s=2, timeout_s=timeout_s
         )
     assert len(children) == 1 and children[0].poll() is not None
@@ -417,7 +417,7 @@ def test_a_child_that_cannot_start_says_why(videos, tmp_path: Path, monkeypatch:
     (tmp_path / "av.py").write_text("raise ImportError('no PyAV on this machine')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(VideoError, match=r"ended with exit code 1: ImportError: no PyAV on this machine"):
-        cut_clip_apart(str(videos["h264.mp4"]), tmp_path / "clip.mp4", start_s=0, end_s=2)
+        cut_clip_in_child(str(videos["h264.mp4"]), tmp_path / "clip.mp4", start_s=0, end_s=2)
 
 
 def test_clips_are_of_the_stream_and_on_the_clock_of_the_samples(tmp_path: Path) -> None:
