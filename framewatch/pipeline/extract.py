@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.ingest import frames, listing
+from framewatch.ingest.known_files import with_ledger
 from framewatch.io import logs, storage
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables.ledger import with_ledger
 from framewatch.tables.schema import METADATA_KEY
 from framewatch.tables.spark_tables import Tables
 
@@ -100,7 +100,7 @@ def unread(run: Run, listed: DataFrame) -> DataFrame:
     now keeps the rows that it has.
 
     Returns:
-        `listed` with `status`, `attempts` and `num_frames`, as `ledger.with_ledger` gives them.
+        `listed` with `status`, `attempts` and `num_frames`, as `known_files.with_ledger` returns them.
     """
     ledger = run.tables.ledger()
     again = (F.col("status") == "unreadable") & (F.col("attempts") < run.config.extract.max_attempts)

@@ -17,6 +17,7 @@ from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io.storage import basename
 from framewatch.search.moment_vectors import Frames
 from framewatch.tables.feature_files import PATH, FeatureFiles, camera, unit, vectors
+from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import Results, open_table
 from framewatch.tables.timeline import find_video
 
@@ -69,11 +70,8 @@ def read_indexed_videos(
         pairs = zip(batch["video"].to_pylist(), batch[PATH].to_pylist(), strict=True)
         for video, path in dict.fromkeys(pairs):
             paths[video][path] = None
-    ledger: dict[str, dict[str, Any]] = {}
     columns = ["video", "batch", "modified_at", "duration_s"]
-    for row in open_table(output, "videos").to_table(columns=columns).to_pylist():
-        if row["video"] not in ledger or row["batch"] > ledger[row["video"]]["batch"]:
-            ledger[row["video"]] = row
+    ledger = latest_rows(open_table(output, "videos").to_table(columns=columns).to_pylist())
     said = {} if settings is None else _digests(output)
     found = []
     for uri in sorted(paths):

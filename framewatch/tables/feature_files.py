@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
+from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import open_table
 
 _BATCH = re.compile(r"batch=(\d+)/[^/]*$")
@@ -33,7 +34,7 @@ class FeatureFiles:
     Attributes:
         directory: of the table.
         paths: of the files, as the file system of `directory` has them.
-        stale: by batch, videos that a later batch has anew.
+        stale: for each batch, the videos that a later batch supersedes.
     """
 
     directory: str
@@ -53,15 +54,12 @@ class FeatureFiles:
             raise InputError(
                 f"there is no table {directory}: run `framewatch featurize` with this output first"
             )
-        ledger = open_table(output, "videos").to_table(columns=["video", "batch"])
-        latest: dict[str, int] = {}
-        rows = list(zip(ledger["video"].to_pylist(), ledger["batch"].to_pylist(), strict=True))
-        for video, batch in rows:
-            latest[video] = max(batch, latest.get(video, batch))
-        stale: dict[int, set[str]] = {batch: set() for _, batch in rows}
-        for video, batch in rows:
-            if latest[video] != batch:
-                stale[batch].add(video)
+        rows = open_table(output, "videos").to_table(columns=["video", "batch"]).to_pylist()
+        latest = latest_rows(rows)
+        stale: dict[int, set[str]] = {row["batch"]: set() for row in rows}
+        for row in rows:
+            if latest[row["video"]]["batch"] != row["batch"]:
+                stale[row["batch"]].add(row["video"])
         counted = tuple(path for path in paths if _batch_of(path) in stale)
         return FeatureFiles(directory, counted, {it: frozenset(its) for it, its in stale.items() if its})
 

@@ -1,33 +1,46 @@
-"""The ledger `videos`: which of its rows is of which file."""
+"""Which rows count. This is the only place that decides it, for Spark, for Arrow and for SQL.
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+The ledger is the table `videos`. A run writes a batch of `frames` and then the ledger's rows of that batch,
+so a batch without rows in the ledger was left by a killed run and counts for nothing. A file that changed is
+read again, and its video has a row in a later batch: of several rows of a video, only that of its latest
+batch counts. The rows of `frames` and `features` that count are those of a counting video and batch.
+"""
 
-# Versions without `attempts` wrote local times, which are ambiguous in the hour that the end of summer time
-# repeats: theirs may be off by the shift, which is an hour, or half of one on Lord Howe Island.
-_OLD_SHIFTS_MS = (1_800_000, 3_600_000)
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+# For Spark SQL and DuckDB: the batch that counts of each video. `$videos` stands for the table.
+LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
 
 
-def with_ledger(listed: DataFrame, ledger: DataFrame) -> DataFrame:
-    """Adds what the ledger has of the same files: of the same URI, size and time.
+def latest(videos: "DataFrame") -> "DataFrame":
+    """Returns the rows of `videos` that count, one per video."""
+    # Without pyspark's functions: what reads with Arrow imports this module too.
+    batches = videos.groupBy("video").agg({"batch": "max"}).withColumnRenamed("max(batch)", "batch")
+    return videos.join(batches, ["video", "batch"], "left_semi")
+
+
+def counted(rows: "DataFrame", ledger: "DataFrame") -> "DataFrame":
+    """Returns the rows of `frames` or `features` that count.
 
     Args:
-        listed: rows of `listing.list_videos`.
-        ledger: rows of `Tables.ledger`.
-
-    Returns:
-        `listed` with `status`, `attempts` and `num_frames`, which are null for files that the ledger lacks.
+        rows: rows with `video` and `batch`.
+        ledger: what `latest` returns.
     """
-    known = ledger.select(
-        *(F.col(name).alias(f"_{name}") for name in ("video", "size_bytes", "modified_ms", "attempts")),
-        "status",
-        F.coalesce("attempts", F.lit(1)).alias("attempts"),
-        "num_frames",
-    )
-    shift_ms = F.abs(F.col("modified_ms") - F.col("_modified_ms"))
-    is_same_time = F.col("modified_ms").eqNullSafe(F.col("_modified_ms"))
-    is_same_time |= F.col("_attempts").isNull() & shift_ms.isin(*_OLD_SHIFTS_MS)
-    same = [F.col(name) == F.col(f"_{name}") for name in ("video", "size_bytes")]
-    return listed.join(known, [*same, is_same_time], "left").select(
-        *(listed[name] for name in listed.columns), "status", "attempts", "num_frames"
-    )
+    return rows.join(ledger, ["video", "batch"], "left_semi")
+
+
+def latest_rows(videos: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the rows of `videos` that count, by URI, in order of URI.
+
+    Args:
+        videos: rows with `video` and `batch`, as Arrow's `to_pylist` gives them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in videos:
+        if row["video"] not in found or row["batch"] > found[row["video"]]["batch"]:
+            found[row["video"]] = dict(row)
+    return dict(sorted(found.items()))

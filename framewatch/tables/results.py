@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import saved_model
+from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
 # The verb that writes each table, for those who miss one.
@@ -71,9 +72,8 @@ def video_files(output: str) -> dict[str, FileId]:
         return {}
     wanted = ["video", "size_bytes", "modified_ms", "modified_at", "batch"]
     videos = _upgraded(ledger.to_table(columns=[name for name in wanted if name in ledger.schema.names]))
-    videos = videos.sort_by("batch")  # the latest row of a video comes last, and is the one that is kept
-    columns = [videos[name].to_pylist() for name in ("video", "size_bytes", "modified_ms")]
-    return {video: (size_bytes, modified_ms) for video, size_bytes, modified_ms in zip(*columns, strict=True)}
+    rows = latest_rows(videos.select(["video", "batch", "size_bytes", "modified_ms"]).to_pylist())
+    return {video: (row["size_bytes"], row["modified_ms"]) for video, row in rows.items()}
 
 
 class Results:
@@ -133,12 +133,8 @@ class Results:
         return sorted(found)
 
     def videos(self) -> list[dict[str, Any]]:
-        """The ledger: the latest row of each video, in order of URI."""
-        latest: dict[str, dict[str, Any]] = {}
-        for row in _upgraded(self.dataset("videos").to_table()).to_pylist():
-            if row["video"] not in latest or row["batch"] > latest[row["video"]]["batch"]:
-                latest[row["video"]] = row
-        return [latest[video] for video in sorted(latest)]
+        """Returns the rows of the ledger that count, in order of URI."""
+        return list(latest_rows(_upgraded(self.dataset("videos").to_table()).to_pylist()).values())
 
     def model_notes(self) -> dict[str, Any] | None:
         """What the classifier's metrics.json holds; None where it is gone."""

@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.tables import layout, upgrade
+from framewatch.tables import layout, ledger, upgrade
 from framewatch.tables.layout import BATCHED, Format
 from framewatch.tables.schema import (
     CANDIDATES,
@@ -90,18 +90,14 @@ class Tables:
         return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
-        """The `videos` table with each video's latest row only: a changed file has one in a later batch."""
+        """Returns the rows of `videos` that count, one per video."""
         if not self.exists("videos"):
             return self.spark.createDataFrame([], VIDEOS)
-        videos = self.read("videos")
-        latest = videos.groupBy("video").agg(F.max("batch").alias("batch"))
-        return videos.join(latest, ["video", "batch"], "left_semi").select(*VIDEOS.names)
+        return ledger.latest(self.read("videos")).select(*VIDEOS.names)
 
     def current(self, table: str) -> DataFrame:
-        """The rows of `frames` or `features` that the ledger vouches for."""
-        return (
-            self.read(table).join(self.ledger(), ["video", "batch"], "left_semi").select(*TABLES[table].names)
-        )
+        """Returns the rows of `frames` or `features` that count."""
+        return ledger.counted(self.read(table), self.ledger()).select(*TABLES[table].names)
 
     def sampling_fps(self, *, default: float) -> float:
         """Samples a second of the frames that are here; `default` where there are none."""

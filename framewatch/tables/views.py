@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from string import Template
 
+from framewatch.tables.ledger import LATEST_SQL
+
 # Times are quotients of ticks: the frame at an incident's end may be told to lie this little before it.
 _ROUNDING_S = 1e-6
-
-# A file that has changed since has another row in a later batch.
-_LATEST = "(select video, max(batch) as batch from $videos group by video)"
 
 
 def _clock(seconds: str) -> str:
@@ -55,7 +54,7 @@ select
   case when f.peak_s is not null then {_clock("f.peak_s")} end as peak_at,
   f.peak_prob2
 from $videos v
-join {_LATEST} l on l.video = v.video and l.batch = v.batch
+join {LATEST_SQL} l on l.video = v.video and l.batch = v.batch
 left join (
   select
     video, count(*) as frames_ranked, count(case when prediction = 1 then 1 end) as suspicious_frames,
@@ -77,7 +76,7 @@ select
   v.video, {_name("v.video")} as name, v.status, v.error, v.duration_s, v.num_frames, v.size_bytes,
   v.modified_at
 from $videos v
-join {_LATEST} l on l.video = v.video and l.batch = v.batch
+join {LATEST_SQL} l on l.video = v.video and l.batch = v.batch
 where v.status in ('failed', 'partial', 'unreadable')
 order by v.status, v.video
 """,
