@@ -1,4 +1,4 @@
-"""`features` -> clusters, their size over time, outliers and near-duplicates."""
+"""Explores the footage: `features` -> clusters, their size over time, outliers and near-duplicates."""
 
 import time
 
@@ -14,7 +14,7 @@ from framewatch.tables.feature_files import FeatureFiles
 
 
 def explore(run: Run) -> None:
-    """Writes `clusters`, `cluster_frames`, `cluster_times` and `outliers`, and the report anew.
+    """Writes `clusters`, `cluster_frames`, `cluster_times` and `outliers`, and updates the report.
 
     Raises:
         InputError: there are no features.

@@ -1,4 +1,4 @@
-"""Moments in Milvus: brought up to date, searched, and one video's similarity over its seconds."""
+"""Updates and searches the moments in Milvus, and computes one video's similarity over time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -30,17 +30,18 @@ _SHOWN_FAILURES = 5
 
 
 def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None:
-    """Brings the collection up to what the output has.
+    """Updates the collection to the current features of the output.
 
-    A file is written by this process; a server by Spark's executors.
+    This process writes to a local file. Spark's executors write to a server.
 
     Args:
-        config: of the output and its index.
-        rebuild: drops the collection first.
-        debug: shows Spark's log.
+        config: the configuration.
+        rebuild: whether to drop the collection first.
+        debug: whether to show Spark's log.
 
     Raises:
-        InputError: no features, or a collection of other ones; or some videos could not be indexed.
+        InputError: there are no features, the collection holds other features, or some videos could not be
+            indexed.
     """
     started = time.monotonic()
     place = place_of(config)
@@ -71,7 +72,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     its = config.index
-    # Words may ask for a scene: where features have texts, it stays.
+    # A text query may describe the scene, so features that support texts keep it.
     of_texts = encoder_of(config)[1].supports_texts
     about = about_of(
         features,
@@ -100,7 +101,10 @@ def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVi
 
 @dataclass(frozen=True)
 class _Task:
-    """Rows of `video`, numbers -> what became of each; a client of its own in every task."""
+    """Indexes videos in a Spark task, with a client of its own.
+
+    Takes rows of `id`, an index into `videos`, and returns rows of `video`, `moments` and `error`.
+    """
 
     write: WriteVideos
     videos: Sequence[SourceVideo]
@@ -134,7 +138,7 @@ def _by_executors(
 
 
 def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
-    """Says when the index last changed; what is kept of searches before is of no use then."""
+    """Records when the index last changed, which invalidates cached searches."""
     return {
         "indexed_at": datetime.now(UTC).isoformat(),
         "written": len(written) - len(failed_videos(written)),
@@ -146,7 +150,7 @@ def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
 
 def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written], seconds: float) -> None:
     moments = sum(it.moments for it in written)
-    # As the output was given: a notebook that is kept tells nothing of the machine.
+    # Shows the output as it was given, so that a saved notebook has no paths of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
     print_line(
         f"index: {len(written) - len(failed_videos(written))} videos written ({moments} moments), "
@@ -173,15 +177,20 @@ def _require_none_failed(written: Sequence[Written], count: int) -> None:
 
 
 def place_of(config: Config) -> Place:
-    """Where a configuration's collection is."""
+    """Returns where the configured collection is."""
     return default_place(config.output, config.index.uri, config.index.collection)
 
 
 def search(config: Config, parts: Sequence[QueryPart], wanted: Wanted) -> list[Hit]:
-    """The moments most like what is looked for.
+    """Returns the moments most similar to a query, the best first.
+
+    Args:
+        config: the configuration.
+        parts: the terms of the query.
+        wanted: filter, limit and grouping of the hits.
 
     Raises:
-        InputError: nothing is looked for, it cannot be, or there is no index.
+        InputError: the query is empty or not usable with these features, or there is no index.
     """
     features, encoder = encoder_of(config)
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
@@ -191,16 +200,24 @@ def search(config: Config, parts: Sequence[QueryPart], wanted: Wanted) -> list[H
 
 
 def similarity(config: Config, parts: Sequence[QueryPart], video: str) -> tuple[str, np.ndarray, np.ndarray]:
-    """How similar each second of a video is: its URI, (n,) seconds, (n,) cosines.
+    """Returns a video's similarity to a query over time.
+
+    Args:
+        config: the configuration.
+        parts: the terms of the query.
+        video: its URI, or a unique end of it.
+
+    Returns:
+        The video's URI, (frames,) seconds from the first frame, and (frames,) cosines.
 
     Raises:
-        InputError: nothing is looked for, it cannot be, or there is no such video.
+        InputError: the query is empty or not usable with these features, or the video does not exist.
     """
     features, encoder = encoder_of(config)
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
     frames = searcher.query_frames(video, features, config.output)
     rows = frames.vectors
-    # As a search would score them, where there is an index that says how.
+    # If there is an index, the scores are the same as those of a search.
     fitted = read_fitted(place_of(config), config.output)
     if fitted is not None:
         vectors, rows = fitted.vectors(vectors), fitted.vectors(rows)
@@ -208,10 +225,10 @@ def similarity(config: Config, parts: Sequence[QueryPart], video: str) -> tuple[
 
 
 def encoder_of(config: Config) -> tuple[FeatureFiles, Encoder]:
-    """The features of an output, and what turns texts and pictures into such.
+    """Returns the features of an output, and an encoder of texts and pictures to the same features.
 
     Raises:
-        InputError: there are no features yet.
+        InputError: there are no features.
     """
     features, its = FeatureFiles.of(config.output), config.featurizer
     return features, Encoder(

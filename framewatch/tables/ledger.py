@@ -18,7 +18,7 @@ LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
 
 def latest(videos: "DataFrame") -> "DataFrame":
     """Returns the rows of `videos` that count, one per video."""
-    # Without pyspark's functions: what reads with Arrow imports this module too.
+    # Does not use pyspark's functions: the readers with Arrow import this module too.
     batches = videos.groupBy("video").agg({"batch": "max"}).withColumnRenamed("max(batch)", "batch")
     return videos.join(batches, ["video", "batch"], "left_semi")
 
@@ -28,7 +28,7 @@ def counted(rows: "DataFrame", ledger: "DataFrame") -> "DataFrame":
 
     Args:
         rows: rows with `video` and `batch`.
-        ledger: what `latest` returns.
+        ledger: the ledger's rows that count, as returned by `latest`.
     """
     return rows.join(ledger, ["video", "batch"], "left_semi")
 
@@ -37,7 +37,7 @@ def latest_rows(videos: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     """Returns the rows of `videos` that count, by URI, in order of URI.
 
     Args:
-        videos: rows with `video` and `batch`, as Arrow's `to_pylist` gives them.
+        videos: rows with `video` and `batch`, as returned by Arrow's `to_pylist`.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in videos:
