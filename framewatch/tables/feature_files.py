@@ -84,7 +84,7 @@ class FeatureFiles:
     def read(
         self, path: str, columns: Sequence[str], *, row_groups: Sequence[int] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yields the rows that count in one file: `video` and `columns`, with `features` as lists of doubles."""
+        """Yields the rows that count in one file, with `video` and `columns`; vectors as lists of doubles."""
         names = [{"features": "features.values"}.get(name, name) for name in ("video", *columns)]
         batches = self.open(path).iter_batches(1024, row_groups, columns=names, use_threads=False)
         for batch in batches:
