@@ -1,4 +1,4 @@
-"""The verbs that look for classes described by prompts: `framewatch classify` and `framewatch ask`."""
+"""Implements the verbs that find classes by prompts: `framewatch classify` and `framewatch ask`."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from framewatch.io.redact import redact
 
 
 def add_classify(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch classify`."""
+    """Adds the parser of `framewatch classify`."""
     parser = verbs.add_parser(
         "classify",
         help="Tells which classes, described by prompts, each video has.",
@@ -43,7 +43,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_ask(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch ask`."""
+    """Adds the parser of `framewatch ask`."""
     parser = verbs.add_parser(
         "ask",
         help="Tells which videos show something: when first, for how long, where.",
@@ -106,7 +106,7 @@ def classify(args: argparse.Namespace) -> None:
 
 
 def _is_answered(output: str, source: Any, settings: Any) -> bool:
-    """Whether the tables hold the answer to this request, for its further pages."""
+    """Returns whether the tables contain the results of this request, for further pages."""
     from framewatch.prompts import classifications
 
     try:

@@ -1,4 +1,4 @@
-"""The verb that serves the review page: `framewatch review`."""
+"""Implements the verb that serves the review page: `framewatch review`."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ _TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 
 
 def add_review(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch review`."""
+    """Adds the parser of `framewatch review`."""
     review = verbs.add_parser(
         "review",
         help="Serves a page to look at the moments of a run and to answer for each.",
@@ -29,7 +29,7 @@ def add_review(verbs: Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"the page's token, at least 16 characters (default: {_TOKEN_VARIABLE}, else one is made)",
     )
-    # On a command line all users of the machine see it.
+    # Accepted only to be rejected: all users of the machine can see arguments.
     review.add_argument("--token", help=argparse.SUPPRESS)
     review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
     add_config(review, "such as review.refit_every=8")

@@ -1,4 +1,4 @@
-"""The verbs of similar moments: `framewatch index`, `framewatch search` and `framewatch explore`."""
+"""Implements the verbs of similar moments: `framewatch index`, `framewatch search`, `framewatch explore`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from framewatch.errors import InputError
 
 
 def add_index(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch index`."""
+    """Adds the parser of `framewatch index`."""
     parser = verbs.add_parser(
         "index",
         help="Puts the features into Milvus, for `framewatch search`.",
@@ -24,7 +24,7 @@ def add_index(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_search(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch search`."""
+    """Adds the parser of `framewatch search`."""
     parser = verbs.add_parser(
         "search",
         help="Finds the moments most like a frame, a picture, a clip or a text.",
@@ -70,7 +70,7 @@ def add_search(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_explore(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch explore`."""
+    """Adds the parser of `framewatch explore`."""
     parser = verbs.add_parser(
         "explore",
         help="Tells what there is in the footage: clusters of frames, and what is unlike anything usual.",
