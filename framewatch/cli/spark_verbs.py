@@ -16,8 +16,8 @@ def add_sql(verbs: Any) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "sql",
         help="Opens the tables of a run in spark-sql.",
-        description="Starts Spark's spark-sql on the tables and views of a run. What follows OUTPUT is "
-        "passed on, such as -e QUERY or -f FILE; without it, queries are asked for.",
+        description="Starts Spark's spark-sql on the tables and views of a run. Arguments after OUTPUT are "
+        "passed to spark-sql, such as -e QUERY or -f FILE; without them it is interactive.",
     )
     add_output(parser)
     parser.add_argument("arguments", nargs="*", metavar="...", help="arguments of spark-sql")
