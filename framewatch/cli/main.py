@@ -120,7 +120,11 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Parses the arguments. Overrides may be anywhere; argparse accepts positional ones in one place only."""
     parser = _parser()
     args, rest = parser.parse_known_args(spark_verbs.with_separator(arguments))
-    wrong = [it for it in rest if it.startswith("-") or "=" not in it or "overrides" not in args]
+    wrong = [
+        argument
+        for argument in rest
+        if argument.startswith("-") or "=" not in argument or "overrides" not in args
+    ]
     if wrong:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     if rest:
@@ -154,15 +158,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        known = explain(error)
-        line = str(known) if known else f"{last_cause(error)} (--debug shows where)"
+        user_error = explain(error)
+        line = str(user_error) if user_error else f"{last_cause(error)} (--debug shows where)"
         line = " ".join(_shown(line, keep="\n").split())
         logs.log_failure(args.verb, line)
         if args.debug:
             print(_shown(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr)
         else:
             print(f"error: {line}", file=sys.stderr)
-        return 2 if known else 1
+        return 2 if user_error else 1
     return 0
 
 
@@ -212,9 +216,14 @@ def _timeline(args: argparse.Namespace) -> None:
     if not found.incidents:
         return
     rows = []
-    for it in found.incidents:
-        times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
-        rows.append((*times, f"{it.peak_prob2:.3f}", str(it.rank)))
+    for incident in found.incidents:
+        times = (
+            clock(incident.start_s),
+            clock(incident.end_s),
+            f"{incident.end_s - incident.start_s:.1f}",
+            clock(incident.peak_s),
+        )
+        rows.append((*times, f"{incident.peak_prob2:.3f}", str(incident.rank)))
     show_table(("from", "to", "seconds", "peak", "probability", "rank"), rows, title=basename(found.video))
 
 

@@ -70,13 +70,13 @@ def config_of(args: argparse.Namespace, *more: str) -> Any:
 
     config = load_config(args.config, [*args.overrides, *more])
     access.set_access(config.files.access)
-    its = config.logging
+    settings = config.logging
     logs.set_up(
         args.log_level,
-        file=its.file,
-        file_level=its.level,
-        as_json=its.json,
-        max_mb=its.max_mb,
-        keep=its.keep,
+        file=settings.file,
+        file_level=settings.level,
+        as_json=settings.json,
+        max_mb=settings.max_mb,
+        keep=settings.keep,
     )
     return config

@@ -49,11 +49,11 @@ def review(args: argparse.Namespace) -> None:
             f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
         ) from error
     config = config_of(args)
-    its = config.review
+    page_config = config.review
     loop = LoopSettings(
-        refit_every=its.refit_every,
-        uncertain_share=its.uncertain_share,
-        random_share=its.random_share,
+        refit_every=page_config.refit_every,
+        uncertain_share=page_config.uncertain_share,
+        random_share=page_config.random_share,
         verdict_weight=config.classifier.verdict_weight,
         reg_param=config.classifier.reg_param,
     )
@@ -61,10 +61,10 @@ def review(args: argparse.Namespace) -> None:
         host=args.host,
         port=args.port,
         token=_token(args),
-        public_url=its.public_url,
+        public_url=page_config.public_url,
         reviewer=args.reviewer,
-        lead_s=its.lead_s,
-        cache_mb=its.cache_mb,
+        lead_s=page_config.lead_s,
+        cache_mb=page_config.cache_mb,
         model=config.featurizer.model,
         weights=config.featurizer.weights,
         gap_s=config.classes.gap_s,

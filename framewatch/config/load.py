@@ -58,8 +58,8 @@ def load_config(file: str | Path | None = None, overrides: Sequence[str] = ()) -
     layers = [_read_yaml(Path(file))] if file is not None else []
     layers += [_parse_override(text) for text in overrides]
     for layer in layers:
-        known = dict(_checked_items(layer))
-        for key, value in known.items():
+        checked = dict(_checked_items(layer))
+        for key, value in checked.items():
             try:
                 OmegaConf.update(config, key, value)
             except OmegaConfBaseException:  # its text would show a value that may be secret, without its key

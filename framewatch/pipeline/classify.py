@@ -72,7 +72,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         "gap_s": settings.gap_s,
         "period_s": run.period_s,
         "features": FeatureFiles.of(tables.output).identity(),
-        "thresholds": {name: it.threshold for name, it in search.calibrations.items()},
+        "thresholds": {name: calibration.threshold for name, calibration in search.calibrations.items()},
         "classified_at": datetime.now(UTC).isoformat(),
         **counts,
     }
@@ -111,11 +111,11 @@ def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoCl
     given: dict[str, list[Given]] = {}
     for row in rows:
         clips = tuple(
-            PromptClip(it["prompt"], ClassClip(it["start_s"], it["end_s"], it["score"]))
-            for it in row["clips"]
+            PromptClip(clip["prompt"], ClassClip(clip["start_s"], clip["end_s"], clip["score"]))
+            for clip in row["clips"]
         )
-        its = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
-        given.setdefault(row["video"], []).append(its)
+        match = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
+        given.setdefault(row["video"], []).append(match)
     return classifications.in_order(given)
 
 
@@ -131,7 +131,7 @@ def check_request(config: Config, request: Request, *, sees_all: bool) -> None:
         InputError: no features, or a prompt or labels that cannot be used.
     """
     prepare.check(request, *encoder_of(config))
-    for file in dict.fromkeys(it.labels for it in request.classes if it.labels is not None):
+    for file in dict.fromkeys(wanted.labels for wanted in request.classes if wanted.labels is not None):
         if file == _VERDICTS:
             _verdict_ranges(config.output)
         else:
@@ -176,18 +176,20 @@ def _calibrations(
     """Returns the calibrations by class name, of the classes that have positive and negative labels."""
     found = {}
     of_file: dict[str, list[tuple[str, float, float]]] = {}
-    for its in plan.classes:
-        file = its.wanted.labels
+    for columns in plan.classes:
+        file = columns.wanted.labels
         if file is None:
             continue
         if file not in of_file:
             of_file[file] = _labelled_frames(run, file)
-        odds, truth = _labelled_odds(plan, its, runs, backgrounds, of_file[file])
+        odds, truth = _labelled_odds(plan, columns, runs, backgrounds, of_file[file])
         calibration = calibrate(odds, truth)
         if calibration is None:
-            run.note("classify", f"class '{its.wanted.name}' stays uncalibrated: {file} has not both labels")
+            run.note(
+                "classify", f"class '{columns.wanted.name}' stays uncalibrated: {file} has not both labels"
+            )
         else:
-            found[its.wanted.name] = calibration
+            found[columns.wanted.name] = calibration
     return found
 
 

@@ -20,11 +20,11 @@ def explore(run: Run) -> None:
         InputError: there are no features.
     """
     started = time.monotonic()
-    tables, its = run.tables, run.config.explore
+    tables, config = run.tables, run.config.explore
     settings = clusters.ExploreSettings(
-        clusters=its.clusters,
-        usual_share=its.usual_share,
-        outliers=its.outliers,
+        clusters=config.clusters,
+        usual_share=config.usual_share,
+        outliers=config.outliers,
         still_cosine=run.config.index.still_cosine,
     )
     features = FeatureFiles.of(tables.output)

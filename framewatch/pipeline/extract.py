@@ -114,9 +114,11 @@ def unread(run: Run, listed: DataFrame) -> DataFrame:
 
 def _outcome(run: Run, listed: DataFrame) -> Counter[str]:
     """Counts the listed videos in the ledger by status; `videos` is the total, `given_up` is not retried."""
-    known = run.tables.ledger().join(listed.select("video"), "video", "left_semi")
+    in_ledger = run.tables.ledger().join(listed.select("video"), "video", "left_semi")
     is_given_up = F.count_if(F.col("attempts") >= run.config.extract.max_attempts)
-    rows = known.groupBy("status").agg(F.count("*").alias("count"), is_given_up.alias("given_up")).collect()
+    rows = (
+        in_ledger.groupBy("status").agg(F.count("*").alias("count"), is_given_up.alias("given_up")).collect()
+    )
     counts = Counter({row["status"]: row["count"] for row in rows})
     given_up = sum(row["given_up"] for row in rows if row["status"] == "unreadable")
     return counts + Counter(videos=counts.total(), given_up=given_up)

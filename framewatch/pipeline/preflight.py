@@ -83,10 +83,10 @@ def trains(config: Config) -> bool:
 
 def _sees_all(config: Config) -> bool:
     """Returns whether Spark sees the same paths as this process: it runs locally, on local files."""
-    its = config.spark
-    where = its.remote or its.master or os.environ.get("MASTER") or "local"
+    spark = config.spark
+    where = spark.remote or spark.master or os.environ.get("MASTER") or "local"
     elsewhere = any(name in os.environ for name in (*_SUBMITTED, *_HADOOP_SETTINGS))
-    elsewhere |= any(key.endswith("fs.defaultFS") for key in its.conf)
+    elsewhere |= any(key.endswith("fs.defaultFS") for key in spark.conf)
     return where.startswith("local") and not elsewhere and SparkSession.getActiveSession() is None
 
 
@@ -144,14 +144,14 @@ def _weights(config: Config) -> None:
 
 def _network(config: Config) -> None:
     """Checks the network, its engine, and that existing features that are kept were made by it."""
-    its = config.featurizer
-    engine, precision = engines.choose(its.engine, its.precision)
-    network = make_featurizer(its, config.images).network(on_message=print_line)
+    settings = config.featurizer
+    engine, precision = engines.choose(settings.engine, settings.precision)
+    network = make_featurizer(settings, config.images).network(on_message=print_line)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)
-    if features and its.mode != "overwrite":
-        spec = FeatureSpec(network, resize_for(network, its.scale_hint), engine, precision)
+    if features and settings.mode != "overwrite":
+        spec = FeatureSpec(network, resize_for(network, settings.scale_hint), engine, precision)
         require_same_features(
             features.identity(),
             spec.identity(),

@@ -111,8 +111,8 @@ def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.n
 
 def _summary(report: dict[str, Any]) -> str:
     ranking = report["ranking_spearman"]
-    told = f"{ranking:.4f}" if ranking is not None else "no classifier of these features to compare with"
+    agreement = f"{ranking:.4f}" if ranking is not None else "no classifier of these features to compare with"
     return (
         f"int8 against float32 on {report['compared_frames']} frames: cosine at least "
-        f"{report['cosine_min']:.4f}, {report['cosine_mean']:.4f} on average; ranking (Spearman): {told}"
+        f"{report['cosine_min']:.4f}, {report['cosine_mean']:.4f} on average; ranking (Spearman): {agreement}"
     )

@@ -235,10 +235,10 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     learned = saved.labelled_path
     if storage.matches(learned, "*.parquet"):
         videos = run.spark.read.parquet(learned).select("video").distinct()
-        known = videos.join(labelled, "video", "left_semi").collect()
-        if known:
-            labelled = labelled.where(~F.col("video").isin([row["video"] for row in known]))
-            print_line(f"test labels: left out are {len(known)} videos that the classifier learned from")
+        trained_on = videos.join(labelled, "video", "left_semi").collect()
+        if trained_on:
+            labelled = labelled.where(~F.col("video").isin([row["video"] for row in trained_on]))
+            print_line(f"test labels: left out are {len(trained_on)} videos that the classifier learned from")
             if labelled.isEmpty():
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)

@@ -71,16 +71,16 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 
 
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
-    its = config.index
+    settings = config.index
     # A text query may describe the scene, so features that support texts keep it.
     of_texts = encoder_of(config)[1].supports_texts
     about = about_of(
         features,
-        clip_s=its.clip_s,
-        still_cosine=its.still_cosine,
-        exact=its.exact,
-        scenes=0 if of_texts else its.scenes,
-        sketch_length=0 if place.is_server else its.sketch_length,
+        clip_s=settings.clip_s,
+        still_cosine=settings.still_cosine,
+        exact=settings.exact,
+        scenes=0 if of_texts else settings.scenes,
+        sketch_length=0 if place.is_server else settings.sketch_length,
         output=storage.absolute(config.output),
     )
 
@@ -93,8 +93,8 @@ def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
 def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVideo]) -> list[Written]:
     done: list[Written] = []
     with counted_progress("index", "videos") as show:
-        for it in write(store, videos):
-            done.append(it)
+        for result in write(store, videos):
+            done.append(result)
             show(len(done), len(videos))
     return done
 
@@ -115,7 +115,7 @@ class _Task:
         if not numbers:
             return
         with open_store(self.place) as store:
-            rows = [vars(it) for it in self.write(store, [self.videos[number] for number in numbers])]
+            rows = [vars(result) for result in self.write(store, [self.videos[number] for number in numbers])]
         yield pa.RecordBatch.from_pylist(
             rows, pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
         )
@@ -127,8 +127,14 @@ def _by_executors(
     from framewatch.spark.session import get_spark
     from framewatch.spark.task_progress import task_progress
 
-    its = config.spark
-    spark = get_spark(master=its.master, remote=its.remote, app_name=its.app_name, conf=its.conf, debug=debug)
+    settings = config.spark
+    spark = get_spark(
+        master=settings.master,
+        remote=settings.remote,
+        app_name=settings.app_name,
+        conf=settings.conf,
+        debug=debug,
+    )
     with task_progress(spark, "index"):
         numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
         done = numbers.coalesce(config.index.writers).mapInArrow(
@@ -144,12 +150,12 @@ def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
         "written": len(written) - len(failed_videos(written)),
         "dropped": len(todo.drop),
         "kept": todo.kept,
-        "failed": [it.video for it in failed_videos(written)],
+        "failed": [result.video for result in failed_videos(written)],
     }
 
 
 def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written], seconds: float) -> None:
-    moments = sum(it.moments for it in written)
+    moments = sum(result.moments for result in written)
     # Shows the output as it was given, so that a saved notebook has no paths of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
     print_line(
@@ -168,7 +174,9 @@ def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written]
 def _require_none_failed(written: Sequence[Written], count: int) -> None:
     wrong = failed_videos(written)
     if wrong:
-        shown = "; ".join(f"{storage.basename(it.video)}: {it.error}" for it in wrong[:_SHOWN_FAILURES])
+        shown = "; ".join(
+            f"{storage.basename(result.video)}: {result.error}" for result in wrong[:_SHOWN_FAILURES]
+        )
         more = f"; and {len(wrong) - _SHOWN_FAILURES} more" if len(wrong) > _SHOWN_FAILURES else ""
         raise InputError(
             f"{len(wrong)} of {count} videos could not be indexed ({shown}{more}): the others are; run "
@@ -230,7 +238,10 @@ def encoder_of(config: Config) -> tuple[FeatureFiles, Encoder]:
     Raises:
         InputError: there are no features.
     """
-    features, its = FeatureFiles.of(config.output), config.featurizer
+    features, settings = FeatureFiles.of(config.output), config.featurizer
     return features, Encoder(
-        features.identity(), model=its.model, weights=its.weights, max_pixels=config.images.max_pixels
+        features.identity(),
+        model=settings.model,
+        weights=settings.weights,
+        max_pixels=config.images.max_pixels,
     )

@@ -89,7 +89,7 @@ def metrics(report: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, fl
     """
     found = {of: _without(counts, "settings", "cross_validation", "test") for of, counts in report.items()}
     measured = {"cross_validation": notes.get("cross_validation"), "test": report.get("rank", {}).get("test")}
-    found |= {of: _without(its or {}, "videos") for of, its in measured.items()}
+    found |= {of: _without(values or {}, "videos") for of, values in measured.items()}
     return {_name(key): float(value) for key, value in _leaves(found) if _is_number(value)}
 
 
@@ -121,8 +121,8 @@ def _open(mlflow: Any, config: Config, stage: str) -> str:
             if wanted.uri is not None:
                 mlflow.set_tracking_uri(wanted.uri)
             client = mlflow.MlflowClient()
-            known = client.get_experiment_by_name(wanted.experiment)
-            experiment = known.experiment_id if known else client.create_experiment(wanted.experiment)
+            existing = client.get_experiment_by_name(wanted.experiment)
+            experiment = existing.experiment_id if existing else client.create_experiment(wanted.experiment)
             run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
             params = [mlflow.entities.Param(key, text) for key, text in parameters(config).items()]
             for first in range(0, len(params), _MOST_PARAMS):
@@ -180,7 +180,9 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
     assert saved is not None  # `train` wrote it, and `rank` read it
     notes = saved.notes
     client, now = mlflow.MlflowClient(), round(time.time() * 1000)
-    numbers = [mlflow.entities.Metric(key, it, now, 0) for key, it in metrics(run.report, notes).items()]
+    numbers = [
+        mlflow.entities.Metric(key, value, now, 0) for key, value in metrics(run.report, notes).items()
+    ]
     made_of = [mlflow.entities.RunTag(key, notes["features"][key]) for key in ("weights", "weights_sha256")]
     client.log_batch(run_id, metrics=numbers, tags=made_of)
     files = {name: storage.join(run.model_path, name) for name in ("model_card.md", "metrics.json")}

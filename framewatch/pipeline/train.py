@@ -100,26 +100,26 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
     require_labels(config)
     features = run.tables.current("features")
     ranges, note = verdict_ranges(config.output) if config.labels.verdicts else ([], "")
-    parts, told = [], []
+    parts, summaries = [], []
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
     if ranges:
         judged, counts = labels.join_labels(
             features, labels.from_ranges(ranges, f"the verdicts of {config.output}")
         )
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
-        told.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
+        summaries.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
     if config.labels.train:
         by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
         if parts:  # a verdict replaces the frame's hand label
             by_hand = by_hand.join(parts[0], "origin", "left_anti")
         parts.append(by_hand.withColumn("weight", F.lit(1.0)))
-        told.append(str(counts))
+        summaries.append(str(counts))
     labelled = functools.reduce(DataFrame.unionByName, parts)
     if len(parts) > 1:
         totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
         counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
-    return labelled, {**notes, **asdict(counts), "told": "; ".join(told)}
+    return labelled, {**notes, **asdict(counts), "told": "; ".join(summaries)}
 
 
 def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labels.LabelCounts:

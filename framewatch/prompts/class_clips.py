@@ -63,7 +63,7 @@ def find_clips(
     last = np.concatenate([breaks, [len(matching)]]) - 1
     means = np.add.reduceat(scores[matching], first) / (last - first + 1)
     ends = zip(starts_s[first].tolist(), stops_s[last].tolist(), means.tolist(), strict=True)
-    return [ClassClip(*it) for it in ends]
+    return [ClassClip(*values) for values in ends]
 
 
 def covered_s(clips: Iterable[ClassClip]) -> float:

@@ -76,7 +76,7 @@ class Find:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Converts rows of `RUNS` with `duration_s`, grouped by video and in order, to rows of `FOUND`."""
         for video in _videos(batches):
-            rows = [_row(video.uri, it) for it in self.classes(video)]
+            rows = [_row(video.uri, given) for given in self.classes(video)]
             if rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=FOUND)
 
@@ -85,8 +85,8 @@ class Find:
         ends_s = frame_ends(video.times_s, period_s=self.period_s, duration_s=video.duration_s)
         length_s = max(video.duration_s or 0.0, float(ends_s[-1])) if len(ends_s) else 0.0
         background = self.backgrounds.get(camera(video.uri))
-        found = (self._class(it, video, background, ends_s, length_s) for it in self.plan.classes)
-        return [it for it in found if it is not None]
+        found = (self._class(columns, video, background, ends_s, length_s) for columns in self.plan.classes)
+        return [given for given in found if given is not None]
 
     def _class(
         self,
@@ -110,7 +110,7 @@ class Find:
         if not clips:
             return None
         clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
-        ratio = duration_ratio((it.clip for it in clips), length_s=length_s)
+        ratio = duration_ratio((prompt_clip.clip for prompt_clip in clips), length_s=length_s)
         score = video_score(scores(self.plan.class_log_odds(log_odds, its), calibration))
         return Given(its.wanted.name, score, ratio, tuple(clips), calibration is not None)
 
@@ -160,12 +160,12 @@ def joined(uri: str, parts: list[tuple[np.ndarray, np.ndarray]], duration_s: flo
 def _row(video: str, it: Given) -> dict[str, Any]:
     clips = [
         {
-            "prompt": its.prompt,
-            "start_s": its.clip.start_s,
-            "end_s": its.clip.end_s,
-            "score": its.clip.score,
+            "prompt": prompt_clip.prompt,
+            "start_s": prompt_clip.clip.start_s,
+            "end_s": prompt_clip.clip.end_s,
+            "score": prompt_clip.clip.score,
         }
-        for its in it.clips
+        for prompt_clip in it.clips
     ]
     return {
         "video": video,

@@ -51,10 +51,10 @@ def read_found(output: str) -> list[VideoClasses]:
         clips[row["video"], row["class"]].append(PromptClip(row["prompt"], clip))
     given: dict[str, list[Given]] = defaultdict(list)
     for row in open_table(output, "classifications").to_table().to_pylist():
-        its = clips[row["video"], row["class"]]
-        its.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
+        found_clips = clips[row["video"], row["class"]]
+        found_clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
         given[row["video"]].append(
-            Given(row["class"], row["score"], row["duration_ratio"], tuple(its), row["calibrated"])
+            Given(row["class"], row["score"], row["duration_ratio"], tuple(found_clips), row["calibrated"])
         )
     return in_order(given)
 

@@ -37,11 +37,11 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Scori
     place = {prompt: number for number, prompt in enumerate(vectors)}
     classes = tuple(
         ClassColumns(
-            it,
-            tuple(place[prompt] for prompt in it.prompts),
-            tuple(place[text] for text in it.negatives) if _has_text(it.prompts) else (),
+            wanted,
+            tuple(place[prompt] for prompt in wanted.prompts),
+            tuple(place[text] for text in wanted.negatives) if _has_text(wanted.prompts) else (),
         )
-        for it in request.classes
+        for wanted in request.classes
     )
     columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
     return ScoringPlan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
@@ -66,16 +66,25 @@ def _has_text(prompts: tuple[Prompt, ...]) -> bool:
 
 def _of_kind(request: Request, kind: str) -> list[Prompt]:
     """Returns the prompts of one kind, without duplicates."""
-    return list(dict.fromkeys(it for its in request.classes for it in its.prompts if it.kind == kind))
+    return list(
+        dict.fromkeys(
+            prompt for wanted in request.classes for prompt in wanted.prompts if prompt.kind == kind
+        )
+    )
 
 
 def _texts(request: Request, encoder: Encoder) -> dict[Prompt, np.ndarray]:
     wanted = _of_kind(request, "text")
     if not wanted:
         return {}
-    negatives = [it for its in request.classes if _has_text(its.prompts) for it in its.negatives]
+    negatives = [
+        negative
+        for prompt_class in request.classes
+        if _has_text(prompt_class.prompts)
+        for negative in prompt_class.negatives
+    ]
     texts = list(dict.fromkeys([*wanted, *negatives]))
-    return dict(zip(texts, encoder.texts([it.value for it in texts]), strict=True))
+    return dict(zip(texts, encoder.texts([text.value for text in texts]), strict=True))
 
 
 def _examples(pictured: list[Prompt], features: FeatureFiles) -> dict[Prompt, np.ndarray]:

@@ -87,7 +87,7 @@ class Request:
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("no classes are asked for: give one or more, each with a name and prompts")
-        names = [it.name for it in self.classes]
+        names = [prompt_class.name for prompt_class in self.classes]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"class '{twice}' is there twice: give each name once, with all of its prompts")
@@ -101,7 +101,7 @@ class Request:
     @property
     def num_prompts(self) -> int:
         """Total number of prompts of all classes."""
-        return sum(len(it.prompts) for it in self.classes)
+        return sum(len(prompt_class.prompts) for prompt_class in self.classes)
 
 
 def parse_request(found: Any) -> Request:
@@ -117,21 +117,21 @@ def parse_request(found: Any) -> Request:
     if not isinstance(include_clips, bool):
         raise InputError(f"include_clips={json.dumps(include_clips)} is not valid: give true or false")
     classes = _list(fields.get("classes", []), "classes")
-    return Request(tuple(_class(it) for it in classes), float(threshold), include_clips)
+    return Request(tuple(_class(entry) for entry in classes), float(threshold), include_clips)
 
 
 def _class(found: Any) -> PromptClass:
     fields = _object(found, "a class", ("name", "prompts", "not", "labels"))
     name = _string(fields.get("name", ""), "the name of a class")
     of = f"class '{name}'"
-    prompts = tuple(_prompt(it, of) for it in _list(fields.get("prompts", []), f"prompts of {of}"))
+    prompts = tuple(_prompt(entry, of) for entry in _list(fields.get("prompts", []), f"prompts of {of}"))
     labels = _string(fields["labels"], f"labels of {of}") if "labels" in fields else None
     if "not" not in fields:
         return PromptClass(name, prompts, labels=labels)
     negatives = _list(fields["not"], f"not of {of}")
     if not negatives:
         raise InputError(f"not of {of} is empty: give a text that describes the rest, or leave it out")
-    texts = tuple(Prompt("text", _string(it, f"not of {of}")) for it in negatives)
+    texts = tuple(Prompt("text", _string(text, f"not of {of}")) for text in negatives)
     return PromptClass(name, prompts, texts, labels)
 
 

@@ -46,7 +46,7 @@ class Given:
             "duration_ratio": round(self.duration_ratio, 4),
             "calibrated": self.calibrated,
         }
-        return found | ({"clips": [_clip_json(it) for it in self.clips]} if include_clips else {})
+        return found | ({"clips": [_clip_json(clip) for clip in self.clips]} if include_clips else {})
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def make_response(
     return {
         "data": [
             {
-                "video_id": it.video,
-                "classes": [given.to_json(include_clips=include_clips) for given in it.classes],
+                "video_id": result.video,
+                "classes": [given.to_json(include_clips=include_clips) for given in result.classes],
             }
-            for it in found[first:after]
+            for result in found[first:after]
         ],
         "page_info": {
             "limit_per_page": limit,
@@ -122,5 +122,5 @@ def _first(token: str, found: Sequence[VideoClasses]) -> int:
 
 
 def _digest(found: Sequence[VideoClasses]) -> str:
-    lines = [[it.video, [[given.name, given.score] for given in it.classes]] for it in found]
+    lines = [[result.video, [[given.name, given.score] for given in result.classes]] for result in found]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]

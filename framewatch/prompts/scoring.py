@@ -73,7 +73,9 @@ class ScoringPlan:
     @property
     def needs_background(self) -> bool:
         """Whether any prompt is compared with the background of its camera."""
-        return any(prompt.kind != "text" for it in self.request.classes for prompt in it.prompts)
+        return any(
+            prompt.kind != "text" for prompt_class in self.request.classes for prompt in prompt_class.prompts
+        )
 
     def log_odds(
         self, similarities: np.ndarray, background: Background | None, its: ClassColumns

@@ -87,8 +87,8 @@ def _as_bytes(rows: np.ndarray, bounds: list[int]) -> pa.Array:
 def iterate_runs(batch: pa.RecordBatch) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yields video, times in seconds and similarities of each row of `RUNS`."""
     for number, video in enumerate(batch["video"].to_pylist()):
-        its = (batch[name][number].as_buffer() for name in ("times_s", "similarities"))
-        yield video, *run_arrays(*its)
+        buffers = (batch[name][number].as_buffer() for name in ("times_s", "similarities"))
+        yield video, *run_arrays(*buffers)
 
 
 def run_arrays(times_s: Any, similarities: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -104,12 +104,15 @@ def total(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     squares: dict[str, Any] = defaultdict(float)
     for batch in batches:
         for video, _, similarities in iterate_runs(batch):
-            its = similarities[~np.isnan(similarities[:, 0])].astype(float)
-            if len(its):
-                counts[camera(video)] += len(its)
-                sums[camera(video)] = sums[camera(video)] + its.sum(axis=0)
-                squares[camera(video)] = squares[camera(video)] + (its**2).sum(axis=0)
-    rows = [{"camera": it, "count": counts[it], "sums": sums[it], "squares": squares[it]} for it in counts]
+            valid = similarities[~np.isnan(similarities[:, 0])].astype(float)
+            if len(valid):
+                counts[camera(video)] += len(valid)
+                sums[camera(video)] = sums[camera(video)] + valid.sum(axis=0)
+                squares[camera(video)] = squares[camera(video)] + (valid**2).sum(axis=0)
+    rows = [
+        {"camera": name, "count": counts[name], "sums": sums[name], "squares": squares[name]}
+        for name in counts
+    ]
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema=TOTALS)
 
@@ -156,8 +159,8 @@ def backgrounds(totals: Iterable[dict[str, Any]]) -> dict[str, Background]:
         sums[row["camera"]] = sums[row["camera"]] + np.asarray(row["sums"], float)
         squares[row["camera"]] = squares[row["camera"]] + np.asarray(row["squares"], float)
     found = {}
-    for it, count in counts.items():
-        mean = sums[it] / count
-        variance = np.maximum(squares[it] / count - mean**2, 0.0)
-        found[it] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
+    for name, count in counts.items():
+        mean = sums[name] / count
+        variance = np.maximum(squares[name] / count - mean**2, 0.0)
+        found[name] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
     return found

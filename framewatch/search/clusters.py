@@ -60,13 +60,13 @@ class _Read:
     ) -> Iterator[tuple[SourceVideo, list[str], np.ndarray, np.ndarray, np.ndarray]]:
         for batch in batches:
             for number in batch["id"].to_pylist():
-                its = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
-                usable = its.vectors.any(axis=1)  # the cosine with a vector of zeros is undefined
+                frames = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
+                usable = frames.vectors.any(axis=1)  # the cosine with a vector of zeros is undefined
                 if usable.any():
-                    vectors = its.vectors[usable]
-                    origins = [its.origins[row] for row in np.flatnonzero(usable)]
+                    vectors = frames.vectors[usable]
+                    origins = [frames.origins[row] for row in np.flatnonzero(usable)]
                     still = still_frames(vectors, self.still_cosine)
-                    yield self.videos[number], origins, its.times_s[usable], still, vectors
+                    yield self.videos[number], origins, frames.times_s[usable], still, vectors
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def compare_clusters(
     k_means = KMeans(k=settings.clusters, seed=settings.seed, maxIter=20, distanceMeasure="cosine")
     model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))
     vectors.unpersist()
-    centres = unit(np.stack([np.asarray(it, np.float32) for it in model.clusterCenters()]))
+    centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
     return ids.mapInArrow(_Compare(features, videos, settings.still_cosine, centres), _COMPARED)
 
 
@@ -168,8 +168,8 @@ def clusters_of(frames: DataFrame, probabilities: DataFrame | None) -> DataFrame
         F.min(nearest).alias("nearest"),
     )
     example = {"example": "origin", "example_video": "video", "example_s": "timestamp_s"}
-    for name, its in example.items():
-        found = found.withColumn(name, F.col("nearest")[its])
+    for name, column in example.items():
+        found = found.withColumn(name, F.col("nearest")[column])
     return found.orderBy(F.desc("num_frames"), "cluster").select(*CLUSTERS.names)
 
 
@@ -194,11 +194,11 @@ class _Farthest:
             distances = np.empty(batch.num_rows)
             cameras = np.array(batch["camera"].to_pylist(), object)
             for name in set(cameras):
-                its = cameras == name
-                distances[its] = 1 - cosines[its][:, list(self.usual[name])].max(axis=1)
+                of_camera = cameras == name
+                distances[of_camera] = 1 - cosines[of_camera][:, list(self.usual[name])].max(axis=1)
             names = ["origin", "video", "timestamp_s"]
             yield pa.RecordBatch.from_arrays(
-                [*(batch[it] for it in names), pa.array(distances)], names=[*names, "distance"]
+                [*(batch[column] for column in names), pa.array(distances)], names=[*names, "distance"]
             )
 
 
@@ -224,10 +224,10 @@ def _usual(frames: DataFrame, share: float) -> dict[str, list[int]]:
     counts: dict[str, dict[int, int]] = {}
     by_video = frames.groupBy("video", "cluster").agg(F.count("*").alias("num_frames"))
     for row in by_video.collect():
-        its = counts.setdefault(camera(row["video"]), {})
-        its[row["cluster"]] = its.get(row["cluster"], 0) + row["num_frames"]
+        by_cluster = counts.setdefault(camera(row["video"]), {})
+        by_cluster[row["cluster"]] = by_cluster.get(row["cluster"], 0) + row["num_frames"]
     return {
-        name: [it for it, count in its.items() if count >= share * sum(its.values())]
-        or [max(its, key=lambda it: its[it])]
-        for name, its in counts.items()
+        name: [cluster for cluster, count in by_cluster.items() if count >= share * sum(by_cluster.values())]
+        or [max(by_cluster, key=lambda it: by_cluster[it])]
+        for name, by_cluster in counts.items()
     }

@@ -72,8 +72,8 @@ class Merged:
             self._take(moment)
 
     def _take(self, moment: Hit) -> None:
-        its = self._of_video[moment.video]
-        near = [] if self._gap_s is None else [hit for hit in its if hit.near(moment, self._gap_s)]
+        hits_of_video = self._of_video[moment.video]
+        near = [] if self._gap_s is None else [hit for hit in hits_of_video if hit.near(moment, self._gap_s)]
         if not near and self._count == self._limit:
             self.is_full = True
             return
@@ -84,15 +84,15 @@ class Merged:
         best = near[0] if near else moment
         joined = replace(
             best,
-            start_s=min(it.start_s for it in [moment, *near]),
-            end_s=max(it.end_s for it in [moment, *near]),
+            start_s=min(part.start_s for part in [moment, *near]),
+            end_s=max(part.end_s for part in [moment, *near]),
         )
-        kept = [hit for hit in its if hit not in near]
+        kept = [hit for hit in hits_of_video if hit not in near]
         self._of_video[moment.video] = sorted([*kept, joined], key=lambda hit: -hit.score)
         self._count += 1 - len(near)
 
     @property
     def hits(self) -> list[Hit]:
         """The current hits, the best first; equal scores in order of video and time."""
-        found = [hit for its in self._of_video.values() for hit in its]
+        found = [hit for hits in self._of_video.values() for hit in hits]
         return sorted(found, key=lambda hit: (-hit.score, hit.video, hit.start_s))

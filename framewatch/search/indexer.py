@@ -94,9 +94,9 @@ class WriteVideos:
                     )
                     store.replace(video, moments, begun=video.uri in self.begun)
                 except Exception as error:  # from Milvus or storage, after all retries
-                    told = str(error) if isinstance(error, FramewatchError) else short(error)
-                    _log.warning("not indexed: %s", told, extra={"video": video.uri})
-                    yield Written(video.uri, 0, told)
+                    reason = str(error) if isinstance(error, FramewatchError) else short(error)
+                    _log.warning("not indexed: %s", reason, extra={"video": video.uri})
+                    yield Written(video.uri, 0, reason)
                 else:
                     _log.info("indexed, %d moments", len(moments), extra={"video": video.uri})
                     yield Written(video.uri, len(moments))
@@ -147,4 +147,4 @@ def about_of(
 
 def failed_videos(written: Iterable[Written]) -> list[Written]:
     """Returns the results of videos that failed."""
-    return [it for it in written if it.error is not None]
+    return [result for result in written if result.error is not None]

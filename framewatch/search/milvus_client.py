@@ -132,7 +132,7 @@ def require_milvus(place: Place) -> None:
         InputError: the path contains something else.
     """
     path = Path(place.uri)
-    found = {it.name for it in path.iterdir()} if path.is_dir() else set()
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     if path.is_file() or (found and "LOCK" not in found) or found - _OWN:
         raise InputError(
             f"index.uri={place} is no collection of Milvus Lite 3: give another path, or delete it and run "

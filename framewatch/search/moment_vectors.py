@@ -83,9 +83,11 @@ def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: 
         starts_s=np.concatenate([frames.times_s, frames.times_s[firsts]]),
         ends_s=np.concatenate([frames.times_s, frames.times_s[lasts]]) + period_s,
         scopes=[FRAME] * len(frames.origins) + [CLIP] * len(windows),
-        probabilities=np.append(frames.probabilities, [_most(frames.probabilities[it]) for it in parts]),
-        labels=np.append(frames.labels, [_most(frames.labels[it]) for it in parts]),
-        still=np.append(still, np.array([still[it].all() for it in parts], bool)).astype(bool),
+        probabilities=np.append(
+            frames.probabilities, [_most(frames.probabilities[window]) for window in parts]
+        ),
+        labels=np.append(frames.labels, [_most(frames.labels[window]) for window in parts]),
+        still=np.append(still, np.array([still[window].all() for window in parts], bool)).astype(bool),
         vectors=unit(vectors),
     )
 
@@ -128,5 +130,5 @@ def still_frames(vectors: np.ndarray, least_cosine: float) -> np.ndarray:
 
 
 def _most(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.max()) if len(known) else float("nan")
+    finite = values[~np.isnan(values)]
+    return float(finite.max()) if len(finite) else float("nan")

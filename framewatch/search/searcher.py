@@ -172,8 +172,8 @@ class _Rejected:
     def mark(self, moment: Hit) -> Hit:
         """Returns the moment with `rejected` set if more than half of it was answered as not suspicious."""
         over_s = sum(
-            max(0.0, min(moment.end_s, it.end_s) - max(moment.start_s, it.start_s))
-            for it in self.segments.get(moment.video, ())
-            if it.state == "not"
+            max(0.0, min(moment.end_s, segment.end_s) - max(moment.start_s, segment.start_s))
+            for segment in self.segments.get(moment.video, ())
+            if segment.state == "not"
         )
         return replace(moment, rejected=over_s > (moment.end_s - moment.start_s) / 2)

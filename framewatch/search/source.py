@@ -78,11 +78,11 @@ def read_indexed_videos(
             paths[video][path] = None
     columns = ["video", "batch", "modified_at", "duration_s"]
     ledger = latest_rows(open_table(output, "videos").to_table(columns=columns).to_pylist())
-    said = {} if settings is None else _digests(output)
+    digests = {} if settings is None else _digests(output)
     found = []
     for uri in sorted(paths):
         row = ledger.get(uri, {})
-        parts = (settings, row.get("batch"), row.get("modified_at"), said.get(uri, ""))
+        parts = (settings, row.get("batch"), row.get("modified_at"), digests.get(uri, ""))
         version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         found.append(SourceVideo(uri, tuple(sorted(paths[uri])), clock_of(uri), version))
     return found
@@ -126,7 +126,7 @@ def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) 
     order = np.argsort(times_s, kind="stable")
     origins = [origins[place] for place in order]
     rows_of = np.concatenate(found)[order] if found else np.zeros((0, 0), np.float32)
-    probabilities = np.array([known.probabilities.get(it, np.nan) for it in origins], float)
+    probabilities = np.array([known.probabilities.get(origin, np.nan) for origin in origins], float)
     return Frames(
         video.uri,
         origins,
@@ -170,8 +170,8 @@ def _digests(output: str) -> dict[str, str]:
     if results is not None:
         for video, total in _totals(results).items():
             digests[video].update(str(total).encode())
-        for video, its in results.known_labels().items():
-            digests[video].update(repr(its).encode())
+        for video, labels in results.known_labels().items():
+            digests[video].update(repr(labels).encode())
     for video, ranges in _ranges(output).items():
         digests[video].update(repr(ranges).encode())
     return {video: digest.hexdigest() for video, digest in digests.items()}
@@ -210,10 +210,10 @@ def parse_day(text: str) -> float:
     """
     for pattern in ("%H:%M", "%H:%M:%S"):
         try:
-            its = datetime.strptime(text.strip(), pattern)
+            parsed = datetime.strptime(text.strip(), pattern)
         except ValueError:
             continue
-        return float(its.hour * 3600 + its.minute * 60 + its.second)
+        return float(parsed.hour * 3600 + parsed.minute * 60 + parsed.second)
     raise InputError(f"'{text}' is no time of day: give hours and minutes, such as 22:30")
 
 
@@ -250,9 +250,13 @@ def find_cameras(output: str, names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in names:
         wanted = name.rstrip("/")
-        its = [it for it in cameras if it == wanted or it.endswith("/" + wanted.lstrip("/"))]
-        if not its:
+        matching = [
+            candidate
+            for candidate in cameras
+            if candidate == wanted or candidate.endswith("/" + wanted.lstrip("/"))
+        ]
+        if not matching:
             shown = ", ".join(cameras[:5])
             raise InputError(f"no camera '{name}' is in the ledger: its videos lie in {shown}")
-        found |= dict.fromkeys(its)
+        found |= dict.fromkeys(matching)
     return tuple(found)

@@ -61,7 +61,9 @@ class FeatureFiles:
             if latest[row["video"]]["batch"] != row["batch"]:
                 stale[row["batch"]].add(row["video"])
         counted = tuple(path for path in paths if _batch_of(path) in stale)
-        return FeatureFiles(directory, counted, {it: frozenset(its) for it, its in stale.items() if its})
+        return FeatureFiles(
+            directory, counted, {batch: frozenset(videos) for batch, videos in stale.items() if videos}
+        )
 
     def identity(self) -> dict[str, Any]:
         """Returns model, weights and other settings that made the features, from their column's metadata."""
@@ -100,7 +102,7 @@ class FeatureFiles:
 def column_metadata(file: Any, column: str) -> dict[str, Any]:
     """Returns framewatch's metadata of a column in a `pyarrow.parquet.ParquetFile` written by Spark."""
     schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-    columns = {it["name"]: it.get("metadata", {}) for it in schema.get("fields", [])}
+    columns = {entry["name"]: entry.get("metadata", {}) for entry in schema.get("fields", [])}
     return columns.get(column, {}).get(_METADATA_KEY, {})
 
 

@@ -33,15 +33,15 @@ def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.
         wanted[path].append(origin)
 
     def read(path: str) -> dict[str, np.ndarray]:
-        its: dict[str, np.ndarray] = {}
+        part: dict[str, np.ndarray] = {}
         for batch in features.read(path, ["origin", "features"]):
             rows = batch.filter(pc.is_in(batch["origin"], value_set=pa.array(wanted[path])))
             numbers, valid = vectors(rows["features"])
-            its |= zip(np.array(rows["origin"].to_pylist(), object)[valid], numbers, strict=True)
-        return its
+            part |= zip(np.array(rows["origin"].to_pylist(), object)[valid], numbers, strict=True)
+        return part
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = {origin: vector for its in threads.map(read, wanted) for origin, vector in its.items()}
+        found = {origin: vector for part in threads.map(read, wanted) for origin, vector in part.items()}
     for name, (origin, _) in places.items():
         if origin not in found:
             raise InputError(f"example '{name}' has no features: its picture is damaged, take another")
@@ -63,7 +63,7 @@ def _find(features: FeatureFiles, names: Iterable[str]) -> dict[str, tuple[str, 
 
 
 def _the_one(name: str, called: list[tuple[str, str]], shown: str | None) -> tuple[str, str]:
-    fitting = [it for it in called if it[0] == name or it[0].endswith("/" + name.lstrip("/"))]
+    fitting = [place for place in called if place[0] == name or place[0].endswith("/" + name.lstrip("/"))]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -72,9 +72,11 @@ class Pictures:
         column = about.schema.to_arrow_schema().get_field_index("origin")
         groups = []
         for number in range(about.num_row_groups):
-            told = about.row_group(number).column(column).statistics
-            known = told is not None and told.has_min_max
-            groups.append(_Group(path, number, *((told.min, told.max) if known else (None, None))))
+            statistics = about.row_group(number).column(column).statistics
+            has_range = statistics is not None and statistics.has_min_max
+            groups.append(
+                _Group(path, number, *((statistics.min, statistics.max) if has_range else (None, None)))
+            )
         return groups
 
     def _rows(self, group: _Group) -> Any:

@@ -169,7 +169,7 @@ class Results:
                 continue
             for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
                 found.setdefault(row["video"], []).append((row["timestamp_s"], row["label"]))
-        return {video: sorted(set(its)) for video, its in found.items()}
+        return {video: sorted(set(labels)) for video, labels in found.items()}
 
     def labelled(self) -> Any | None:
         """Opens the classifier's training frames as a dataset; None if they were not kept."""
