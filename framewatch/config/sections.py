@@ -130,7 +130,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class SparkConfig:
-    """The Spark session; settings of spark-submit take precedence."""
+    """The Spark session. Without `master`, it is that of spark-submit, or `local[*]`."""
 
     master: str | None = None
     remote: str | None = None

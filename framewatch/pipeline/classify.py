@@ -54,7 +54,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
     with task_progress(run.spark, "classify"):
         search = _Search.begin(run, request)
         found = tables.stage(search.find(), "found")
-        classifications.delete_about(tables.output)  # until the tables are whole again
+        classifications.delete_about(tables.output)  # marks the tables as incomplete until all are written
         given = classifications_of(found, min_duration_ratio=settings.min_duration_ratio)
         tables.replace(given.coalesce(1), "classifications")
         tables.replace(class_clips_of(found).coalesce(1), "class_clips")

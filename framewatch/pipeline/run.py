@@ -1,4 +1,4 @@
-"""One call of a stage: its session, its tables, its summaries, and its manifest."""
+"""Defines a call of a stage, with its session, tables, summaries and manifest."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

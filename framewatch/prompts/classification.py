@@ -73,7 +73,7 @@ def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> D
     """
     paths = spark.createDataFrame([(path,) for path in features.paths], "path string")
     num_tasks = max(min(len(features.paths), _FEWEST_TASKS), len(features.paths) // _FILES_PER_TASK)
-    # The paths are rows, not part of the function, which would send all of them to each task.
+    # The tasks get the paths as rows. As a part of the function, all of them would be sent to each task.
     mine = FeatureFiles(features.directory, (), features.stale)
     return paths.repartition(num_tasks).mapInArrow(Compare(mine, Project(plan.columns)), _RUNS)
 

@@ -26,7 +26,7 @@ class Given:
 
     Attributes:
         name: name of the class.
-        score: score for the whole video, 0 to 100.
+        score: score of the class for the video, 0 to 100.
         duration_ratio: share of the video that the class's clips cover, 0 to 1.
         clips: the class's clips, highest score first.
         calibrated: whether the score is a probability fitted to labels.

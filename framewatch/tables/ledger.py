@@ -1,9 +1,9 @@
-"""Which rows count. This is the only place that decides it, for Spark, for Arrow and for SQL.
+"""Decides which rows count. This is the only module that does, for Spark, Arrow and SQL.
 
 The ledger is the table `videos`. A run writes a batch of `frames` and then the ledger's rows of that batch,
-so a batch without rows in the ledger was left by a killed run and counts for nothing. A file that changed is
-read again, and its video has a row in a later batch: of several rows of a video, only that of its latest
-batch counts. The rows of `frames` and `features` that count are those of a counting video and batch.
+so a batch without rows in the ledger was left by a killed run and does not count. A file that has changed is
+read again, and its video gets a row in a later batch. Of several rows of a video, only the one in the latest
+batch counts. A row of `frames` or `features` counts if the ledger's row of its video and batch counts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# For Spark SQL and DuckDB: the batch that counts of each video. `$videos` stands for the table.
+# SQL for Spark and DuckDB that selects each video's batch that counts. `$videos` is the name of the table.
 LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
 
 
