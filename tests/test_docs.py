@@ -139,9 +139,7 @@ def test_the_page_of_the_architecture_has_every_room() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    level = {
-        room.strip(): number for number, rooms in enumerate(reversed(layers)) for room in rooms.split("|")
-    }
+    level = {room.strip(): number for number, rooms in enumerate(layers) for room in rooms.split("|")}
     table = sections_of(DOCS / "architecture.md", 2)["Rooms"]
     rows = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
     rooms = [room for row in rows for room in re.findall(r"`(\w+)(?:/|\.py)`", row) if room != "jobs"]

@@ -1,4 +1,4 @@
-"""`framewatch VERB`: the same verbs as the jobs."""
+"""Parses `framewatch VERB` and runs the verb; the job scripts run the same verbs."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ _STAGES = {
     "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
     "labels.train but with classifier.path, ranks new videos by a saved classifier.",
 }
-# Verbs of other modules: what adds their arguments, and what they do.
+# Verbs of other modules: the function that adds the parser, and the function that runs the verb.
 _VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
     "classify": (prompt_verbs.add_classify, prompt_verbs.classify),
     "ask": (prompt_verbs.add_ask, prompt_verbs.ask),
@@ -50,7 +50,7 @@ _OVERRIDES = "key=value overrides, such as sampling.fps=2; docs/reference/config
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every error of framewatch does."""
+    """Reports errors in one line, like all errors of framewatch."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {_shown(message)}; see {self.prog} --help\n")
@@ -117,10 +117,14 @@ def _add_stage(verbs: Any, verb: str, text: str) -> None:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments; overrides may stand anywhere, where argparse takes positional ones in one place only."""
+    """Parses the arguments. Overrides may be anywhere; argparse accepts positional ones in one place only."""
     parser = _parser()
     args, rest = parser.parse_known_args(spark_verbs.with_separator(arguments))
-    wrong = [it for it in rest if it.startswith("-") or "=" not in it or "overrides" not in args]
+    wrong = [
+        argument
+        for argument in rest
+        if argument.startswith("-") or "=" not in argument or "overrides" not in args
+    ]
     if wrong:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     if rest:
@@ -129,7 +133,13 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0, 2 for what the user can mend, 1 for anything else."""
+    """Runs one verb and returns the exit code: 0 on success, 2 for user errors, 1 for anything else.
+
+    An interrupt returns 130, except for `review` and `run --watch`, which end that way with 0.
+
+    Args:
+        arguments: arguments of the command line without the program's name; None for those of the process.
+    """
     print_any_name()
     args = _parsed(in_utf8(sys.argv[1:] if arguments is None else arguments))
     own = {"samples": _samples, "timeline": _timeline, "weights": _weights}
@@ -140,28 +150,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with logs.stage(args.verb):
             verb(args)
     except KeyboardInterrupt:
-        if args.verb == "review" or getattr(args, "watch", False):  # that is how it ends
+        if args.verb == "review" or getattr(args, "watch", False):  # the regular way to end it
             return 0
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who reads has seen enough, as `head`
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        known = explain(error)
-        line = str(known) if known else f"{last_cause(error)} (--debug shows where)"
+        user_error = explain(error)
+        line = str(user_error) if user_error else f"{last_cause(error)} (--debug shows where)"
         line = " ".join(_shown(line, keep="\n").split())
         logs.log_failure(args.verb, line)
         if args.debug:
             print(_shown(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr)
         else:
             print(f"error: {line}", file=sys.stderr)
-        return 2 if known else 1
+        return 2 if user_error else 1
     return 0
 
 
 def job(verb: str) -> None:
-    """Runs a verb for a script of `jobs/`, with the script's arguments; raises SystemExit where it fails."""
+    """Runs a verb for a script in `jobs/`, with the script's arguments.
+
+    Raises:
+        SystemExit: the verb failed.
+    """
     # Only exits on failure: Databricks treats any SystemExit as a failure, even sys.exit(0).
     if code := main([verb, *sys.argv[1:]]):
         sys.exit(code)
@@ -202,9 +216,14 @@ def _timeline(args: argparse.Namespace) -> None:
     if not found.incidents:
         return
     rows = []
-    for it in found.incidents:
-        times = (clock(it.start_s), clock(it.end_s), f"{it.end_s - it.start_s:.1f}", clock(it.peak_s))
-        rows.append((*times, f"{it.peak_prob2:.3f}", str(it.rank)))
+    for incident in found.incidents:
+        times = (
+            clock(incident.start_s),
+            clock(incident.end_s),
+            f"{incident.end_s - incident.start_s:.1f}",
+            clock(incident.peak_s),
+        )
+        rows.append((*times, f"{incident.peak_prob2:.3f}", str(incident.rank)))
     show_table(("from", "to", "seconds", "peak", "probability", "rank"), rows, title=basename(found.video))
 
 

@@ -1,4 +1,4 @@
-"""What verbs share: how their configuration is given, and where they log."""
+"""Adds the options that verbs share: output, configuration and logging."""
 
 import argparse
 import io
@@ -11,30 +11,35 @@ from framewatch.io import access, logs
 
 
 def print_any_name() -> None:
-    """Prints what the locale has no letters for as escapes: a name must not end a run."""
+    """Prints characters that the locale lacks as escapes, so that a file name cannot end a run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def in_utf8(arguments: Sequence[str]) -> list[str]:
-    """Arguments as typed: Python has read them by the locale, and names of files are UTF-8."""
+    """Decodes arguments as UTF-8, as file names are; Python decoded them with the locale's encoding."""
     return [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in arguments]
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """The run that a verb is about."""
+    """Adds the argument OUTPUT, the output directory."""
     parser.add_argument("output", metavar="OUTPUT", help="the run's directory, such as out/demo")
 
 
 def add_config(parser: argparse.ArgumentParser, example: str) -> None:
-    """`--config FILE` and overrides."""
+    """Adds `--config FILE` and overrides.
+
+    Args:
+        parser: the parser of a verb.
+        example: help text with an example of an override.
+    """
     parser.add_argument("--config", metavar="FILE", help="a YAML file, such as conf/local.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=example)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """`--debug`, `--verbose` and `--log-level`, which all verbs have."""
+    """Adds `--debug`, `--verbose` and `--log-level`, which all verbs have."""
     parser.add_argument("--debug", action="store_true", help="show stack traces and Spark's warnings")
     parser.add_argument(
         "--log-level",
@@ -52,22 +57,26 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def config_of(args: argparse.Namespace, *more: str) -> Any:
-    """The configuration of a call, `more` overrides the last; its log is set up.
+    """Returns the configuration of a call, and sets up the log and the access to files.
+
+    Args:
+        args: the parsed arguments.
+        more: further overrides, which win over those of the command line.
 
     Raises:
-        ConfigError: it is not valid.
+        ConfigError: the configuration is not valid.
     """
     from framewatch.config import load_config
 
     config = load_config(args.config, [*args.overrides, *more])
     access.set_access(config.files.access)
-    its = config.logging
+    settings = config.logging
     logs.set_up(
         args.log_level,
-        file=its.file,
-        file_level=its.level,
-        as_json=its.json,
-        max_mb=its.max_mb,
-        keep=its.keep,
+        file=settings.file,
+        file_level=settings.level,
+        as_json=settings.json,
+        max_mb=settings.max_mb,
+        keep=settings.keep,
     )
     return config

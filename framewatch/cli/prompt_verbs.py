@@ -1,4 +1,4 @@
-"""The verbs that look for classes described by prompts: `framewatch classify` and `framewatch ask`."""
+"""Implements the verbs that find classes by prompts: `framewatch classify` and `framewatch ask`."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from framewatch.io.redact import redact
 
 
 def add_classify(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch classify`."""
+    """Adds the parser of `framewatch classify`."""
     parser = verbs.add_parser(
         "classify",
         help="Tells which classes, described by prompts, each video has.",
@@ -43,7 +43,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_ask(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch ask`."""
+    """Adds the parser of `framewatch ask`."""
     parser = verbs.add_parser(
         "ask",
         help="Tells which videos show something: when first, for how long, where.",
@@ -106,7 +106,7 @@ def classify(args: argparse.Namespace) -> None:
 
 
 def _is_answered(output: str, source: Any, settings: Any) -> bool:
-    """Whether the tables hold the answer to this request, for its further pages."""
+    """Returns whether the tables contain the results of this request, for further pages."""
     from framewatch.prompts import classifications
 
     try:
@@ -150,14 +150,16 @@ def ask(args: argparse.Namespace) -> None:
     from framewatch.tables.timeline import find_video
 
     prompts = [Prompt("text", args.text)] if args.text is not None else []
-    prompts += [Prompt("example", it) for it in args.example] + [Prompt("image", it) for it in args.image]
+    prompts += [Prompt("example", value) for value in args.example] + [
+        Prompt("image", value) for value in args.image
+    ]
     if not prompts:
         raise InputError("nothing is asked for: give a text, --example FRAME or --image FILE")
     name = args.text or str(prompts[0])
-    its = PromptClass(name, tuple(prompts))
+    wanted = PromptClass(name, tuple(prompts))
     if args.negatives:
-        its = PromptClass(name, tuple(prompts), tuple(Prompt("text", it) for it in args.negatives))
-    request = Request((its,), 75.0 if args.threshold is None else args.threshold, include_clips=True)
+        wanted = PromptClass(name, tuple(prompts), tuple(Prompt("text", text) for text in args.negatives))
+    request = Request((wanted,), 75.0 if args.threshold is None else args.threshold, include_clips=True)
     config = config_of(args, f"output={args.output}")
     video = None
     if args.video is not None:
@@ -186,13 +188,15 @@ def _print_answer(found: list[Any], num_videos: int, video: str | None) -> None:
         return
     if video is None:
         print_line(f"yes, in {len(found)} of {num_videos} videos")
-    for its in found[:_MOST_VIDEOS]:
-        clips = [it.clip for it in its.classes[0].clips]
+    for result in found[:_MOST_VIDEOS]:
+        clips = [prompt_clip.clip for prompt_clip in result.classes[0].clips]
         first, total_s = min(clip.start_s for clip in clips), covered_s(clips)
-        print_line(f"{basename(its.video)}: yes, first at {clock(first)}, {total_s:.1f} s in all")
-        for it in its.classes[0].clips[:_MOST_CLIPS]:
-            clip = it.clip
-            print_line(f"  {clock(clip.start_s)} to {clock(clip.end_s)}  {clip.score:3.0f}  {it.prompt}")
+        print_line(f"{basename(result.video)}: yes, first at {clock(first)}, {total_s:.1f} s in all")
+        for prompt_clip in result.classes[0].clips[:_MOST_CLIPS]:
+            clip = prompt_clip.clip
+            print_line(
+                f"  {clock(clip.start_s)} to {clock(clip.end_s)}  {clip.score:3.0f}  {prompt_clip.prompt}"
+            )
         _tell_more(len(clips) - _MOST_CLIPS, "  and {} clips more: --json lists them")
     _tell_more(len(found) - _MOST_VIDEOS, "and {} videos more: --json lists them, --video asks for one")
 

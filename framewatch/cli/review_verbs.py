@@ -1,4 +1,4 @@
-"""The verb that serves the review page: `framewatch review`."""
+"""Implements the verb that serves the review page: `framewatch review`."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ _TOKEN_VARIABLE = "FRAMEWATCH_REVIEW_TOKEN"
 
 
 def add_review(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch review`."""
+    """Adds the parser of `framewatch review`."""
     review = verbs.add_parser(
         "review",
         help="Serves a page to look at the moments of a run and to answer for each.",
@@ -29,7 +29,7 @@ def add_review(verbs: Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"the page's token, at least 16 characters (default: {_TOKEN_VARIABLE}, else one is made)",
     )
-    # On a command line all users of the machine see it.
+    # Accepted only to be rejected: all users of the machine can see arguments.
     review.add_argument("--token", help=argparse.SUPPRESS)
     review.add_argument("--reviewer", metavar="NAME", help="whose verdicts (default: your user name)")
     add_config(review, "such as review.refit_every=8")
@@ -49,11 +49,11 @@ def review(args: argparse.Namespace) -> None:
             f"the review page needs the package {error.name}: pip install 'framewatch[review]'"
         ) from error
     config = config_of(args)
-    its = config.review
+    page_config = config.review
     loop = LoopSettings(
-        refit_every=its.refit_every,
-        uncertain_share=its.uncertain_share,
-        random_share=its.random_share,
+        refit_every=page_config.refit_every,
+        uncertain_share=page_config.uncertain_share,
+        random_share=page_config.random_share,
         verdict_weight=config.classifier.verdict_weight,
         reg_param=config.classifier.reg_param,
     )
@@ -61,10 +61,10 @@ def review(args: argparse.Namespace) -> None:
         host=args.host,
         port=args.port,
         token=_token(args),
-        public_url=its.public_url,
+        public_url=page_config.public_url,
         reviewer=args.reviewer,
-        lead_s=its.lead_s,
-        cache_mb=its.cache_mb,
+        lead_s=page_config.lead_s,
+        cache_mb=page_config.cache_mb,
         model=config.featurizer.model,
         weights=config.featurizer.weights,
         gap_s=config.classes.gap_s,

@@ -1,4 +1,4 @@
-"""The verbs of similar moments: `framewatch index`, `framewatch search` and `framewatch explore`."""
+"""Implements the verbs of similar moments: `framewatch index`, `framewatch search`, `framewatch explore`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from framewatch.errors import InputError
 
 
 def add_index(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch index`."""
+    """Adds the parser of `framewatch index`."""
     parser = verbs.add_parser(
         "index",
         help="Puts the features into Milvus, for `framewatch search`.",
@@ -24,7 +24,7 @@ def add_index(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_search(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch search`."""
+    """Adds the parser of `framewatch search`."""
     parser = verbs.add_parser(
         "search",
         help="Finds the moments most like a frame, a picture, a clip or a text.",
@@ -33,44 +33,44 @@ def add_search(verbs: Any) -> argparse.ArgumentParser:
         "unlike.",
     )
     add_output(parser)
-    its = parser.add_argument_group("what to look for")
+    group = parser.add_argument_group("what to look for")
     for kind, metavar, text in (
         ("frame", "ORIGIN", "a frame of the run, by its name or the end of it"),
         ("image", "FILE", "a picture"),
         ("clip", "VIDEO@FROM-TO", "seconds of a video, such as Fight5@12-18"),
         ("text", "TEXT", "words, where the features are of a CLIP"),
     ):
-        its.add_argument(f"--{kind}", action="append", default=[], metavar=metavar, help=text)
-    its = parser.add_argument_group("among which moments")
-    its.add_argument(
+        group.add_argument(f"--{kind}", action="append", default=[], metavar=metavar, help=text)
+    group = parser.add_argument_group("among which moments")
+    group.add_argument(
         "--video", action="append", default=[], metavar="V", help="of this video; may be repeated"
     )
-    its.add_argument(
+    group.add_argument(
         "--camera", action="append", default=[], metavar="DIR", help="of this directory of videos"
     )
-    its.add_argument("--between", metavar="T-T", help="in these hours of the day, such as 22:00-06:00")
-    its.add_argument("--min-probability", type=float, metavar="P", help="at least so suspicious")
-    its.add_argument("--max-probability", type=float, metavar="P", help="at most so suspicious")
-    its.add_argument("--label", type=int, choices=(0, 1), help="known to be suspicious, 1, or not, 0")
-    its.add_argument("--scope", choices=("frame", "clip", "both"), default="frame", help="default: frame")
-    its.add_argument(
+    group.add_argument("--between", metavar="T-T", help="in these hours of the day, such as 22:00-06:00")
+    group.add_argument("--min-probability", type=float, metavar="P", help="at least so suspicious")
+    group.add_argument("--max-probability", type=float, metavar="P", help="at most so suspicious")
+    group.add_argument("--label", type=int, choices=(0, 1), help="known to be suspicious, 1, or not, 0")
+    group.add_argument("--scope", choices=("frame", "clip", "both"), default="frame", help="default: frame")
+    group.add_argument(
         "--without-still", action="store_true", help="leave out near-duplicates of the frame before"
     )
-    its = parser.add_argument_group("how to tell")
-    its.add_argument("--limit", type=int, default=10, metavar="N", help="hits, 1 to 1000 (default: 10)")
-    its.add_argument("--group-by", choices=("video",), help="one hit a video: its best moment")
-    its.add_argument("--each", action="store_true", help="tell neighbouring moments one by one")
-    its.add_argument("--exact", action="store_true", help="compare with every vector; slower")
-    its.add_argument("--in", dest="inside", metavar="VIDEO", help="how similar each second of one video is")
-    its.add_argument("--plot", metavar="FILE", help="with --in: the curve as a picture, .png or .svg")
-    its.add_argument("--json", action="store_true", help="print JSON")
-    its.add_argument("--save", metavar="NAME", help="write OUTPUT/searches/NAME.parquet, for SQL")
+    group = parser.add_argument_group("how to tell")
+    group.add_argument("--limit", type=int, default=10, metavar="N", help="hits, 1 to 1000 (default: 10)")
+    group.add_argument("--group-by", choices=("video",), help="one hit a video: its best moment")
+    group.add_argument("--each", action="store_true", help="tell neighbouring moments one by one")
+    group.add_argument("--exact", action="store_true", help="compare with every vector; slower")
+    group.add_argument("--in", dest="inside", metavar="VIDEO", help="how similar each second of one video is")
+    group.add_argument("--plot", metavar="FILE", help="with --in: the curve as a picture, .png or .svg")
+    group.add_argument("--json", action="store_true", help="print JSON")
+    group.add_argument("--save", metavar="NAME", help="write OUTPUT/searches/NAME.parquet, for SQL")
     add_config(parser, "such as index.clip_s=10")
     return parser
 
 
 def add_explore(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch explore`."""
+    """Adds the parser of `framewatch explore`."""
     parser = verbs.add_parser(
         "explore",
         help="Tells what there is in the footage: clusters of frames, and what is unlike anything usual.",

@@ -1,4 +1,4 @@
-"""`framewatch sql` and `framewatch submit`, whose arguments are those of Spark's own programs."""
+"""Implements `framewatch sql` and `framewatch submit`, which pass arguments to Spark's own programs."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from typing import Any
 
 from framewatch.cli.options import add_output
 
-# How many arguments of framewatch's own come before those that are passed on.
+# Number of positional arguments of framewatch before those that are passed on.
 _OWN = {"sql": 1, "submit": 0}
 _FLAGS = {"--dry-run", "--debug", "-h", "--help"}
 
 
 def add_sql(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch sql`."""
+    """Adds the parser of `framewatch sql`."""
     parser = verbs.add_parser(
         "sql",
         help="Opens the tables of a run in spark-sql.",
-        description="Starts Spark's spark-sql on the tables and views of a run. What follows OUTPUT is "
-        "passed on, such as -e QUERY or -f FILE; without it, queries are asked for.",
+        description="Starts Spark's spark-sql on the tables and views of a run. Arguments after OUTPUT are "
+        "passed to spark-sql, such as -e QUERY or -f FILE; without them it is interactive.",
     )
     add_output(parser)
     parser.add_argument("arguments", nargs="*", metavar="...", help="arguments of spark-sql")
@@ -25,7 +25,7 @@ def add_sql(verbs: Any) -> argparse.ArgumentParser:
 
 
 def add_submit(verbs: Any) -> argparse.ArgumentParser:
-    """`framewatch submit`."""
+    """Adds the parser of `framewatch submit`."""
     parser = verbs.add_parser(
         "submit",
         help="Submits a job by spark-submit.",
@@ -46,7 +46,11 @@ def _with_dry_run(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def with_separator(arguments: Sequence[str]) -> list[str]:
-    """The arguments, those that are passed on after a `--`: argparse would take options for its own."""
+    """Inserts `--` before the arguments to pass on, so that argparse does not parse their options.
+
+    Args:
+        arguments: arguments of the command line; returned unchanged if the verb passes none on.
+    """
     verb, *rest = arguments or [""]
     if verb not in _OWN:
         return list(arguments)
@@ -66,7 +70,7 @@ def with_separator(arguments: Sequence[str]) -> list[str]:
 
 
 def launch(args: argparse.Namespace) -> None:
-    """Becomes the program, or prints it."""
+    """Replaces this process by Spark's program; with `--dry-run`, prints the command instead."""
     from framewatch.io.terminal import print_line
     from framewatch.spark import launch
 

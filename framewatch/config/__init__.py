@@ -1,4 +1,4 @@
-"""Typed configuration: defaults in code, a YAML file from conf/, then `key=value` overrides."""
+"""Typed configuration: defaults in code, then a YAML file, then `key=value` overrides."""
 
 from framewatch.config.inputs import FeaturizerConfig, ImagesConfig
 from framewatch.config.load import all_keys, load_config

@@ -1,4 +1,4 @@
-"""Sections of what goes in, up to the features: videos, labels, frames and the network."""
+"""Configuration sections from inputs to features: videos, labels, frames and the network."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 @dataclass(frozen=True)
 class VideosConfig:
-    """Where the videos are: files, directories (searched below), or globs; one or a list."""
+    """The videos: files, directories, which are searched recursively, or globs; one or a list."""
 
     train: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class LabelsConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Which frames to take: `fps` a second."""
+    """Which frames to sample: `fps` per second."""
 
     fps: float = 1.0
     mode: str = "exact"
@@ -44,7 +44,7 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class FramesConfig:
-    """How a frame is kept."""
+    """How frames are stored."""
 
     jpeg_quality: int = 95
     max_side: int = 0
@@ -58,7 +58,7 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class ImagesConfig:
-    """Which pictures are decoded: frames, pictures to search for, and those that a user uploads."""
+    """The maximum size of pictures to decode: frames, pictures in queries, and uploaded pictures."""
 
     max_pixels: int = MAX_PIXELS
 
@@ -68,7 +68,7 @@ class ImagesConfig:
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How a run goes through its videos."""
+    """How videos are read: resuming, batches, timeouts, retries."""
 
     mode: str = "resume"
     videos_per_batch: int = 64
@@ -97,7 +97,7 @@ class ExtractConfig:
 
 @dataclass(frozen=True)
 class FeaturizerConfig:
-    """The model that turns frames into features."""
+    """The network that turns frames into features, and how it runs."""
 
     model: str = "InceptionV3"
     weights: str = "imagenet"

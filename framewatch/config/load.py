@@ -1,4 +1,4 @@
-"""Reading a configuration: defaults, a YAML file, then `key=value` overrides, checked key by key."""
+"""Loads the configuration: defaults, a YAML file, then `key=value` overrides, each key checked."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ from framewatch.config.sections import Config
 from framewatch.errors import ConfigError
 from framewatch.io import storage
 
-# Sections whose keys are somebody else's, with dots in them.
+# Sections with arbitrary keys of other software, which may contain dots.
 _FREE = ("spark.conf", "watch.options")
 _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
@@ -30,7 +30,7 @@ _TYPE_NAMES: dict[type, str] = {
 
 
 def all_keys() -> list[str]:
-    """Every key one may set, dotted, in the order of the classes."""
+    """Returns all configuration keys, dotted, in the order of the sections."""
     return list(_leaf_keys(Config()))
 
 
@@ -48,24 +48,25 @@ def load_config(file: str | Path | None = None, overrides: Sequence[str] = ()) -
 
     Args:
         file: a YAML file with any of the keys of `Config`, or None for the defaults.
-        overrides: `key=value`, values in YAML; the last one wins.
+        overrides: `key=value` texts with values in YAML; the last one wins.
 
     Raises:
-        ConfigError: no such file, an unknown key (names the nearest valid one), a wrong type or value.
+        ConfigError: the file does not exist, a key is unknown (the message suggests the nearest one), or a
+            value is not valid.
     """
     config = _editable(OmegaConf.structured(Config))
     layers = [_read_yaml(Path(file))] if file is not None else []
     layers += [_parse_override(text) for text in overrides]
     for layer in layers:
-        known = dict(_checked_items(layer))
-        for key, value in known.items():
+        checked = dict(_checked_items(layer))
+        for key, value in checked.items():
             try:
                 OmegaConf.update(config, key, value)
-            except OmegaConfBaseException:  # whose text has the value, which may be secret, far from its key
+            except OmegaConfBaseException:  # its text would show a value that may be secret, without its key
                 raise ConfigError(_type_message(key, value)) from None
     try:
         resolved = OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere, or a check of ours inside
+    except OmegaConfBaseException as error:  # a broken interpolation, or a section's own check
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(resolved, Config)
     return resolved
@@ -104,7 +105,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         return {key.strip(): _path_in_bytes(key, raw)}
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:  # a glob such as *.mpg is no YAML, and means itself
+    except yaml.YAMLError:  # a glob such as *.mpg is not YAML and is used literally
         value = raw
     return {key.strip(): value}
 
@@ -117,7 +118,11 @@ def _path_in_bytes(key: str, raw: str) -> str:
 
 
 def _checked_items(layer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The layer's leaves as (dotted key, value), each key known."""
+    """Yields a layer's leaves as (dotted key, value).
+
+    Raises:
+        ConfigError: a key is unknown, or names a section.
+    """
     leaves = all_keys()
     sections = {leaf.rsplit(".", 1)[0] for leaf in leaves if "." in leaf}
     for name, value in layer.items():

@@ -1,4 +1,4 @@
-"""Sections of what is made of the features: the classifier, what it is worth, the ranking and its review."""
+"""Configuration sections after the features: classifier, evaluation, ranking, classes, search and review."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?/?\Z", re.ASCII)
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Spark's LogisticRegression; the defaults are those of the 2018 notebooks."""
+    """Parameters of Spark's LogisticRegression; the defaults are those of the 2018 notebooks."""
 
     max_iter: int = 20
     reg_param: float = 0.05
@@ -98,7 +98,7 @@ class IncidentsConfig:
 
 @dataclass(frozen=True)
 class ClassesConfig:
-    """Classes described by prompts: what is a clip, and when a video has a class."""
+    """Classes by prompts: when frames form a clip, and when a video has a class."""
 
     gap_s: float = 2.0
     min_duration_ratio: float = 0.5
@@ -111,7 +111,7 @@ class ClassesConfig:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """Similar moments: where the collection is, and what a clip and a near-duplicate are."""
+    """Similar moments: the collection, the length of clips, and the limit of near-duplicates."""
 
     uri: str | None = None
     collection: str = "framewatch"
@@ -151,7 +151,7 @@ class ExploreConfig:
 
 @dataclass(frozen=True)
 class ReviewConfig:
-    """The review page: how its queue is mixed, and what it keeps at hand."""
+    """The review page: the mix of its queue, and its caches."""
 
     refit_every: int = 4
     uncertain_share: float = 0.1

@@ -1,6 +1,6 @@
-"""All that can be set: each class is one section, and checks itself, so a `Config` that exists is valid.
+"""Defines the configuration. Each class is a section that checks itself, so every `Config` is valid.
 
-The sections of the stages are in `inputs` and `results`; here are those of what surrounds them.
+The sections of the stages are in `inputs` and `outputs`, the other sections are here.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class TablesConfig:
 
 @dataclass(frozen=True)
 class LockConfig:
-    """How an output is kept to one run at a time: by a lock, or by a lease where there are no locks."""
+    """How only one run at a time uses an output: a file lock, or a lease on storage without locks."""
 
     kind: str = "auto"
     lease_s: float = 120.0
@@ -68,7 +68,7 @@ class LockConfig:
 
 @dataclass(frozen=True)
 class FilesConfig:
-    """Which users of the machine may read what is written."""
+    """Which users of the machine may read the written files."""
 
     access: str = "private"
 
@@ -78,7 +78,7 @@ class FilesConfig:
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """`run --watch`: where new videos come from, how often they are looked for, and when one is complete."""
+    """`run --watch`: the source of new videos, the polling period, and when a file counts as complete."""
 
     source: str = "files"
     period_s: float = 60.0
@@ -97,7 +97,7 @@ class WatchConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Which MLflow server keeps parameters, metrics, results and models, if any."""
+    """The MLflow server to log parameters, metrics, results and models to, if any."""
 
     enabled: bool = False
     uri: str | None = None
@@ -114,7 +114,7 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class LoggingConfig:
-    """Where the log goes besides stderr, and how."""
+    """The log file, in addition to stderr."""
 
     file: str | None = None
     level: str = "info"
@@ -130,7 +130,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class SparkConfig:
-    """The Spark session; spark-submit's own settings come first."""
+    """The Spark session. Without `master`, it is that of spark-submit, or `local[*]`."""
 
     master: str | None = None
     remote: str | None = None
@@ -140,7 +140,7 @@ class SparkConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All that a run needs to know."""
+    """The complete configuration, one field per section."""
 
     videos: VideosConfig = field(default_factory=VideosConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
@@ -173,16 +173,16 @@ class Config:
         return self.classifier.path or storage.join(self.output, "model")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dicts and lists, in the order of the sections."""
+        """Returns plain nested dicts and lists, in the order of the sections."""
         return dataclasses.asdict(self)
 
     def shown(self) -> dict[str, Any]:
-        """`to_dict` without secrets, to be printed and written."""
+        """Returns `to_dict` without secrets, for printing and for files."""
         values = self.to_dict()
         for section, key in (("spark", "conf"), ("watch", "options")):
             values[section][key] = redact_options(values[section][key])
         return redact(values)
 
     def sha256(self) -> str:
-        """Hash of `shown`: a renewed password makes no other configuration, and cannot be guessed from it."""
+        """Returns the hash of `shown`, so that it does not depend on passwords and does not reveal them."""
         return hashlib.sha256(json.dumps(self.shown(), sort_keys=True).encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""The stages in order: what each reads and writes, what it can skip, and the summary it prints."""
+"""The stages in order: each reads tables, skips finished work, writes tables and prints a summary."""

@@ -1,4 +1,4 @@
-"""`features` -> `classifications` and `class_clips`, by prompts; and single questions, answered at once."""
+"""Classifies videos by prompts: `features` -> `classifications` and `class_clips`, and single questions."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,17 +34,17 @@ from framewatch.tables import catalog
 from framewatch.tables.feature_files import FeatureFiles, camera
 from framewatch.tables.results import open_table
 
-# What stands for a file of labels: the reviewers' answers.
+# In place of a file of labels, selects the reviewers' verdicts.
 _VERDICTS = "verdicts"
 
 
 def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
-    """Gives every video with features its classes.
+    """Writes `classifications` and `class_clips` for all videos with features.
 
     Args:
-        run: the call.
-        request: what is asked for.
-        source: it as JSON, to be kept.
+        run: the current call.
+        request: the classes to look for, with their prompts.
+        source: the request as parsed JSON, which is saved with the results.
 
     Raises:
         InputError: no features, or a prompt that cannot be used.
@@ -54,7 +54,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
     with task_progress(run.spark, "classify"):
         search = _Search.begin(run, request)
         found = tables.stage(search.find(), "found")
-        classifications.delete_about(tables.output)  # until the tables are whole again
+        classifications.delete_about(tables.output)  # marks the tables as incomplete until all are written
         given = classifications_of(found, min_duration_ratio=settings.min_duration_ratio)
         tables.replace(given.coalesce(1), "classifications")
         tables.replace(class_clips_of(found).coalesce(1), "class_clips")
@@ -72,7 +72,7 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
         "gap_s": settings.gap_s,
         "period_s": run.period_s,
         "features": FeatureFiles.of(tables.output).identity(),
-        "thresholds": {name: it.threshold for name, it in search.calibrations.items()},
+        "thresholds": {name: calibration.threshold for name, calibration in search.calibrations.items()},
         "classified_at": datetime.now(UTC).isoformat(),
         **counts,
     }
@@ -91,15 +91,15 @@ def classify(run: Run, request: Request, *, source: dict[str, Any]) -> None:
 
 
 def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoClasses]:
-    """Which videos show what is asked for, and where. Writes no table.
+    """Returns the videos that match a request, with their clips. Writes no table.
 
     Args:
-        run: the call.
-        request: what is asked for.
-        video: its URI, or enough of its end to tell it; None for all.
+        run: the current call.
+        request: the classes to look for, with their prompts.
+        video: URI of the only video to search; None searches all videos.
 
     Returns:
-        The videos that show it, the best-scored first.
+        The matching videos, highest score first.
 
     Raises:
         InputError: no features, a prompt that cannot be used, or no such video.
@@ -111,27 +111,27 @@ def ask(run: Run, request: Request, *, video: str | None = None) -> list[VideoCl
     given: dict[str, list[Given]] = {}
     for row in rows:
         clips = tuple(
-            PromptClip(it["prompt"], ClassClip(it["start_s"], it["end_s"], it["score"]))
-            for it in row["clips"]
+            PromptClip(clip["prompt"], ClassClip(clip["start_s"], clip["end_s"], clip["score"]))
+            for clip in row["clips"]
         )
-        its = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
-        given.setdefault(row["video"], []).append(its)
+        match = Given(row["class"], row["score"], row["duration_ratio"], clips, row["calibrated"])
+        given.setdefault(row["video"], []).append(match)
     return classifications.in_order(given)
 
 
 def check_request(config: Config, request: Request, *, sees_all: bool) -> None:
-    """Checks that a request can be answered, as far as Python sees, without a session or a network.
+    """Checks a request as far as possible without a Spark session and without loading a network.
 
     Args:
-        config: of the call.
-        request: what is asked for.
-        sees_all: as of `labels.check_labels`.
+        config: the configuration.
+        request: the classes to look for, with their prompts.
+        sees_all: whether this process sees the same files as Spark; see `labels.check_labels`.
 
     Raises:
         InputError: no features, or a prompt or labels that cannot be used.
     """
     prepare.check(request, *encoder_of(config))
-    for file in dict.fromkeys(it.labels for it in request.classes if it.labels is not None):
+    for file in dict.fromkeys(wanted.labels for wanted in request.classes if wanted.labels is not None):
         if file == _VERDICTS:
             _verdict_ranges(config.output)
         else:
@@ -140,7 +140,7 @@ def check_request(config: Config, request: Request, *, sees_all: bool) -> None:
 
 @dataclass(frozen=True)
 class _Search:
-    """A request on one run's features: similarities computed, nothing found yet."""
+    """A request whose similarities to the features are computed and staged, before clips are found."""
 
     run: Run
     plan: ScoringPlan
@@ -173,26 +173,28 @@ class _Search:
 def _calibrations(
     run: Run, plan: ScoringPlan, runs: DataFrame, backgrounds: Mapping[str, Background]
 ) -> dict[str, Calibration]:
-    """Of the classes whose labels can be fitted to."""
+    """Returns the calibrations by class name, of the classes that have positive and negative labels."""
     found = {}
     of_file: dict[str, list[tuple[str, float, float]]] = {}
-    for its in plan.classes:
-        file = its.wanted.labels
+    for columns in plan.classes:
+        file = columns.wanted.labels
         if file is None:
             continue
         if file not in of_file:
             of_file[file] = _labelled_frames(run, file)
-        odds, truth = _labelled_odds(plan, its, runs, backgrounds, of_file[file])
+        odds, truth = _labelled_odds(plan, columns, runs, backgrounds, of_file[file])
         calibration = calibrate(odds, truth)
         if calibration is None:
-            run.note("classify", f"class '{its.wanted.name}' stays uncalibrated: {file} has not both labels")
+            run.note(
+                "classify", f"class '{columns.wanted.name}' stays uncalibrated: {file} has not both labels"
+            )
         else:
-            found[its.wanted.name] = calibration
+            found[columns.wanted.name] = calibration
     return found
 
 
 def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
-    """(video, timestamp_s, label) of the frames that a file, or reviewers, have labelled."""
+    """Returns (video, timestamp_s, label) of each frame labelled by a file or by verdicts."""
     frames = run.tables.current("features").where("features is not null")
     frames = frames.select("origin", "video", "timestamp_s")
     if file == _VERDICTS:
@@ -220,7 +222,7 @@ def _labelled_odds(
     backgrounds: Mapping[str, Background],
     labelled: Sequence[tuple[str, float, float]],
 ) -> tuple[list[float], list[float]]:
-    """A class's log-odds of labelled frames, and their labels."""
+    """Returns a class's log-odds of the labelled frames, and the labels of these frames."""
     label_at = {(video, time_s): label for video, time_s, label in labelled}
     videos = sorted({video for video, _, _ in labelled})
     odds: list[float] = []

@@ -1,4 +1,4 @@
-"""`features` -> clusters, their size over time, outliers and near-duplicates."""
+"""Explores the footage: `features` -> clusters, their size over time, outliers and near-duplicates."""
 
 import time
 
@@ -14,17 +14,17 @@ from framewatch.tables.feature_files import FeatureFiles
 
 
 def explore(run: Run) -> None:
-    """Writes `clusters`, `cluster_frames`, `cluster_times` and `outliers`, and the report anew.
+    """Writes `clusters`, `cluster_frames`, `cluster_times` and `outliers`, and updates the report.
 
     Raises:
         InputError: there are no features.
     """
     started = time.monotonic()
-    tables, its = run.tables, run.config.explore
+    tables, config = run.tables, run.config.explore
     settings = clusters.ExploreSettings(
-        clusters=its.clusters,
-        usual_share=its.usual_share,
-        outliers=its.outliers,
+        clusters=config.clusters,
+        usual_share=config.usual_share,
+        outliers=config.outliers,
         still_cosine=run.config.index.still_cosine,
     )
     features = FeatureFiles.of(tables.output)

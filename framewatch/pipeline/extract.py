@@ -1,4 +1,4 @@
-"""videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again."""
+"""Extracts frames batch by batch: videos -> `frames` and the ledger `videos`. Skips recorded videos."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ _log = logs.get("extract")
 
 
 def list_configured_videos(run: Run) -> DataFrame:
-    """The configured videos, train and test, as `listing.list_videos` has them; reports what it left out."""
+    """Returns the configured videos, train and test, as `listing.list_videos` does; reports skipped files."""
     passed_over = listing.PassedOver()
     with logs.stage("extract"):
         listed = listing.list_videos(
@@ -33,10 +33,10 @@ def list_configured_videos(run: Run) -> DataFrame:
 
 
 def video_patterns(config: Config) -> list[str]:
-    """The configured patterns, train and test.
+    """Returns the configured patterns of videos, train and test.
 
     Raises:
-        InputError: there are none.
+        InputError: no pattern is configured.
     """
     patterns = [*config.videos.train, *config.videos.test]
     if not patterns:
@@ -45,20 +45,20 @@ def video_patterns(config: Config) -> list[str]:
 
 
 def extract(run: Run, listed: DataFrame | None = None) -> None:
-    """Videos -> `frames` and the ledger `videos`, batch by batch; what the ledger has is not read again.
+    """Writes `frames` and the ledger `videos`, batch by batch. Videos in the ledger are not read again.
 
     Args:
-        run: the call.
-        listed: the videos, as `listing.list_videos` has them; the configured ones without.
+        run: the current call.
+        listed: the videos, as returned by `listing.list_videos`; None takes the configured videos.
 
     Raises:
-        InputError: no videos, frames of other settings are there, or of the listed videos too many failed,
-            in this run or in one before.
+        InputError: there are no videos, existing frames were sampled with other settings, or too many of the
+            listed videos have failed, in this run or an earlier one.
     """
     config, tables = run.config, run.tables
     listed = list_configured_videos(run) if listed is None else listed
     if config.extract.mode == "overwrite":
-        tables.delete("videos", "frames", "features")  # the ledger first: without it the rest counts no more
+        tables.delete("videos", "frames", "features")  # the ledger first: without its rows, no batch counts
     tables.delete_leftovers()
     if tables.exists("frames"):
         metadata = tables.read("frames").schema["content"].metadata
@@ -93,11 +93,11 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
 
 
 def unread(run: Run, listed: DataFrame) -> DataFrame:
-    """The listed videos to read now.
+    """Returns the listed videos to read now.
 
-    They are those that the ledger lacks in this size and time; those that the storage did not give, up to
-    `extract.max_attempts` times; with `extract.mode=retry` all that are not `ok`. What is out of reach just
-    now keeps the rows that it has.
+    These are videos that the ledger lacks with this size and modification time, and unreadable videos, up to
+    `extract.max_attempts` times. With `extract.mode=retry`, they are all videos whose status is not `ok`.
+    Files that are temporarily unreachable keep their existing rows.
 
     Returns:
         `listed` with `status`, `attempts` and `num_frames`, as `known_files.with_ledger` returns them.
@@ -113,10 +113,12 @@ def unread(run: Run, listed: DataFrame) -> DataFrame:
 
 
 def _outcome(run: Run, listed: DataFrame) -> Counter[str]:
-    """How many of the listed videos have each status in the ledger; and `videos`, how many there are."""
-    known = run.tables.ledger().join(listed.select("video"), "video", "left_semi")
+    """Counts the listed videos in the ledger by status; `videos` is the total, `given_up` is not retried."""
+    in_ledger = run.tables.ledger().join(listed.select("video"), "video", "left_semi")
     is_given_up = F.count_if(F.col("attempts") >= run.config.extract.max_attempts)
-    rows = known.groupBy("status").agg(F.count("*").alias("count"), is_given_up.alias("given_up")).collect()
+    rows = (
+        in_ledger.groupBy("status").agg(F.count("*").alias("count"), is_given_up.alias("given_up")).collect()
+    )
     counts = Counter({row["status"]: row["count"] for row in rows})
     given_up = sum(row["given_up"] for row in rows if row["status"] == "unreadable")
     return counts + Counter(videos=counts.total(), given_up=given_up)
@@ -128,7 +130,7 @@ def _in_words(counts: Counter[str]) -> str:
 
 
 def _remedy(outcome: Counter[str]) -> str:
-    """What becomes of videos that the storage did not give."""
+    """Returns a clause on whether unreadable videos are tried again; empty if there are none."""
     again, given_up = outcome["unreadable"] - outcome["given_up"], outcome["given_up"]
     text = f"; the next run tries {again} unreadable again" if again else ""
     if given_up:
@@ -137,14 +139,14 @@ def _remedy(outcome: Counter[str]) -> str:
 
 
 def require_same_sampling(config: Config, made_with: dict[str, Any]) -> None:
-    """Checks that frames that are there were taken as the configuration asks.
+    """Checks that existing frames were sampled with the configured settings.
 
     Args:
-        config: of the call.
-        made_with: the metadata of the frames' column; nothing in it is no contradiction.
+        config: the configuration.
+        made_with: metadata of the frames' column; empty metadata passes the check.
 
     Raises:
-        InputError: they were taken otherwise.
+        InputError: the frames were sampled with other settings.
     """
     sampling = _sampling(config).metadata()
     if made_with and made_with != sampling:
@@ -159,7 +161,7 @@ def _pairs(values: dict[str, Any]) -> str:
 
 
 def _new_videos(run: Run, listed: DataFrame) -> list[Row]:
-    """The videos to read, in order of URI, each with a name of its own."""
+    """Returns the videos to read, in order of URI, each with a unique name."""
     tables, taken = run.tables, None
     if tables.exists("frames"):
         name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
@@ -219,7 +221,7 @@ def _num_frames(rows: list[dict[str, Any]]) -> int:
 def _with_kept(
     tables: Tables, rows: list[dict[str, Any]], videos: list[Row]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The ledger's new rows, with the older row of a file that gave more frames before; and those files."""
+    """Returns the ledger's new rows, and the videos that keep their older row as it has more frames."""
     before = {video["video"]: video for video in videos}
     rows = [{**row, "attempts": (before[row["video"]]["attempts"] or 0) + 1} for row in rows]
     kept = [row["video"] for row in rows if row["num_frames"] < (before[row["video"]]["num_frames"] or 0)]

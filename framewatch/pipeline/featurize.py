@@ -1,4 +1,4 @@
-"""`frames` -> `features`, for the batches that have none yet."""
+"""Computes features: `frames` -> `features`, for batches without complete features."""
 
 import time
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from framewatch.tables.spark_tables import Tables
 
 
 def featurize(run: Run) -> None:
-    """`frames` -> `features`, for the batches that have none yet.
+    """Writes `features` for the batches of `frames` without complete features.
 
     Raises:
-        InputError: no frames, or features of another model are there.
+        InputError: there are no frames, or existing features were made by another model.
     """
     tables, settings = run.tables, run.config.featurizer
     if tables.read("frames").isEmpty():
@@ -41,7 +41,7 @@ def featurize(run: Run) -> None:
             f"the features in {tables.output}",
             "this run",
             "set another output, or featurizer.mode=overwrite to make all anew",
-            also=("precision",),  # one table tells of one
+            also=("precision",),  # a table records a single precision
         )
     started = time.monotonic()
     todo = _batches_without_features(tables)
@@ -68,7 +68,7 @@ def featurize(run: Run) -> None:
 
 
 def _without_features(tables: Tables) -> dict[str, int]:
-    """Frames without features, by reason, the most frequent first."""
+    """Counts the frames without features by reason, the most frequent first."""
     rows = tables.current("features").where("features is null").groupBy("error").count().collect()
     counts = {row["error"] or "damaged": row["count"] for row in rows}
     return dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
@@ -80,7 +80,7 @@ def _told(reasons: Mapping[str, int]) -> str:
 
 
 def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepImageFeaturizer:
-    """The featurizer of the configuration, for `frames`."""
+    """Returns the configured featurizer, from the column `content` to `features` and `error`."""
     featurizer = DeepImageFeaturizer(
         inputCol="content",
         outputCol="features",
@@ -101,12 +101,12 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
 
 
 def features_identity(tables: Tables) -> dict[str, str]:
-    """What made the features: the metadata of their column."""
+    """Returns the model, weights and other settings that made the features, from their column's metadata."""
     return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
 
 
 def _batches_without_features(tables: Tables) -> dict[int, int]:
-    """Frames to featurize in each batch that is not complete."""
+    """Returns the number of frames of each batch whose features are incomplete, by batch number."""
     frames_in = _rows_by_batch(tables.read("frames").join(tables.ledger(), "batch", "left_semi"))
     features_in = _rows_by_batch(tables.read("features")) if tables.exists("features") else {}
     return {batch: n for batch, n in sorted(frames_in.items()) if features_in.get(batch) != n}
@@ -121,7 +121,7 @@ def _featurize_batch(run: Run, featurizer: DeepImageFeaturizer, batch: int, num_
     rows = rows.select("origin", "video", "frame_index", "timestamp_s", "content")
     # Small tasks keep every core busy to the end; the model stays in its worker from task to task.
     num_tasks = max(1, -(-num_frames // run.config.featurizer.frames_per_task))
-    # In order, so that a batch of the network holds the same frames in every run, and gives the same numbers.
+    # Sorted, so that each batch of the network holds the same frames in every run and gives the same numbers.
     order = ["video", "frame_index"]
     rows = rows.repartitionByRange(num_tasks, *order).sortWithinPartitions(*order)
     features = featurizer.transform(rows).drop("content")

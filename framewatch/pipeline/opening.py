@@ -16,13 +16,13 @@ from framewatch.spark.java_errors import explained
 from framewatch.spark.session import get_spark
 from framewatch.tables import catalog
 
-# The others neither register tables nor need the seconds that a metastore takes to start.
+# The other stages register no tables, so they skip the metastore, which takes seconds to start.
 _STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
 
 
 @contextlib.contextmanager
 def opened(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
-    """Opens a session for one call of `stage`, and writes the call's manifest at its end, however it ends."""
+    """Opens a session for one call of `stage`; writes the call's manifest at the end, even after an error."""
     storage.require_writable(config.output)
     lock = exclusive_lock(config.output, stage, **asdict(config.lock))
     with explained(), lock, tracked(config, stage) as log:
@@ -34,12 +34,14 @@ def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     run = Run(_session(config, metastore, debug), config)
     run.tables.require_format()
     if metastore is not None:
-        catalog.require_free(run.spark, metastore)  # now, rather than after hours of decoding
+        catalog.require_free(run.spark, metastore)  # fails now rather than after hours of decoding
     started = datetime.now(UTC)
     try:
         yield run
     except BaseException:
-        run.write_manifest(stage, started, "failed")  # a lost lock comes out here, whatever failed by it
+        run.write_manifest(
+            stage, started, "failed"
+        )  # raises the error of a lost lock, whatever failed because of it
         raise
     log(run, run.write_manifest(stage, started, "ok"))
 

@@ -1,4 +1,4 @@
-"""A call's inputs are checked, as far as Python sees them, before Spark starts: that takes a while."""
+"""Checks inputs before Spark starts, as far as Python can, because Spark is slow to start."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ from framewatch.tables.feature_files import FeatureFiles, sampling
 from framewatch.tables.layout import Format
 
 _SUBMITTED = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
-# They may give Spark another file system than the local one.
+# With these, Spark's default file system may differ from the local one.
 _HADOOP_SETTINGS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR")
 
 
@@ -41,16 +41,16 @@ def start(
 ) -> Iterator[Run]:
     """Checks the inputs of one call of `stage`, then opens a session for it.
 
-    Writes the call's manifest at its end, however it ends.
+    Writes the call's manifest at the end, even after an error.
 
     Args:
-        config: of the call.
+        config: the configuration.
         stage: a verb, or `watch`.
-        debug: shows Spark's log.
-        request: what `classify` and `ask` look for.
+        debug: whether to show Spark's log.
+        request: the classes that `classify` and `ask` look for.
 
     Raises:
-        FramewatchError: what is wrong with the inputs, as the stage itself would raise it.
+        FramewatchError: an input is not valid; the error is the one that the stage itself would raise.
     """
     layout.require_format(config.output, cast(Format, config.tables.format))
     for check in _CHECKS[stage]:
@@ -62,10 +62,10 @@ def start(
 
 
 def trains(config: Config) -> bool:
-    """Whether `run` trains a classifier, rather than use a saved one.
+    """Returns whether `run` trains a classifier; False if it uses a saved one.
 
     Raises:
-        InputError: it can do neither.
+        InputError: neither training labels nor a saved classifier is configured.
     """
     if config.labels.train:
         if not config.videos.train:
@@ -82,11 +82,11 @@ def trains(config: Config) -> bool:
 
 
 def _sees_all(config: Config) -> bool:
-    """Whether paths mean the same to Spark as to this process: Spark runs here, on local files."""
-    its = config.spark
-    where = its.remote or its.master or os.environ.get("MASTER") or "local"
+    """Returns whether Spark sees the same paths as this process: it runs locally, on local files."""
+    spark = config.spark
+    where = spark.remote or spark.master or os.environ.get("MASTER") or "local"
     elsewhere = any(name in os.environ for name in (*_SUBMITTED, *_HADOOP_SETTINGS))
-    elsewhere |= any(key.endswith("fs.defaultFS") for key in its.conf)
+    elsewhere |= any(key.endswith("fs.defaultFS") for key in spark.conf)
     return where.startswith("local") and not elsewhere and SparkSession.getActiveSession() is None
 
 
@@ -143,15 +143,15 @@ def _weights(config: Config) -> None:
 
 
 def _network(config: Config) -> None:
-    """Checks the network and its engine; and that features that stay there were made by it."""
-    its = config.featurizer
-    engine, precision = engines.choose(its.engine, its.precision)
-    network = make_featurizer(its, config.images).network(on_message=print_line)
+    """Checks the network, its engine, and that existing features that are kept were made by it."""
+    settings = config.featurizer
+    engine, precision = engines.choose(settings.engine, settings.precision)
+    network = make_featurizer(settings, config.images).network(on_message=print_line)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)
-    if features and its.mode != "overwrite":
-        spec = FeatureSpec(network, resize_for(network, its.scale_hint), engine, precision)
+    if features and settings.mode != "overwrite":
+        spec = FeatureSpec(network, resize_for(network, settings.scale_hint), engine, precision)
         require_same_features(
             features.identity(),
             spec.identity(),
@@ -162,13 +162,13 @@ def _network(config: Config) -> None:
 
 
 def _network_of_run(config: Config) -> None:
-    overwrites = config.extract.mode == "overwrite"  # with the videos, all features go
+    overwrites = config.extract.mode == "overwrite"  # overwriting the videos deletes all features
     settings = replace(config.featurizer, mode="overwrite") if overwrites else config.featurizer
     _network(replace(config, featurizer=settings))
 
 
 def _features(config: Config) -> FeatureFiles | None:
-    """The features that there are; None where there are none, or Python may not be able to read them."""
+    """Returns the features; None if there are none, or if Python cannot read them without a package."""
     if not _is_there(config, "features"):
         return None
     features = FeatureFiles.of(config.output)
@@ -176,7 +176,7 @@ def _features(config: Config) -> FeatureFiles | None:
 
 
 def _is_there(config: Config, table: str) -> bool:
-    """Whether a table is there that Python reads: Delta tables take a package."""
+    """Returns whether a table exists in Parquet; Python reads Delta only with another package."""
     return config.tables.format == "parquet" and layout.table_exists(config.output, table, "parquet")
 
 

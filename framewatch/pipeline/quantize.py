@@ -1,4 +1,4 @@
-"""`frames` -> the int8 version of the network, and a report of how well it agrees with float32."""
+"""Quantizes the network: `frames` -> its int8 version, and a report on its agreement with float32."""
 
 import contextlib
 import time
@@ -20,19 +20,19 @@ from framewatch.pipeline.run import Run
 from framewatch.ranking import classifier
 from framewatch.tables import saved_model
 
-# More than this many frames say little more about the range of an activation, or about agreement.
+# More frames would hardly change the measured agreement.
 _MOST_COMPARED = 300
 _FEWEST = 8
 
 
 def quantize(run: Run) -> None:
-    """Makes the int8 version of `featurizer.model` with `featurizer.weights`, calibrated on the run's frames.
+    """Makes the int8 version of `featurizer.model` with `featurizer.weights`, calibrated on `frames`.
 
-    It stays in the cache, where `featurizer.precision=int8` finds it; the report goes beside it and to
-    OUTPUT/quantization.json. Frames that calibrate are not the ones that are compared.
+    The network is stored in the cache, where `featurizer.precision=int8` finds it. The report is written next
+    to the network and to OUTPUT/quantization.json. It compares frames that were not used for calibration.
 
     Raises:
-        InputError: too few frames.
+        InputError: there are too few frames.
         SetupError: NNCF is not installed.
     """
     started = time.monotonic()
@@ -61,7 +61,7 @@ def quantize(run: Run) -> None:
 
 
 def _pictures(run: Run, network: Network, source: str, limit: int) -> np.ndarray:
-    """Up to `limit` frames in the network's input size, videos mixed, in the same order every time."""
+    """Returns up to `limit` frames in the network's input size, from all videos, in a reproducible order."""
     frames = run.tables.current("frames").select("origin", "content")
     rows = frames.orderBy(F.xxhash64("origin"), "origin").limit(limit).collect()
     settings = run.config.featurizer
@@ -69,7 +69,7 @@ def _pictures(run: Run, network: Network, source: str, limit: int) -> np.ndarray
     method = resize_for(network, settings.scale_hint)
     resized = []
     for row in rows:
-        with contextlib.suppress(PictureError):  # featurize counts them
+        with contextlib.suppress(PictureError):  # featurize counts damaged pictures
             image = decode_image(row["content"], max_pixels=run.config.images.max_pixels)
             resized.append(resize(image, size, method=method))
     if len(resized) < _FEWEST:
@@ -92,7 +92,10 @@ def _agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) 
 
 
 def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.ndarray) -> float | None:
-    """Spearman's correlation of the saved classifier's two rankings; None without one of this network."""
+    """Returns Spearman's correlation of the saved classifier's two rankings.
+
+    None if there is no saved classifier, or if it was trained on another network's features.
+    """
     saved = saved_model.read(run.model_path)
     if saved is None:
         return None
@@ -108,8 +111,8 @@ def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.n
 
 def _summary(report: dict[str, Any]) -> str:
     ranking = report["ranking_spearman"]
-    told = f"{ranking:.4f}" if ranking is not None else "no classifier of these features to compare with"
+    agreement = f"{ranking:.4f}" if ranking is not None else "no classifier of these features to compare with"
     return (
         f"int8 against float32 on {report['compared_frames']} frames: cosine at least "
-        f"{report['cosine_min']:.4f}, {report['cosine_mean']:.4f} on average; ranking (Spearman): {told}"
+        f"{report['cosine_min']:.4f}, {report['cosine_mean']:.4f} on average; ranking (Spearman): {agreement}"
     )

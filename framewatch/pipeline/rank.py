@@ -1,4 +1,4 @@
-"""`features` and a classifier -> `predictions`, and what they are worth where labels are given."""
+"""Ranks frames: `features` and a classifier -> `predictions`, and their metrics if labels are given."""
 
 import importlib.util
 import shlex
@@ -41,14 +41,14 @@ from framewatch.tables.spark_tables import write_table
 
 
 def rank(run: Run, videos: DataFrame | None = None) -> None:
-    """Ranks the frames of `videos.test`, or all where it is not set, with the saved classifier.
+    """Ranks the frames of `videos.test`, or of all videos if it is not set, with the saved classifier.
 
     Args:
-        run: the call.
-        videos: those to rank, in a column `video`, instead.
+        run: the current call.
+        videos: videos to rank instead, with a column `video` of URIs.
 
     Raises:
-        InputError: no features, no classifier, or features of another model.
+        InputError: there are no features, there is no classifier, or another model made the features.
     """
     config, tables = run.config, run.tables
     started = time.monotonic()
@@ -60,7 +60,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     chosen = choose_threshold(
         config.ranking, saved.notes["cross_validation"], lambda: features.count() * run.period_s / 60
     )
-    # Until the tables are whole again, nobody may read a mixture of two rankings.
+    # Without ranking.json no reader opens the tables, which mix two rankings until all of them are written.
     storage.delete(storage.join(config.output, "ranking.json"))
     with task_progress(run.spark, "rank"):
         tables.replace(scores.rank(scores.score(features, model, threshold=chosen.value)), "predictions")
@@ -72,7 +72,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     metrics = _test_metrics(run, saved)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
-        if config.classifier.path is None:  # a classifier from elsewhere keeps the card it came with
+        if config.classifier.path is None:  # a classifier from another output keeps its own card
             _add_test_metrics(run, saved, metrics)
     missing = _not_ranked(run, videos)
     about = {**_about(run, chosen, saved, identity), **counts, "not_ranked": asdict(missing)}
@@ -90,7 +90,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
 
 
 def _classifier(run: Run) -> tuple[SavedModel, Any]:
-    """The saved classifier, if it fits the features and is the one that its metrics describe."""
+    """Returns the saved classifier; checks that it fits the features and is the one its metrics describe."""
     saved = saved_model.require_model(run.model_path)
     require_same_features(
         features_identity(run.tables),
@@ -105,9 +105,9 @@ def _classifier(run: Run) -> tuple[SavedModel, Any]:
 
 
 def _publish(run: Run, about: dict[str, Any]) -> list[str]:
-    """Lets the tables be read, and makes SQL and the report of them; returns the names of the SQL tables."""
+    """Publishes the tables, regenerates SQL tables and report, and returns the names of the SQL tables."""
     path = storage.join(run.config.output, "ranking.json")
-    # What is made of the tables is older than they are until it has been made anew.
+    # SQL tables and the report are stale until they are regenerated.
     storage.write_json(path, {**about, "stale": ["SQL", "report"]})
     registered = register_for_sql(run)
     catalog.write_duckdb(run.tables)
@@ -117,8 +117,8 @@ def _publish(run: Run, about: dict[str, Any]) -> list[str]:
 
 
 def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dict[str, Any]:
-    """What `ranking.json` holds, besides counts."""
-    # Relative where it can be: a copied output is still whole.
+    """Returns the contents of `ranking.json` without the counts."""
+    # Relative if possible, so that a copied output stays complete.
     model_path = storage.absolute(run.model_path) if run.config.classifier.path else "model"
     return {
         "threshold": chosen.value,
@@ -127,14 +127,14 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
         "model_version": saved.version,
         "model_path": model_path if storage.local_path(model_path) else redact(model_path),
         "period_s": run.period_s,
-        # The first batch that is not ranked whole: with it, there is more to rank.
+        # The first batch that is not fully ranked. Once it exists, there is more to rank.
         "next_batch": run.tables.first_batch_without_features(),
         "ranked_at": datetime.now(UTC).isoformat(),
     }
 
 
 def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: str) -> dict[str, int]:
-    """Writes `incidents` and `candidates`, and counts what there is."""
+    """Writes `incidents` and `candidates`; returns counts of frames and incidents."""
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
     found = incidents.find_incidents(
@@ -162,19 +162,19 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
 
 
 def _to_rank(run: Run, videos: DataFrame | None, table: str) -> DataFrame:
-    """The rows of a table that are of videos to rank: `videos`, or all."""
+    """Returns the rows of a table that belong to `videos`; all rows if it is None."""
     rows = run.tables.ledger() if table == "videos" else run.tables.current(table)
     return rows if videos is None else rows.join(videos, "video", "left_semi")
 
 
 @dataclass(frozen=True)
 class NotRanked:
-    """Frames of the videos to rank that have no rank, and in how many videos.
+    """Counts of frames that should be ranked but are not, and of their videos.
 
     Attributes:
-        new: frames that have not been featurized.
+        new: frames that are not yet featurized.
         new_videos: videos with such frames.
-        undecoded: frames without features: their pictures could not be decoded, or held no finite features.
+        undecoded: featurized frames without features: the picture is damaged or the features are not finite.
         undecoded_videos: videos with such frames.
     """
 
@@ -185,7 +185,7 @@ class NotRanked:
 
     @property
     def sentence(self) -> str:
-        """For the closing line; empty where all are ranked."""
+        """A clause for the closing line; empty if all frames are ranked."""
         text = ""
         if self.new:
             text += f"; not ranked: {self.new} frames of {self.new_videos} videos without features, run "
@@ -211,7 +211,7 @@ def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
 
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:
-    """Adds them to the classifier's card, unless it has been trained anew meanwhile."""
+    """Adds test metrics to the classifier's card, unless the classifier has been retrained meanwhile."""
     with exclusive_lock(run.model_path, "rank", **asdict(run.config.lock)):
         now = saved_model.read(run.model_path)
         if now and now.version == saved.version:
@@ -220,7 +220,10 @@ def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> N
 
 
 def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
-    """What test labels say, of videos that the classifier has not been trained with."""
+    """Returns the metrics on `labels.test`, without videos that the classifier was trained on.
+
+    None if there are no test labels, or none outside the training videos.
+    """
     path = run.config.labels.test
     for older in ("labelled", "test_metrics.json"):
         storage.delete(storage.join(run.config.output, older))
@@ -232,10 +235,10 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     learned = saved.labelled_path
     if storage.matches(learned, "*.parquet"):
         videos = run.spark.read.parquet(learned).select("video").distinct()
-        known = videos.join(labelled, "video", "left_semi").collect()
-        if known:
-            labelled = labelled.where(~F.col("video").isin([row["video"] for row in known]))
-            print_line(f"test labels: left out are {len(known)} videos that the classifier learned from")
+        trained_on = videos.join(labelled, "video", "left_semi").collect()
+        if trained_on:
+            labelled = labelled.where(~F.col("video").isin([row["video"] for row in trained_on]))
+            print_line(f"test labels: left out are {len(trained_on)} videos that the classifier learned from")
             if labelled.isEmpty():
                 return None
     rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
@@ -244,7 +247,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
 
 
 def register_for_sql(run: Run) -> list[str]:
-    """Registers the tables there are for SQL, where that is asked for; returns their names."""
+    """Registers the existing tables for SQL if `catalog.enabled`; returns their names."""
     config = run.config.catalog
     if not config.enabled:
         return []
@@ -284,7 +287,7 @@ def _show_places(run: Run) -> None:
 
 
 def _sql_commands(run: Run) -> list[str]:
-    """How the tables are opened for SQL, with what is installed here."""
+    """Returns shell commands that open the tables for SQL, for the installed programs."""
     output, found = run.config.output, []
     script = storage.join(output, "duckdb.sql")
     path = storage.local_path(script)

@@ -1,4 +1,4 @@
-"""One call of a stage: its session, its tables, its summaries, and its manifest."""
+"""Defines a call of a stage, with its session, tables, summaries and manifest."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,13 @@ from framewatch.tables.spark_tables import Tables
 
 @dataclass
 class Run:
-    """One call of a stage or of all: its session, configuration, tables, and the counts for its manifest."""
+    """One call of a stage, or of all stages: session, configuration, tables, and counts for the manifest.
+
+    Attributes:
+        spark: the session.
+        config: the configuration.
+        report: counts and settings to write to the manifest, by stage.
+    """
 
     spark: SparkSession
     config: Config
@@ -36,11 +42,17 @@ class Run:
 
     @property
     def period_s(self) -> float:
-        """Seconds from one sampled frame to the next."""
+        """Seconds between sampled frames."""
         return 1 / self.tables.sampling_fps(default=self.config.sampling.fps)
 
     def write_manifest(self, stage: str, started: datetime, status: str) -> str:
-        """Keeps what was called, with which configuration, how it ended and what it said; returns where."""
+        """Writes the manifest, with stage, configuration, status and report, and returns its path.
+
+        Args:
+            stage: the stage that was called.
+            started: when it started.
+            status: `ok` or `failed`.
+        """
         manifest = {
             "stage": stage,
             "status": status,
@@ -58,20 +70,23 @@ class Run:
         return path
 
     def summarize(self, stage: str, text: str, **counts: Any) -> None:
-        """Prints a stage's closing line, and keeps its counts for the manifest."""
+        """Prints a stage's closing line, and adds its counts to the manifest."""
         with logs.stage(stage):
             print_line(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
     def note(self, stage: str, text: str, **counts: Any) -> None:
-        """As `summarize`, but on stderr: for stages whose stdout is the result."""
+        """Like `summarize`, but prints to stderr, for stages whose stdout is the result."""
         with logs.stage(stage):
             print_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
 
 
 def metastore_directory(config: Config) -> str | None:
-    """Directory of the embedded metastore; a named catalog, a remote output or session has one of its own."""
+    """Returns the directory of the embedded metastore.
+
+    None if SQL tables are disabled, or with a named catalog, a remote session or a remote output.
+    """
     local = storage.local_path(config.output)
     wanted = config.catalog.enabled and config.catalog.name is None and config.spark.remote is None
     return storage.join(local, "catalog") if wanted and local else None

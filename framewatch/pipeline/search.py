@@ -1,4 +1,4 @@
-"""Moments in Milvus: brought up to date, searched, and one video's similarity over its seconds."""
+"""Updates and searches the moments in Milvus, and computes one video's similarity over time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -30,17 +30,18 @@ _SHOWN_FAILURES = 5
 
 
 def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None:
-    """Brings the collection up to what the output has.
+    """Updates the collection to the current features of the output.
 
-    A file is written by this process; a server by Spark's executors.
+    This process writes to a local file. Spark's executors write to a server.
 
     Args:
-        config: of the output and its index.
-        rebuild: drops the collection first.
-        debug: shows Spark's log.
+        config: the configuration.
+        rebuild: whether to drop the collection first.
+        debug: whether to show Spark's log.
 
     Raises:
-        InputError: no features, or a collection of other ones; or some videos could not be indexed.
+        InputError: there are no features, the collection holds other features, or some videos could not be
+            indexed.
     """
     started = time.monotonic()
     place = place_of(config)
@@ -70,16 +71,16 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
 
 
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
-    its = config.index
-    # Words may ask for a scene: where features have texts, it stays.
+    settings = config.index
+    # A text query may describe the scene, so features that support texts keep it.
     of_texts = encoder_of(config)[1].supports_texts
     about = about_of(
         features,
-        clip_s=its.clip_s,
-        still_cosine=its.still_cosine,
-        exact=its.exact,
-        scenes=0 if of_texts else its.scenes,
-        sketch_length=0 if place.is_server else its.sketch_length,
+        clip_s=settings.clip_s,
+        still_cosine=settings.still_cosine,
+        exact=settings.exact,
+        scenes=0 if of_texts else settings.scenes,
+        sketch_length=0 if place.is_server else settings.sketch_length,
         output=storage.absolute(config.output),
     )
 
@@ -92,15 +93,18 @@ def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
 def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVideo]) -> list[Written]:
     done: list[Written] = []
     with counted_progress("index", "videos") as show:
-        for it in write(store, videos):
-            done.append(it)
+        for result in write(store, videos):
+            done.append(result)
             show(len(done), len(videos))
     return done
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Rows of `video`, numbers -> what became of each; a client of its own in every task."""
+    """Indexes videos in a Spark task, with a client of its own.
+
+    Takes rows of `id`, an index into `videos`, and returns rows of `video`, `moments` and `error`.
+    """
 
     write: WriteVideos
     videos: Sequence[SourceVideo]
@@ -111,7 +115,7 @@ class _Task:
         if not numbers:
             return
         with open_store(self.place) as store:
-            rows = [vars(it) for it in self.write(store, [self.videos[number] for number in numbers])]
+            rows = [vars(result) for result in self.write(store, [self.videos[number] for number in numbers])]
         yield pa.RecordBatch.from_pylist(
             rows, pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
         )
@@ -123,8 +127,14 @@ def _by_executors(
     from framewatch.spark.session import get_spark
     from framewatch.spark.task_progress import task_progress
 
-    its = config.spark
-    spark = get_spark(master=its.master, remote=its.remote, app_name=its.app_name, conf=its.conf, debug=debug)
+    settings = config.spark
+    spark = get_spark(
+        master=settings.master,
+        remote=settings.remote,
+        app_name=settings.app_name,
+        conf=settings.conf,
+        debug=debug,
+    )
     with task_progress(spark, "index"):
         numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
         done = numbers.coalesce(config.index.writers).mapInArrow(
@@ -134,19 +144,19 @@ def _by_executors(
 
 
 def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
-    """Says when the index last changed; what is kept of searches before is of no use then."""
+    """Records when the index last changed, which invalidates cached searches."""
     return {
         "indexed_at": datetime.now(UTC).isoformat(),
         "written": len(written) - len(failed_videos(written)),
         "dropped": len(todo.drop),
         "kept": todo.kept,
-        "failed": [it.video for it in failed_videos(written)],
+        "failed": [result.video for result in failed_videos(written)],
     }
 
 
 def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written], seconds: float) -> None:
-    moments = sum(it.moments for it in written)
-    # As the output was given: a notebook that is kept tells nothing of the machine.
+    moments = sum(result.moments for result in written)
+    # Shows the output as it was given, so that a saved notebook has no paths of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
     print_line(
         f"index: {len(written) - len(failed_videos(written))} videos written ({moments} moments), "
@@ -164,7 +174,9 @@ def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written]
 def _require_none_failed(written: Sequence[Written], count: int) -> None:
     wrong = failed_videos(written)
     if wrong:
-        shown = "; ".join(f"{storage.basename(it.video)}: {it.error}" for it in wrong[:_SHOWN_FAILURES])
+        shown = "; ".join(
+            f"{storage.basename(result.video)}: {result.error}" for result in wrong[:_SHOWN_FAILURES]
+        )
         more = f"; and {len(wrong) - _SHOWN_FAILURES} more" if len(wrong) > _SHOWN_FAILURES else ""
         raise InputError(
             f"{len(wrong)} of {count} videos could not be indexed ({shown}{more}): the others are; run "
@@ -173,15 +185,20 @@ def _require_none_failed(written: Sequence[Written], count: int) -> None:
 
 
 def place_of(config: Config) -> Place:
-    """Where a configuration's collection is."""
+    """Returns where the configured collection is."""
     return default_place(config.output, config.index.uri, config.index.collection)
 
 
 def search(config: Config, parts: Sequence[QueryPart], wanted: Wanted) -> list[Hit]:
-    """The moments most like what is looked for.
+    """Returns the moments most similar to a query, the best first.
+
+    Args:
+        config: the configuration.
+        parts: the terms of the query.
+        wanted: filter, limit and grouping of the hits.
 
     Raises:
-        InputError: nothing is looked for, it cannot be, or there is no index.
+        InputError: the query is empty or not usable with these features, or there is no index.
     """
     features, encoder = encoder_of(config)
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
@@ -191,16 +208,24 @@ def search(config: Config, parts: Sequence[QueryPart], wanted: Wanted) -> list[H
 
 
 def similarity(config: Config, parts: Sequence[QueryPart], video: str) -> tuple[str, np.ndarray, np.ndarray]:
-    """How similar each second of a video is: its URI, (n,) seconds, (n,) cosines.
+    """Returns a video's similarity to a query over time.
+
+    Args:
+        config: the configuration.
+        parts: the terms of the query.
+        video: its URI, or a unique end of it.
+
+    Returns:
+        The video's URI, (frames,) seconds from the first frame, and (frames,) cosines.
 
     Raises:
-        InputError: nothing is looked for, it cannot be, or there is no such video.
+        InputError: the query is empty or not usable with these features, or the video does not exist.
     """
     features, encoder = encoder_of(config)
     vectors = searcher.vectors_of(parts, features, encoder, config.output)
     frames = searcher.query_frames(video, features, config.output)
     rows = frames.vectors
-    # As a search would score them, where there is an index that says how.
+    # If there is an index, the scores are the same as those of a search.
     fitted = read_fitted(place_of(config), config.output)
     if fitted is not None:
         vectors, rows = fitted.vectors(vectors), fitted.vectors(rows)
@@ -208,12 +233,15 @@ def similarity(config: Config, parts: Sequence[QueryPart], video: str) -> tuple[
 
 
 def encoder_of(config: Config) -> tuple[FeatureFiles, Encoder]:
-    """The features of an output, and what turns texts and pictures into such.
+    """Returns the features of an output, and an encoder of texts and pictures to the same features.
 
     Raises:
-        InputError: there are no features yet.
+        InputError: there are no features.
     """
-    features, its = FeatureFiles.of(config.output), config.featurizer
+    features, settings = FeatureFiles.of(config.output), config.featurizer
     return features, Encoder(
-        features.identity(), model=its.model, weights=its.weights, max_pixels=config.images.max_pixels
+        features.identity(),
+        model=settings.model,
+        weights=settings.weights,
+        max_pixels=config.images.max_pixels,
     )

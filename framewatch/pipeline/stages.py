@@ -1,4 +1,4 @@
-"""The stages in order: what each reads and writes, what it can skip, and what it says at its end."""
+"""The stages of the pipeline, and `run`, which calls them in order."""
 
 from dataclasses import replace
 
@@ -41,14 +41,14 @@ __all__ = [
 
 
 def run_all(run: Run) -> None:
-    """Videos in, ranked suspicious frames out: every stage, each skipping what is done.
+    """Runs extract, featurize, train and rank. Each stage skips finished work.
 
-    Without `labels.train` but with `classifier.path`, nothing is trained: new videos are ranked by a saved
+    Without `labels.train` but with `classifier.path`, it skips the training and ranks with the saved
     classifier.
     """
     config = run.config
     learns = trains(config)
-    # A bad label file that only Spark reaches is found before hours of decoding, not after.
+    # Finds errors in label files that only Spark can read before hours of decoding.
     for path in filter(None, (config.labels.train, config.labels.test)):
         labels.read_labels(run.spark, path)
     extract(run)
@@ -59,21 +59,21 @@ def run_all(run: Run) -> None:
 
 
 def run(*overrides: str, config_file: str | None = None) -> DataFrame:
-    """Runs all stages on files, as `framewatch run` does: videos in, ranked frames out.
+    """Runs all stages, as `framewatch run` does: reads videos and returns ranked frames.
 
-    What earlier calls have done is not done again: a call that was stopped continues where it was.
+    Finished work is not repeated: call it again after an interruption, and it resumes.
 
     Args:
         overrides: `key=value` settings, as on the command line.
         config_file: a YAML file with settings.
 
     Returns:
-        The table `predictions`: one row per frame, `rank` 1 the most suspicious, `prob2` its probability of
-        being suspicious, `timestamp_s` in seconds from the video's first frame. The other tables are below
-        `output`.
+        The table `predictions`, one row per frame. `rank` is 1 for the most suspicious frame, `prob2` is the
+        probability of being suspicious, and `timestamp_s` counts seconds from the video's first frame. The
+        other tables are in `output`.
 
     Raises:
-        FramewatchError: a setting, a path or a label file is not valid; names it and the remedy.
+        FramewatchError: a setting, a path or a label file is not valid; the message has the remedy.
 
     Example:
         >>> predictions = run(
@@ -86,7 +86,7 @@ def run(*overrides: str, config_file: str | None = None) -> DataFrame:
         Row(rank=1, prediction=1.0)
     """
     config = load_config(config_file, overrides)
-    # A session that is older than the current directory resolves relative paths elsewhere.
+    # A session that was started in another directory would resolve relative paths there.
     config = replace(config, output=storage.absolute(config.output))
     with start(config, "run") as call:
         run_all(call)

@@ -1,4 +1,4 @@
-"""What a call of a stage made, kept by an MLflow server: parameters, metrics, files, and the classifier."""
+"""Logs a call of a stage to MLflow: parameters, metrics, files, and the classifier."""
 
 import contextlib
 import functools
@@ -32,17 +32,17 @@ if TYPE_CHECKING:  # run.py imports this module
 
 _STAGES = ("train", "rank", "run")
 _MODEL = "model"
-# What MLflow servers take: characters of a parameter and of a tag, and parameters in one request.
+# Limits of MLflow servers: characters in a parameter and in a tag, and parameters in one request.
 _MOST_PARAM_CHARS = 6000
 _MOST_TAG_CHARS = 5000
 _MOST_PARAMS = 100
-# Nobody but the configured server is told anything, and its address is not printed with a password in it.
+# Sends data to the configured server only, and keeps MLflow from printing an address with a password.
 _QUIETLY = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# MLflow's own retries take minutes: right for a busy server at the end, not for a misspelt one at the start.
+# MLflow's own retries take minutes. That suits a busy server at the end, not a misspelt address at the start.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 Finish = Callable[["Run", str], None]
@@ -50,14 +50,14 @@ Finish = Callable[["Run", str], None]
 
 @contextlib.contextmanager
 def tracked(config: Config, stage: str) -> Iterator[Finish]:
-    """One MLflow run around a call of a stage that trains or ranks; nothing where tracking is not enabled.
+    """Opens an MLflow run around a call of `train`, `rank` or `run`; does nothing if tracking is disabled.
 
     Yields:
-        What to call at the end, with the run and the path of its manifest. It does not raise: results are on
-        disk by then, and a line says what could not be logged.
+        A function to call at the end, with the call and the path of its manifest. It does not raise, as the
+        results are on disk by then; it prints a warning if logging fails.
 
     Raises:
-        SetupError: MLflow is missing, or the server is out of reach; before any work.
+        SetupError: MLflow is missing, or the server is unreachable. Raised before any work.
     """
     if not config.tracking.enabled or stage not in _STAGES:
         yield lambda run, manifest: None
@@ -72,29 +72,29 @@ def tracked(config: Config, stage: str) -> Iterator[Finish]:
 
 
 def parameters(config: Config) -> dict[str, str]:
-    """The configuration as MLflow's parameters: dotted keys, and values in YAML as an override has them."""
+    """Returns the configuration as MLflow parameters: dotted keys, and values as in an override."""
     leaves = _leaves(config.shown())
     texts = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in leaves)
     return {_name(key): text[:_MOST_PARAM_CHARS] for key, text in texts}
 
 
 def metrics(report: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of left-out videos and of test labels, and the counts of the stages.
+    """Returns the metrics on left-out videos and on test labels, and the counts of the stages.
 
-    Of single videos and the points of curves, metrics.json tells.
+    Per-video metrics and curve points are only in metrics.json.
 
     Args:
-        report: of the run, by stage, as the manifest has it.
-        notes: of the classifier, as metrics.json has them.
+        report: the call's report by stage, as in the manifest.
+        notes: the contents of the classifier's metrics.json.
     """
     found = {of: _without(counts, "settings", "cross_validation", "test") for of, counts in report.items()}
     measured = {"cross_validation": notes.get("cross_validation"), "test": report.get("rank", {}).get("test")}
-    found |= {of: _without(its or {}, "videos") for of, its in measured.items()}
+    found |= {of: _without(values or {}, "videos") for of, values in measured.items()}
     return {_name(key): float(value) for key, value in _leaves(found) if _is_number(value)}
 
 
 def _import(name: str) -> Any:
-    """Imports a module of MLflow: an extra, whose types differ from version to version."""
+    """Imports a module of MLflow, an optional dependency whose types differ between versions."""
     for key, value in _QUIETLY.items():
         os.environ.setdefault(key, value)
     try:
@@ -106,7 +106,7 @@ def _import(name: str) -> Any:
 
 
 def _open(mlflow: Any, config: Config, stage: str) -> str:
-    """Opens the MLflow run, with all that is known before the work, and returns its id."""
+    """Creates the MLflow run with parameters and tags, and returns its ID."""
     wanted = config.tracking
     tags = {
         "framewatch": framewatch.__version__,
@@ -121,8 +121,8 @@ def _open(mlflow: Any, config: Config, stage: str) -> str:
             if wanted.uri is not None:
                 mlflow.set_tracking_uri(wanted.uri)
             client = mlflow.MlflowClient()
-            known = client.get_experiment_by_name(wanted.experiment)
-            experiment = known.experiment_id if known else client.create_experiment(wanted.experiment)
+            existing = client.get_experiment_by_name(wanted.experiment)
+            experiment = existing.experiment_id if existing else client.create_experiment(wanted.experiment)
             run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
             params = [mlflow.entities.Param(key, text) for key, text in parameters(config).items()]
             for first in range(0, len(params), _MOST_PARAMS):
@@ -137,7 +137,7 @@ def _open(mlflow: Any, config: Config, stage: str) -> str:
 
 @contextlib.contextmanager
 def _impatiently() -> Iterator[None]:
-    """Lets requests fail soon, where the environment does not say how long to try."""
+    """Makes requests fail fast, unless the environment sets retries and timeout."""
     added = [name for name in _IMPATIENT if name not in os.environ]
     os.environ.update({name: _IMPATIENT[name] for name in added})
     try:
@@ -148,11 +148,11 @@ def _impatiently() -> Iterator[None]:
 
 
 def _finish(mlflow: Any, run_id: str, run: "Run", manifest: str) -> None:
-    """Logs what the run made; where that fails, says so: the results themselves are whole."""
+    """Logs the results. If that fails, prints a warning; the results themselves are complete."""
     server, wanted = _server(mlflow, run.config), run.config.tracking
     try:
         model = _log(mlflow, run_id, run, manifest)
-    except Exception as error:  # of MLflow, of its store of files, or of storage
+    except Exception as error:  # from MLflow, its artifact store, or storage
         _end(mlflow, run_id, error)
         text = f"warning: tracking: not all could be logged to {server} ({_reason(error)}): the results in "
         text += f"{run.config.output} are whole; the same command, given again, redoes little and logs them"
@@ -162,7 +162,7 @@ def _finish(mlflow: Any, run_id: str, run: "Run", manifest: str) -> None:
 
 
 def _end(mlflow: Any, run_id: str, error: BaseException) -> None:
-    """Marks a run that failed, where the server can be told."""
+    """Marks the MLflow run as failed or killed, if the server is reachable."""
     status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
     with contextlib.suppress(Exception), _impatiently():
         client = mlflow.MlflowClient()
@@ -171,12 +171,18 @@ def _end(mlflow: Any, run_id: str, error: BaseException) -> None:
 
 
 def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
-    """Logs numbers and files, and the classifier where one was trained; returns what to tell of that."""
+    """Logs metrics, files, and the classifier if it was trained.
+
+    Returns:
+        A clause that names the registered version of the model; empty if none was registered.
+    """
     saved = saved_model.read(run.model_path)
-    assert saved is not None  # who trained wrote them, who ranked read them
+    assert saved is not None  # `train` wrote it, and `rank` read it
     notes = saved.notes
     client, now = mlflow.MlflowClient(), round(time.time() * 1000)
-    numbers = [mlflow.entities.Metric(key, it, now, 0) for key, it in metrics(run.report, notes).items()]
+    numbers = [
+        mlflow.entities.Metric(key, value, now, 0) for key, value in metrics(run.report, notes).items()
+    ]
     made_of = [mlflow.entities.RunTag(key, notes["features"][key]) for key in ("weights", "weights_sha256")]
     client.log_batch(run_id, metrics=numbers, tags=made_of)
     files = {name: storage.join(run.model_path, name) for name in ("model_card.md", "metrics.json")}
@@ -189,7 +195,7 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
             _fetch(path, os.path.join(scratch, to))
         if trained:
             _write_model(mlflow, run_id, run, saved, os.path.join(scratch, _MODEL))
-        with access.umasked():  # the report has pictures, and a server may be a directory here
+        with access.umasked():  # the report has pictures, and the server may be a local directory
             client.log_artifacts(run_id, scratch)
     if trained and name is not None:
         version = mlflow.register_model(f"runs:/{run_id}/{_MODEL}", name).version
@@ -201,9 +207,9 @@ def _log(mlflow: Any, run_id: str, run: "Run", manifest: str) -> str:
 def _write_model(mlflow: Any, run_id: str, run: "Run", saved: SavedModel, directory: str) -> None:
     """Writes the classifier as an MLflow model that `mlflow.spark.load_model` loads.
 
-    `mlflow.spark.log_model` would have Spark write to Hadoop's default file system, and the JVM copy it from
-    there: not in Spark Connect, and not where executors have no such file system in common. The output is in
-    reach of all.
+    `mlflow.spark.log_model` makes Spark write to Hadoop's default file system and copies from there through
+    the JVM. That fails in Spark Connect, and if executors do not share this file system. All of them can
+    reach the output.
     """
     staged = storage.join(run.config.output, "_staging")
     pipeline = PipelineModel([classifier.load(saved.spark_path)])
@@ -225,7 +231,7 @@ def _write_model(mlflow: Any, run_id: str, run: "Run", saved: SavedModel, direct
 
 
 def _signature() -> Any:
-    """Features in, prediction out: Unity Catalog registers no model that does not say so."""
+    """Returns the model's signature, features to prediction, which Unity Catalog requires."""
     models, types = _import("mlflow.models"), _import("mlflow.types.schema")
     features = types.ColSpec(types.SparkMLVector(), "features")
     prediction = types.ColSpec(types.DataType.double, "prediction")
@@ -240,12 +246,12 @@ def _fetch(uri: str, path: str) -> None:
 
 
 def _server(mlflow: Any, config: Config) -> str:
-    """The server's address, without the password that it may hold."""
+    """Returns the server's address without its password."""
     return config.shown()["tracking"]["uri"] or redact(mlflow.get_tracking_uri())
 
 
 def _reason(error: BaseException, most: int = 300) -> str:
-    """An error's first line; of a connection that failed, the part that says why."""
+    """Returns an error's first line; for a failed connection, only the cause."""
     first, _, cause = str(error).partition("\n")[0].partition("(Caused by ")
     return redact(cause.rstrip("\"')") or first or type(error).__name__)[:most]
 
@@ -267,5 +273,5 @@ def _is_number(value: object) -> bool:
 
 
 def _name(key: str) -> str:
-    """A key with the characters, and of the length, that MLflow takes."""
+    """Returns a key with only the characters and the length that MLflow allows."""
     return re.sub(r"[^\w.\- ]", "_", key)[:250]

@@ -1,4 +1,4 @@
-"""`features` and labels -> the classifier, its metrics by leave-whole-videos-out, and its card."""
+"""Trains the classifier: `features` and labels -> classifier, metrics on left-out videos, model card."""
 
 import contextlib
 import functools
@@ -31,21 +31,22 @@ from framewatch.spark.task_progress import task_progress
 from framewatch.tables import saved_model
 from framewatch.tables.spark_tables import write_table
 
-# 2048 features of 10,000 frames are 160 MB: one task goes through them faster than many tasks are started.
+# 10,000 frames with 2048 features take 160 MB. One task reads them faster than many tasks start.
 _FRAMES_PER_PART = 10_000
 
 
 def train(run: Run) -> None:
-    """Fits the classifier on all labelled frames, and evaluates it on videos left out.
+    """Fits the classifier on all labelled frames, and evaluates it on left-out videos.
 
-    Writes a new version of the classifier with its metrics and card, and `labelled`: the labelled frames with
-    their features and their probability by a classifier that had not seen their video. Then makes it current.
+    Writes a new version of the classifier, with metrics, card and `labelled`: the labelled frames with their
+    features, and their probability from a classifier that was not trained on their video. Then it makes this
+    version the current one.
 
     Raises:
-        InputError: no features, no labels, or labels that do not fit.
+        InputError: there are no features or no labels, or the labels do not match the frames.
     """
     storage.require_writable(run.model_path)
-    # Another output may train the same classifier, by classifier.path.
+    # Another output may train the same classifier through classifier.path.
     with exclusive_lock(run.model_path, "train", **asdict(run.config.lock)):
         _train(run)
 
@@ -53,12 +54,12 @@ def train(run: Run) -> None:
 def _train(run: Run) -> None:
     started = time.monotonic()
     labelled, notes = _labelled(run)
-    # Sums of floats depend on their order: with rows in order, the same labels give the same classifier.
+    # Floating-point sums depend on the order. With sorted rows, the same labels give the same classifier.
     num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
     notes["without_features"] = labelled.where("features is null").count()
     labelled = labelled.where("features is not null").repartition(num_parts, "origin")
     labelled = labelled.sortWithinPartitions("origin")
-    with contextlib.suppress(PySparkException):  # some platforms keep nothing; then it is computed again
+    with contextlib.suppress(PySparkException):  # some platforms cannot cache; they compute it again
         labelled = labelled.cache()
     settings = _settings(run.config.classifier)
 
@@ -94,35 +95,35 @@ def _train(run: Run) -> None:
 
 
 def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
-    """The frames with a label and their `weight`, and what the card tells of the labels."""
+    """Returns the labelled frames with their `weight`, and the labels' summary for the model card."""
     config = run.config
     require_labels(config)
     features = run.tables.current("features")
     ranges, note = verdict_ranges(config.output) if config.labels.verdicts else ([], "")
-    parts, told = [], []
+    parts, summaries = [], []
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
     if ranges:
         judged, counts = labels.join_labels(
             features, labels.from_ranges(ranges, f"the verdicts of {config.output}")
         )
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
-        told.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
+        summaries.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
     if config.labels.train:
         by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
-        if parts:  # who looked later knows better
+        if parts:  # a verdict replaces the frame's hand label
             by_hand = by_hand.join(parts[0], "origin", "left_anti")
         parts.append(by_hand.withColumn("weight", F.lit(1.0)))
-        told.append(str(counts))
+        summaries.append(str(counts))
     labelled = functools.reduce(DataFrame.unionByName, parts)
     if len(parts) > 1:
         totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
         counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
-    return labelled, {**notes, **asdict(counts), "told": "; ".join(told)}
+    return labelled, {**notes, **asdict(counts), "told": "; ".join(summaries)}
 
 
 def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labels.LabelCounts:
-    """The counts of one kind of labels, with the frames of both."""
+    """Returns `counts` with the numbers of frames replaced by those of hand labels and verdicts together."""
     frames = counts.labelled_frames + counts.unlabelled_frames
     return replace(
         counts,
@@ -133,10 +134,10 @@ def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labe
 
 
 def require_labels(config: Config) -> None:
-    """Checks that there is something to learn from, before any of it is read.
+    """Checks that training labels or verdicts are configured, without reading the label file.
 
     Raises:
-        InputError: neither a file of labels nor verdicts.
+        InputError: there is neither a label file nor any verdict.
     """
     if config.labels.verdicts:
         verdict_ranges(config.output)
@@ -147,14 +148,18 @@ def require_labels(config: Config) -> None:
 def verdict_ranges(
     output: str, *, otherwise: str = "leave out --with-verdicts"
 ) -> tuple[list[tuple[str, float, float, int]], str]:
-    """Ranges of seconds with a label, and what a user should know of the verdicts.
+    """Returns the verdicts as ranges with labels.
 
     Args:
-        output: of the run.
-        otherwise: what a user without verdicts may do rather than review.
+        output: the output directory.
+        otherwise: for the error message, an alternative to reviewing.
+
+    Returns:
+        (video, start_s, end_s, label) of each range, and one line on problems with the files of verdicts; it
+        is empty if there are none.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no verdicts that are sure.
     """
     log = VerdictLog(output)
     ranges = label_ranges(log.verdicts())
@@ -167,7 +172,7 @@ def verdict_ranges(
 
 
 def _settings(config: ClassifierConfig) -> dict[str, Any]:
-    """The arguments of `classifier.train`."""
+    """Returns the arguments of `classifier.train`."""
     names = ("max_iter", "reg_param", "elastic_net_param", "standardization", "class_weights")
     return {name: getattr(config, name) for name in names}
 
@@ -203,7 +208,7 @@ def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[
 
 
 def measures(run: Run) -> dict[str, Any]:
-    """The arguments of `evaluation.evaluate`."""
+    """Returns the arguments of `evaluation.evaluate`."""
     return {
         "precision_at": run.config.evaluation.precision_at,
         "budgets_minutes": run.config.evaluation.budgets_minutes,

@@ -1,7 +1,7 @@
-"""`run --watch`: new videos through extract, featurize and rank, as they come, each exactly once.
+"""Implements `run --watch`: extracts, featurizes and ranks new videos as they arrive, each exactly once.
 
-Each round compares the files that are there with the ledger. Nothing else is remembered from one start to the
-next, so a kill loses nothing and repeats nothing, and a file that was written again is read again.
+Each round compares the existing files with the ledger. No other state outlives the process, so a kill neither
+loses nor repeats anything, and a file that is overwritten is read again.
 """
 
 import contextlib
@@ -32,27 +32,27 @@ from framewatch.tables import saved_model
 from framewatch.tables.schema import LISTING
 
 _log = logs.get("watch")
-# The longest wait after failures, where the period is not longer.
+# The longest wait after failures, unless the period is longer.
 _LONGEST_WAIT_S = 600.0
-# How long a look at a file is remembered after it was read.
+# How long the state of a file is remembered after its last change.
 _LOOK_S = 3600.0
 
 
 def watch(run: Run) -> None:
-    """Takes the videos of `videos.test` as they come, and ranks their frames by a saved classifier.
+    """Processes videos of `videos.test` as they arrive, and ranks their frames with a saved classifier.
 
-    With `watch.period_s=0` it looks once, takes what is there, and ends. Else it goes on until interrupted.
-    After a kill, started again, it goes on where it was.
+    With `watch.period_s=0` it processes the existing videos once and ends. Otherwise it runs until
+    interrupted. After a kill, start it again and it resumes.
 
     Raises:
-        InputError: nothing to watch, or no saved classifier.
-        WatchError: `watch.max_failures` rounds in a row have failed.
+        InputError: `videos.test` is not set, or there is no saved classifier.
+        WatchError: `watch.max_failures` consecutive rounds have failed.
     """
     require_ready(run.config)
     period_s = run.config.watch.period_s
     if run.config.extract.mode == "overwrite":
         run.tables.delete("videos", "frames", "features")
-    # A bad file has its row in the ledger; it must not keep others from being ranked.
+    # A bad file has its row in the ledger and must not prevent others from being ranked.
     run = _with_extract(
         run, max_failed_share=1.0, mode="retry" if run.config.extract.mode == "retry" else "resume"
     )
@@ -78,12 +78,12 @@ def _watch(run: Run, interrupts: list[int]) -> None:
             failures, is_new_model = 0, False
             run = _with_extract(run, mode="resume")  # once is enough
             if again:
-                # What the storage did not give is not tried again at once.
+                # Unreadable files are not retried immediately.
                 wait_s = period_s if run.report.get("extract", {}).get("unreadable") else 0.0
                 run.write_manifest("watch", started, "ok")
         except LockLostError:
             raise
-        except Exception as error:  # of Spark's, of the storage, of a disk that is full for a while
+        except Exception as error:  # from Spark, from storage, or from a temporarily full disk
             failures += 1
             if not period_s or interrupts:
                 raise
@@ -97,7 +97,11 @@ def _watch(run: Run, interrupts: list[int]) -> None:
 
 
 def _wait_after(error: Exception, failures: int, run: Run) -> float:
-    """Reports a round that failed; gives the seconds to wait, twice as many after each."""
+    """Reports a failed round and returns the seconds to wait, which double with each failure.
+
+    Raises:
+        WatchError: `watch.max_failures` consecutive rounds have failed.
+    """
     period_s, most = run.config.watch.period_s, run.config.watch.max_failures
     reason = str(explain(error) or last_cause(error))
     _log.warning("round failed, %d of %d in a row", failures, most, exc_info=error)
@@ -115,16 +119,16 @@ def _wait_after(error: Exception, failures: int, run: Run) -> float:
 
 @contextlib.contextmanager
 def noted_interrupts() -> Iterator[list[int]]:
-    """Notes each Ctrl-C, besides what it does anyhow.
+    """Records each Ctrl-C, in addition to its normal handling.
 
-    The exception alone may be lost: Python passes over what is raised while an object is freed, and Py4J's
-    objects, which have work to do then, are freed all the time.
+    A KeyboardInterrupt alone may be lost: Python ignores exceptions in finalizers, and Py4J's objects, whose
+    finalizers do some work, are freed all the time.
 
     Yields:
-        The interrupts so far.
+        A list of the interrupts so far.
 
     Raises:
-        KeyboardInterrupt: in place of an error that came after one, such as a cancelled job's.
+        KeyboardInterrupt: an error followed an interrupt, such as that of a cancelled job.
     """
     interrupts: list[int] = []
     before = signal.getsignal(signal.SIGINT)
@@ -133,7 +137,7 @@ def noted_interrupts() -> Iterator[list[int]]:
         return
 
     def note(number: int, frame: FrameType | None) -> Any:
-        interrupts.append(number)  # no lock in here: whoever holds it may be who is interrupted
+        interrupts.append(number)  # takes no lock: the interrupted code may hold it
         return before(number, frame)
 
     signal.signal(signal.SIGINT, note)
@@ -148,10 +152,10 @@ def noted_interrupts() -> Iterator[list[int]]:
 
 
 def require_ready(config: Config) -> None:
-    """Checks that a watch has something to watch, and a classifier to rank by.
+    """Checks that `videos.test` is set and that there is a saved classifier.
 
     Raises:
-        InputError: nothing to watch, or no saved classifier.
+        InputError: one of the two is missing.
     """
     if not config.videos.test:
         raise InputError("videos.test is not set: give the directory to watch, videos.test=incoming")
@@ -164,11 +168,12 @@ def require_ready(config: Config) -> None:
 
 
 class Looks:
-    """What a watch saw in earlier rounds of files that it has not read: one that still grows waits.
+    """The state of unread files in earlier rounds, to leave out files that are still being written.
 
-    A file is whole if it was last written to some time ago, by its own time. That may be kept from the
-    original by a sender, or come from a camera's clock. So a file that was seen to change waits until it has
-    stayed the same for as long, and a file that has stayed the same for as long is whole, whatever its time.
+    A file is complete if its modification time is at least `settle_s` seconds ago. A sender may set that time
+    to that of the original, or it may come from a camera's clock. So a file that changed between rounds waits
+    until it has not changed for `settle_s` seconds. A file that has not changed for so long is complete,
+    whatever its modification time.
     """
 
     @dataclass(frozen=True)
@@ -178,17 +183,17 @@ class Looks:
         has_changed: bool
 
     def __init__(self, settle_s: float) -> None:
-        """Remembers nothing yet.
+        """Starts without any remembered state.
 
         Args:
-            settle_s: seconds without a change.
+            settle_s: seconds without a change after which a file counts as complete.
         """
         self._settle_s = settle_s
         self._looks: dict[str, Looks._Look] = {}
         self._reported: dict[str, str] = {}
 
     def settled(self, files: Sequence[Row]) -> list[Row]:
-        """Looks at files, rows of `listing.list_videos`, and gives those that are whole. Reports the rest."""
+        """Checks files, rows of `listing.list_videos`, and returns the complete ones. Reports the rest."""
         now_s = time.monotonic()
         there = [file for file in files if file["modified_ms"] is not None]
         whole = [file for file in there if self._is_settled(file, now_s)]
@@ -205,7 +210,7 @@ class Looks:
         return whole
 
     def report(self, kind: str, text: str) -> None:
-        """Prints what a round has found, if it is not what the round before has found."""
+        """Prints a line unless the previous round printed the same one of this kind."""
         if text and text != self._reported.get(kind):
             print_line(f"watch: {text}")
         self._reported[kind] = text
@@ -222,7 +227,7 @@ class Looks:
 
 
 def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
-    """Reads the videos that are new and ranks the frames of all; returns whether there was anything to do."""
+    """Reads new videos and ranks the frames of all; returns whether there was anything to do."""
     listed = _find(run, looks)
     todo = looks.settled(unread(run, listed).select(*LISTING.names).collect())
     if todo:
@@ -237,7 +242,7 @@ def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
 
 
 def _find(run: Run, looks: Looks) -> DataFrame:
-    """The files to compare with the ledger, as they are now."""
+    """Returns the current files to compare with the ledger, with the columns of `LISTING`."""
     config, patterns = run.config, run.config.videos.test
     if config.watch.source == "cloudFiles":
         for pattern in patterns:
@@ -257,9 +262,9 @@ def _find(run: Run, looks: Looks) -> DataFrame:
 
 
 def _arrived(run: Run, listed: DataFrame) -> DataFrame:
-    """All videos that have ever come, to be ranked: a column `video`.
+    """Returns all videos that have ever arrived, to be ranked, with a column `video`.
 
-    It reads the ledger as it is after the extraction, which may have removed files that it read before.
+    It reads the ledger again, because the extraction may have removed the table's files of an earlier read.
     """
     patterns = run.config.videos.test
     if run.config.watch.source == "cloudFiles":
@@ -273,7 +278,7 @@ def _arrivals_place(run: Run) -> dict[str, Any]:
 
 
 def _require_place(pattern: str) -> None:
-    """Checks that a directory is there, where this machine sees it."""
+    """Checks that a watched directory exists, if it is local."""
     place = storage.local_path(fixed_part(pattern))
     if place is not None and not storage.exists(place):
         raise InputError(f"there is no directory '{pattern}' to watch: make it first, or check videos.test")
@@ -292,7 +297,7 @@ def _identity(run: Run) -> str:
 
 
 def _ranking(run: Run) -> dict[str, Any]:
-    """What the last ranking says of itself; nothing where there is none."""
+    """Returns the contents of ranking.json; empty if there is no ranking."""
     try:
         return storage.read_json(storage.join(run.config.output, "ranking.json"))
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Classes described by prompts: what is in each video, when, and for how long."""
+"""Classification by prompts: finds which classes occur in each video, when, and for how long."""

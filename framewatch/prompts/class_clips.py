@@ -1,11 +1,11 @@
-"""From the scores of a video's frames to clips, and from clips to a share of the video. No Spark in here."""
+"""Turns frame scores into clips, and clips into a share of the video. Does not import Spark."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-# Times are quotients of ticks; two that mean the same second may differ by less than this.
+# Times are quotients of ticks. Two values of the same time may differ by less than this.
 _ROUNDING_S = 1e-6
 
 
@@ -14,9 +14,9 @@ class ClassClip:
     """A stretch of a video, `[start_s, end_s)`, whose frames match a prompt.
 
     Attributes:
-        start_s: of its first matching frame.
-        end_s: the end of its last.
-        score: mean of its matching frames' scores, 0 to 100.
+        start_s: start of the first matching frame, in seconds.
+        end_s: end of the last matching frame, in seconds.
+        score: mean score of the matching frames, 0 to 100.
     """
 
     start_s: float
@@ -25,15 +25,15 @@ class ClassClip:
 
 
 def frame_ends(times_s: np.ndarray, *, period_s: float, duration_s: float | None) -> np.ndarray:
-    """When each frame ends: with the next one, after a period, or with the video.
+    """Returns (frames,) ends in seconds: at the next frame, after a period, or at the end of the video.
 
     Args:
-        times_s: (frames,) in order.
-        period_s: seconds from one sample to the next.
-        duration_s: of the video; None where it is not known.
+        times_s: (frames,) times in seconds, ascending.
+        period_s: seconds between sampled frames.
+        duration_s: duration of the video in seconds; None if unknown.
     """
     ends_s = np.minimum(times_s + period_s, np.append(times_s[1:], np.inf))
-    # A duration that is too short, as of a damaged file, must not take the last frame's time away.
+    # A duration that is too short, as in a damaged file, must not make the last frame end before it starts.
     if duration_s is None or not len(times_s) or duration_s <= times_s[-1]:
         return ends_s
     return np.minimum(ends_s, duration_s)
@@ -42,17 +42,17 @@ def frame_ends(times_s: np.ndarray, *, period_s: float, duration_s: float | None
 def find_clips(
     times_s: np.ndarray, ends_s: np.ndarray, scores: np.ndarray, *, threshold: float, gap_s: float
 ) -> list[ClassClip]:
-    """Joins the frames that reach a threshold, over gaps that are short.
+    """Joins the frames that reach a threshold into clips that may span short gaps.
 
     Args:
-        times_s: (frames,) in order.
-        ends_s: (frames,) as of `frame_ends`.
-        scores: (frames,) of one prompt; NaN where a frame has no features.
-        threshold: a frame matches at this or above.
-        gap_s: seconds without a matching frame that a clip may span.
+        times_s: (frames,) times in seconds, ascending.
+        ends_s: (frames,) ends in seconds, from `frame_ends`.
+        scores: (frames,) scores for one prompt, 0 to 100; NaN for a frame without features.
+        threshold: minimum score of a matching frame.
+        gap_s: maximum seconds without a matching frame inside a clip.
 
     Returns:
-        The clips, in order; no two overlap or touch.
+        The clips in order of time; they neither overlap nor touch.
     """
     matching = np.flatnonzero(scores >= threshold)
     if not len(matching):
@@ -63,11 +63,11 @@ def find_clips(
     last = np.concatenate([breaks, [len(matching)]]) - 1
     means = np.add.reduceat(scores[matching], first) / (last - first + 1)
     ends = zip(starts_s[first].tolist(), stops_s[last].tolist(), means.tolist(), strict=True)
-    return [ClassClip(*it) for it in ends]
+    return [ClassClip(*values) for values in ends]
 
 
 def covered_s(clips: Iterable[ClassClip]) -> float:
-    """Seconds that are in one clip or more; what overlaps counts once."""
+    """Returns the seconds covered by clips; overlaps count once."""
     total = reached = 0.0
     for clip in sorted(clips, key=lambda it: it.start_s):
         total += max(0.0, clip.end_s - max(clip.start_s, reached))
@@ -76,5 +76,5 @@ def covered_s(clips: Iterable[ClassClip]) -> float:
 
 
 def duration_ratio(clips: Iterable[ClassClip], *, length_s: float) -> float:
-    """The share of a video of `length_s` seconds that its clips cover, 0 to 1."""
+    """Returns the share of a video of `length_s` seconds that its clips cover, 0 to 1."""
     return min(1.0, covered_s(clips) / length_s) if length_s > 0 else 0.0

@@ -1,4 +1,4 @@
-"""From the similarities of a video's frames to its classes and their clips. No Spark in here."""
+"""Finds classes and their clips from the similarities of a video's frames. Does not import Spark."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from framewatch.prompts.scoring import Calibration, ClassColumns, ScoringPlan, s
 from framewatch.prompts.similarity import Background, iterate_runs
 from framewatch.tables.feature_files import camera
 
-# A class and a video, and all of its clips.
+# One row per class and video, with all clips of the class.
 FOUND = pa.schema(
     [
         ("video", pa.string()),
@@ -43,10 +43,10 @@ class Video:
     """A video's frames, in order of time.
 
     Attributes:
-        uri: of the video.
-        times_s: (frames,).
-        similarities: (frames, columns) as the plan has them.
-        duration_s: None where it is not known.
+        uri: URI of the video.
+        times_s: (frames,) times in seconds.
+        similarities: (frames, columns) similarities to the columns of the plan.
+        duration_s: duration of the video in seconds; None if unknown.
     """
 
     uri: str
@@ -57,14 +57,14 @@ class Video:
 
 @dataclass(frozen=True)
 class Find:
-    """What is looked for, and when it is found.
+    """Finds the classes of videos, in a Spark task.
 
     Attributes:
-        plan: the request, ready.
-        backgrounds: of each camera.
-        calibrations: by the names of the classes that have labels.
-        gap_s: seconds without a matching frame that a clip may span.
-        period_s: seconds from one frame to the next.
+        plan: the prepared request.
+        backgrounds: each camera's background, by camera.
+        calibrations: calibrations of classes with labels, by class name.
+        gap_s: maximum seconds without a matching frame inside a clip.
+        period_s: seconds between sampled frames.
     """
 
     plan: ScoringPlan
@@ -74,19 +74,19 @@ class Find:
     period_s: float
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Rows of `RUNS` with `duration_s`, each video's together and in order, to rows of `FOUND`."""
+        """Converts rows of `RUNS` with `duration_s`, grouped by video and in order, to rows of `FOUND`."""
         for video in _videos(batches):
-            rows = [_row(video.uri, it) for it in self.classes(video)]
+            rows = [_row(video.uri, given) for given in self.classes(video)]
             if rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=FOUND)
 
     def classes(self, video: Video) -> list[Given]:
-        """Those of the classes that have a clip in the video."""
+        """Returns the classes that have a clip in the video."""
         ends_s = frame_ends(video.times_s, period_s=self.period_s, duration_s=video.duration_s)
         length_s = max(video.duration_s or 0.0, float(ends_s[-1])) if len(ends_s) else 0.0
         background = self.backgrounds.get(camera(video.uri))
-        found = (self._class(it, video, background, ends_s, length_s) for it in self.plan.classes)
-        return [it for it in found if it is not None]
+        found = (self._class(columns, video, background, ends_s, length_s) for columns in self.plan.classes)
+        return [given for given in found if given is not None]
 
     def _class(
         self,
@@ -110,22 +110,25 @@ class Find:
         if not clips:
             return None
         clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
-        ratio = duration_ratio((it.clip for it in clips), length_s=length_s)
+        ratio = duration_ratio((prompt_clip.clip for prompt_clip in clips), length_s=length_s)
         score = video_score(scores(self.plan.class_log_odds(log_odds, its), calibration))
         return Given(its.wanted.name, score, ratio, tuple(clips), calibration is not None)
 
 
 def video_score(of_frames: np.ndarray) -> float:
-    """A class's score for a whole video: the mean of the better half of its frames', (frames,).
+    """Returns a class's score for a video: the mean of the better half of its frame scores.
 
-    Few videos show one thing from end to end; and one frame that looks like it is not yet it.
+    Few videos show one thing from start to end, and a single similar frame is not enough.
+
+    Args:
+        of_frames: (frames,) scores of the class, 0 to 100; NaN counts as 0.
     """
     best = np.sort(np.nan_to_num(of_frames, nan=0.0))[::-1]
     return float(best[: (len(best) + 1) // 2].mean())
 
 
 def _videos(batches: Iterable[pa.RecordBatch]) -> Iterator[Video]:
-    """Puts the runs of each video together."""
+    """Joins the runs of each video."""
     uri, duration_s = "", None
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for batch in batches:
@@ -141,7 +144,13 @@ def _videos(batches: Iterable[pa.RecordBatch]) -> Iterator[Video]:
 
 
 def joined(uri: str, parts: list[tuple[np.ndarray, np.ndarray]], duration_s: float | None) -> Video:
-    """A video of its runs, in any order."""
+    """Joins the runs of a video, in any order.
+
+    Args:
+        uri: URI of the video.
+        parts: (times in seconds, similarities) of each run.
+        duration_s: duration of the video in seconds; None if unknown.
+    """
     times_s = np.concatenate([part[0] for part in parts])
     order = np.argsort(times_s, kind="stable")
     similarities = np.concatenate([part[1] for part in parts])
@@ -151,12 +160,12 @@ def joined(uri: str, parts: list[tuple[np.ndarray, np.ndarray]], duration_s: flo
 def _row(video: str, it: Given) -> dict[str, Any]:
     clips = [
         {
-            "prompt": its.prompt,
-            "start_s": its.clip.start_s,
-            "end_s": its.clip.end_s,
-            "score": its.clip.score,
+            "prompt": prompt_clip.prompt,
+            "start_s": prompt_clip.clip.start_s,
+            "end_s": prompt_clip.clip.end_s,
+            "score": prompt_clip.clip.score,
         }
-        for its in it.clips
+        for prompt_clip in it.clips
     ]
     return {
         "video": video,

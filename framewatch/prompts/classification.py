@@ -1,4 +1,4 @@
-"""features -> classes of videos and their clips, on Spark."""
+"""Classifies videos on Spark: features -> classes of videos, and their clips."""
 
 from collections.abc import Mapping
 
@@ -61,25 +61,25 @@ _FILES_PER_TASK, _FEWEST_TASKS = 200, 8
 
 
 def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> DataFrame:
-    """How similar each frame is to each prompt.
+    """Computes the similarity of each frame to each prompt.
 
     Args:
         spark: the session.
-        features: of the run.
-        plan: the request, ready.
+        features: the files of `features`.
+        plan: the prepared request.
 
     Returns:
-        Runs: stretches of one video's frames, a row each.
+        One row per run, a stretch of one video's frames, with the columns of `similarity.RUNS`.
     """
     paths = spark.createDataFrame([(path,) for path in features.paths], "path string")
     num_tasks = max(min(len(features.paths), _FEWEST_TASKS), len(features.paths) // _FILES_PER_TASK)
-    # Only names go to the workers: a closure with all of them would go to each task.
+    # The tasks get the paths as rows. As a part of the function, all of them would be sent to each task.
     mine = FeatureFiles(features.directory, (), features.stale)
     return paths.repartition(num_tasks).mapInArrow(Compare(mine, Project(plan.columns)), _RUNS)
 
 
 def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:
-    """What is usual in each camera; nothing where no prompt is set against it."""
+    """Returns the background of each camera; empty if no prompt is compared with it."""
     if not plan.needs_background:
         return {}
     rows = runs.select(*_RUNS.names).mapInArrow(total, _TOTALS).collect()
@@ -87,12 +87,12 @@ def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:
 
 
 def find_classes(runs: DataFrame, videos: DataFrame, wanted: Find) -> DataFrame:
-    """The classes that have a clip in a video, a row each, with all of their clips.
+    """Returns a row for each class with a clip in a video, with all clips of the class.
 
     Args:
-        runs: as `compare` gives them.
-        videos: the ledger, for the videos' durations.
-        wanted: what is looked for.
+        runs: the rows returned by `compare`.
+        videos: the ledger, for durations.
+        wanted: the request, backgrounds, calibrations and settings.
     """
     require_columns(videos, fields(VIDEOS, "video", "duration_s"), table="videos")
     durations = videos.select("video", "duration_s")
@@ -102,12 +102,12 @@ def find_classes(runs: DataFrame, videos: DataFrame, wanted: Find) -> DataFrame:
 
 
 def classifications_of(found: DataFrame, *, min_duration_ratio: float) -> DataFrame:
-    """The `classifications` table: classes that cover enough of a video."""
+    """Returns the `classifications` table: classes whose clips cover enough of a video."""
     given = found.where(F.col("duration_ratio") >= min_duration_ratio)
     return given.select(*CLASSIFICATIONS.names)
 
 
 def class_clips_of(found: DataFrame) -> DataFrame:
-    """The `class_clips` table: all clips, those of classes that cover too little of a video too."""
+    """Returns the `class_clips` table: all clips, including those of classes that cover too little."""
     clips = found.select("video", "class", F.explode("clips").alias("clip"))
     return clips.select("video", "class", "clip.*").select(*CLASS_CLIPS.names)

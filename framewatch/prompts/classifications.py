@@ -1,4 +1,4 @@
-"""What the last `classify` wrote, read with Arrow. No Spark in here."""
+"""Reads the results of the last `classify` with Arrow. Does not import Spark."""
 
 from collections import defaultdict
 from typing import Any
@@ -15,20 +15,20 @@ _ABOUT = "classification.json"
 
 
 def write_about(output: str, about: dict[str, Any]) -> None:
-    """Keeps what was asked for; written last, it vouches for the tables."""
+    """Writes classification.json: request, settings and counts. Written last, it marks complete tables."""
     storage.write_json(storage.join(output, _ABOUT), redact(about))
 
 
 def delete_about(output: str) -> None:
-    """Says that the tables are being written."""
+    """Deletes classification.json, which marks the tables as incomplete."""
     storage.delete(storage.join(output, _ABOUT))
 
 
 def read_summary(output: str) -> dict[str, Any]:
-    """What was asked for.
+    """Reads classification.json: request, settings and counts.
 
     Raises:
-        InputError: nothing has been classified there.
+        InputError: the output has no complete classification.
     """
     try:
         return storage.read_json(storage.join(output, _ABOUT))
@@ -39,10 +39,10 @@ def read_summary(output: str) -> dict[str, Any]:
 
 
 def read_found(output: str) -> list[VideoClasses]:
-    """The videos with a class, the best-scored first.
+    """Reads the videos with a class, highest score first.
 
     Raises:
-        InputError: nothing has been classified there.
+        InputError: the output has no complete classification.
     """
     read_summary(output)
     clips: dict[tuple[str, str], list[PromptClip]] = defaultdict(list)
@@ -51,21 +51,25 @@ def read_found(output: str) -> list[VideoClasses]:
         clips[row["video"], row["class"]].append(PromptClip(row["prompt"], clip))
     given: dict[str, list[Given]] = defaultdict(list)
     for row in open_table(output, "classifications").to_table().to_pylist():
-        its = clips[row["video"], row["class"]]
-        its.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
+        found_clips = clips[row["video"], row["class"]]
+        found_clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
         given[row["video"]].append(
-            Given(row["class"], row["score"], row["duration_ratio"], tuple(its), row["calibrated"])
+            Given(row["class"], row["score"], row["duration_ratio"], tuple(found_clips), row["calibrated"])
         )
     return in_order(given)
 
 
 def read_classified_videos(output: str) -> set[str]:
-    """Those that have a class."""
+    """Returns the URIs of the videos with a class."""
     return set(open_table(output, "classifications").to_table(columns=["video"])["video"].to_pylist())
 
 
 def in_order(given: dict[str, list[Given]]) -> list[VideoClasses]:
-    """Classes by score within a video, videos by their best class; what is equal by name."""
+    """Sorts classes by score within each video, and videos by their best class; equal scores by name.
+
+    Args:
+        given: the classes of each video, by URI.
+    """
     found = [
         VideoClasses(video, tuple(sorted(classes, key=lambda it: (-it.score, it.name))))
         for video, classes in given.items()

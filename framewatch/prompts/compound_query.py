@@ -1,11 +1,11 @@
-"""Questions about several things at once, as SQL on the tables: `'left bag' then walking within 30 s`.
+"""Translates questions about several classes to SQL: `'left bag' then walking within 30 s`.
 
-A question is made of things: a class by its name, in quotes where it has several words; `label`, the frames
-that the trained classifier predicts as suspicious; and `incident`. They are joined, from the left, by
+A term of a question is the name of a class, in quotes if it has several words; or `label`, the frames that
+the trained classifier predicts as suspicious; or `incident`. Terms are combined from left to right by
 
-    A then B within 30 s    B begins after A begins, at most so long after A ends
+    A then B within 30 s    B begins after A begins, and at most 30 s after A ends
     A and B                 the seconds that are in both
-    A and not B             clips of A that no clip of B overlaps
+    A and not B             clips of A that overlap no clip of B
 """
 
 import re
@@ -19,16 +19,16 @@ _HELP = "write A then B within 30 s, A and B, or A and not B, with names of seve
 
 
 def compound_sql(question: str, *, period_s: float = 1.0) -> str:
-    """A SELECT of `video`, `start_s`, `end_s` over `class_clips`, `predictions` and `incidents`.
+    """Returns a SELECT of `video`, `start_s`, `end_s` over `class_clips`, `predictions` and `incidents`.
 
-    Spark SQL and DuckDB both take it.
+    It is valid in Spark SQL and DuckDB.
 
     Args:
-        question: as above.
-        period_s: how long a predicted frame lasts.
+        question: a question in the form described in this module.
+        period_s: seconds between sampled frames, which is the length of a predicted frame.
 
     Raises:
-        InputError: the question is none; says what it may be.
+        InputError: the question has another form; the message shows the valid forms.
     """
     tokens = list(_tokens(question))
     if not tokens:
@@ -51,7 +51,7 @@ def compound_sql(question: str, *, period_s: float = 1.0) -> str:
     return f"{found}\norder by video, start_s"
 
 
-# Whether it stood bare, without quotes; and the text.
+# Whether the token has no quotes; and its text.
 _Token = tuple[bool, str]
 
 
@@ -79,7 +79,7 @@ def _thing(tokens: list[_Token], question: str, period_s: float) -> tuple[str, l
 
 
 def _clips(name: str) -> str:
-    """Of a class: where clips of several prompts overlap, one."""
+    """Returns a SELECT of a class's clips; overlapping clips of several prompts are merged."""
     in_order = "partition by video order by start_s, end_s rows between unbounded preceding and"
     return f"""select video, min(start_s) as start_s, max(end_s) as end_s
 from (
@@ -150,7 +150,7 @@ def _indented(text: str) -> str:
 
 
 def sql_string(text: str) -> str:
-    """A literal that both engines read alike: one knows backslashes, the other doubled quotes."""
+    """Returns a string literal that is valid in both engines, whose escapes for quotes differ."""
     parts = re.split(r"(['\\])", text)
     terms = [f"chr({ord(part)})" if part in ("'", "\\") else f"'{part}'" for part in parts if part]
     return terms[0] if len(terms) == 1 else f"concat({', '.join(terms)})"

@@ -1,4 +1,4 @@
-"""A request made ready: every prompt as a column that features are multiplied with. No Spark in here."""
+"""Prepares a request: turns each prompt into a column to multiply features with. Does not import Spark."""
 
 import numpy as np
 
@@ -8,23 +8,24 @@ from framewatch.prompts.scoring import ClassColumns, ScoringPlan
 from framewatch.tables.feature_files import FeatureFiles, unit
 from framewatch.tables.feature_lookup import read_background, read_examples
 
-# Frames that show what is usual; more change little, and a Gram matrix of them is computed.
+# Number of background frames. More frames change little, and their Gram matrix must be computed.
 _BACKGROUND_FRAMES = 1000
-# Times the mean variance, added to each direction's: what few frames say of two thousand directions is mostly
-# noise. Chosen from 0.3 to 100 on drawn clips of three seeds, test clips among them.
+# This multiple of the mean variance is added to each direction's variance, because estimates from few frames
+# in two thousand dimensions are mostly noise. Chosen from 0.3 to 100 on drawn clips of three seeds, including
+# test clips.
 _SHRINKAGE = 10.0
 
 
 def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> ScoringPlan:
-    """Finds every prompt's features.
+    """Computes the column of each prompt.
 
     Args:
-        request: what is asked for.
-        features: of the run.
-        encoder: for pictures and texts.
+        request: the classes to look for, with their prompts.
+        features: the files of `features`.
+        encoder: encodes pictures and texts.
 
     Raises:
-        InputError: a prompt cannot be used; names it.
+        InputError: a prompt cannot be used; the message names it.
     """
     vectors = _texts(request, encoder)
     pictured = _of_kind(request, "example") + _of_kind(request, "image")
@@ -36,21 +37,21 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Scori
     place = {prompt: number for number, prompt in enumerate(vectors)}
     classes = tuple(
         ClassColumns(
-            it,
-            tuple(place[prompt] for prompt in it.prompts),
-            tuple(place[text] for text in it.negatives) if _has_text(it.prompts) else (),
+            wanted,
+            tuple(place[prompt] for prompt in wanted.prompts),
+            tuple(place[text] for text in wanted.negatives) if _has_text(wanted.prompts) else (),
         )
-        for it in request.classes
+        for wanted in request.classes
     )
     columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
     return ScoringPlan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
 
 
 def check(request: Request, features: FeatureFiles, encoder: Encoder) -> None:
-    """Checks that every prompt can be used, without loading a network.
+    """Checks that all prompts can be used, without loading a network.
 
     Raises:
-        InputError: as `prepare`.
+        InputError: a prompt cannot be used; the message names it.
     """
     for text in _of_kind(request, "text"):
         encoder.require_texts(text.value)
@@ -64,17 +65,26 @@ def _has_text(prompts: tuple[Prompt, ...]) -> bool:
 
 
 def _of_kind(request: Request, kind: str) -> list[Prompt]:
-    """The prompts of one kind, each once."""
-    return list(dict.fromkeys(it for its in request.classes for it in its.prompts if it.kind == kind))
+    """Returns the prompts of one kind, without duplicates."""
+    return list(
+        dict.fromkeys(
+            prompt for wanted in request.classes for prompt in wanted.prompts if prompt.kind == kind
+        )
+    )
 
 
 def _texts(request: Request, encoder: Encoder) -> dict[Prompt, np.ndarray]:
     wanted = _of_kind(request, "text")
     if not wanted:
         return {}
-    negatives = [it for its in request.classes if _has_text(its.prompts) for it in its.negatives]
+    negatives = [
+        negative
+        for prompt_class in request.classes
+        if _has_text(prompt_class.prompts)
+        for negative in prompt_class.negatives
+    ]
     texts = list(dict.fromkeys([*wanted, *negatives]))
-    return dict(zip(texts, encoder.texts([it.value for it in texts]), strict=True))
+    return dict(zip(texts, encoder.texts([text.value for text in texts]), strict=True))
 
 
 def _examples(pictured: list[Prompt], features: FeatureFiles) -> dict[Prompt, np.ndarray]:
@@ -91,17 +101,18 @@ def _images(pictured: list[Prompt], encoder: Encoder) -> dict[Prompt, np.ndarray
 
 
 def whiten(examples: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """What frames are multiplied with to tell how much they have of an example that the background has not.
+    """Returns directions that measure what a frame shares with each example beyond what the background has.
 
-    Linear discriminants of one example each against all that is usual: Hariharan, Malik and Ramanan 2012,
+    They are linear discriminants of each example against the background: Hariharan, Malik and Ramanan 2012,
     "Discriminative decorrelation for clustering and classification".
 
     Args:
-        examples: (examples, length).
-        background: (frames, length); none is a background of no shape, and leaves cosines.
+        examples: (examples, length) features of the examples.
+        background: (frames, length) features of the background. With fewer than two frames, the result is the
+            examples scaled to unit length, so that products are cosines.
 
     Returns:
-        (examples, length) float32, scaled so that the background's products deviate by 1.
+        (examples, length) float32, scaled so that products with the background have standard deviation 1.
     """
     wanted = unit(examples.astype(float))
     if len(background) < 2:
@@ -111,7 +122,7 @@ def whiten(examples: np.ndarray, background: np.ndarray) -> np.ndarray:
     usual, wanted = usual - mean, wanted - mean
     gram = usual @ usual.T
     ridge = max(_SHRINKAGE * float(np.trace(gram)) / len(gram), 1e-9)
-    # By Woodbury's identity it is a matter of the frames, fewer than the directions.
+    # Woodbury's identity solves this in the number of frames, which is smaller than the number of dimensions.
     inner = np.linalg.solve(gram + ridge * np.eye(len(gram)), usual @ wanted.T)
     columns = wanted.T - usual.T @ inner
     return (columns / np.maximum((usual @ columns).std(axis=0), 1e-9)).T.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is asked for: classes, each with prompts that describe it."""
+"""Defines requests: classes, each with prompts that describe it."""
 
 import difflib
 import json
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from framewatch.errors import InputError
 from framewatch.io.redact import redact
 
-# What a text prompt is set against, where the class names nothing itself.
+# The text that text prompts are compared with, if the class gives no negatives.
 SOMETHING_ELSE = "something else"
 _MOST_PROMPTS = 1000
 
@@ -23,11 +23,11 @@ _REMEDIES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """What describes a class.
+    """A description of a class.
 
     Attributes:
-        kind: `text` in words; `example` for a frame that has features; `image` for a picture in a file.
-        value: the words; the frame's origin, or the end of it, `LeftBag1frame0031.jpg`; the file.
+        kind: `text` for words, `example` for a frame with features, `image` for a picture file.
+        value: the words; the frame's origin or the end of it, such as `LeftBag1frame0031.jpg`; or the file.
     """
 
     kind: Kind
@@ -43,13 +43,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptClass:
-    """A class, and what describes it.
+    """A class and its prompts.
 
     Attributes:
-        name: of the class.
-        prompts: one or more; a frame that matches any of them is of the class.
-        negatives: texts that its text prompts are set against.
-        labels: a CSV file of labels, 1 for frames of the class; or `verdicts` for the reviewers'.
+        name: name of the class.
+        prompts: one or more prompts; a frame that matches any of them belongs to the class.
+        negatives: texts that the class's text prompts are compared with.
+        labels: a CSV file of labels, 1 for frames of the class; or `verdicts` for the reviewers' verdicts;
+            None for no calibration.
     """
 
     name: str
@@ -71,12 +72,12 @@ class PromptClass:
 
 @dataclass(frozen=True)
 class Request:
-    """Classes to look for.
+    """The classes to look for.
 
     Attributes:
-        classes: one or more, each name once.
-        threshold: a frame matches a prompt where its score, 0 to 100, reaches this.
-        include_clips: whether the answer lists clips.
+        classes: one or more classes with unique names.
+        threshold: minimum score of a matching frame, 0 to 100.
+        include_clips: whether the response lists clips.
     """
 
     classes: tuple[PromptClass, ...]
@@ -86,7 +87,7 @@ class Request:
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("no classes are asked for: give one or more, each with a name and prompts")
-        names = [it.name for it in self.classes]
+        names = [prompt_class.name for prompt_class in self.classes]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"class '{twice}' is there twice: give each name once, with all of its prompts")
@@ -99,15 +100,15 @@ class Request:
 
     @property
     def num_prompts(self) -> int:
-        """Of all classes."""
-        return sum(len(it.prompts) for it in self.classes)
+        """Total number of prompts of all classes."""
+        return sum(len(prompt_class.prompts) for prompt_class in self.classes)
 
 
 def parse_request(found: Any) -> Request:
-    """Reads a request from parsed JSON; docs/reference/classes.schema.json describes it.
+    """Converts parsed JSON to a request; docs/reference/classes.schema.json describes the format.
 
     Raises:
-        InputError: something in it is not valid; names what.
+        InputError: a part of the request is not valid; the message names it.
     """
     fields = _object(found, "the request", ("classes", "threshold", "include_clips"))
     threshold, include_clips = fields.get("threshold", 75.0), fields.get("include_clips", False)
@@ -116,21 +117,21 @@ def parse_request(found: Any) -> Request:
     if not isinstance(include_clips, bool):
         raise InputError(f"include_clips={json.dumps(include_clips)} is not valid: give true or false")
     classes = _list(fields.get("classes", []), "classes")
-    return Request(tuple(_class(it) for it in classes), float(threshold), include_clips)
+    return Request(tuple(_class(entry) for entry in classes), float(threshold), include_clips)
 
 
 def _class(found: Any) -> PromptClass:
     fields = _object(found, "a class", ("name", "prompts", "not", "labels"))
     name = _string(fields.get("name", ""), "the name of a class")
     of = f"class '{name}'"
-    prompts = tuple(_prompt(it, of) for it in _list(fields.get("prompts", []), f"prompts of {of}"))
+    prompts = tuple(_prompt(entry, of) for entry in _list(fields.get("prompts", []), f"prompts of {of}"))
     labels = _string(fields["labels"], f"labels of {of}") if "labels" in fields else None
     if "not" not in fields:
         return PromptClass(name, prompts, labels=labels)
     negatives = _list(fields["not"], f"not of {of}")
     if not negatives:
         raise InputError(f"not of {of} is empty: give a text that describes the rest, or leave it out")
-    texts = tuple(Prompt("text", _string(it, f"not of {of}")) for it in negatives)
+    texts = tuple(Prompt("text", _string(text, f"not of {of}")) for text in negatives)
     return PromptClass(name, prompts, texts, labels)
 
 

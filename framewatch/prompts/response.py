@@ -1,4 +1,4 @@
-"""The answer: which classes each video has, in the shape that classification APIs gave it, page by page."""
+"""Builds the JSON response, page by page, in the format of video classification APIs."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from framewatch.prompts.class_clips import ClassClip
 
 @dataclass(frozen=True)
 class PromptClip:
-    """A clip, and the prompt that it matches."""
+    """A clip and the prompt that it matches."""
 
     prompt: str
     clip: ClassClip
@@ -22,14 +22,14 @@ class PromptClip:
 
 @dataclass(frozen=True)
 class Given:
-    """A class that a video has.
+    """A class found in a video.
 
     Attributes:
-        name: of the class.
-        score: 0 to 100.
-        duration_ratio: share of the video that its clips cover, 0 to 1.
-        clips: the most similar first.
-        calibrated: whether the score is a probability that was fitted to labels.
+        name: name of the class.
+        score: score of the class for the video, 0 to 100.
+        duration_ratio: share of the video that the class's clips cover, 0 to 1.
+        clips: the class's clips, highest score first.
+        calibrated: whether the score is a probability fitted to labels.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Given:
     calibrated: bool = False
 
     def to_json(self, *, include_clips: bool) -> dict[str, Any]:
-        """As in the answer; clips only where they are asked for."""
+        """Returns the class as in the response, with clips if `include_clips`."""
         found = {
             "name": self.name,
             "score": round(self.score, 2),
             "duration_ratio": round(self.duration_ratio, 4),
             "calibrated": self.calibrated,
         }
-        return found | ({"clips": [_clip_json(it) for it in self.clips]} if include_clips else {})
+        return found | ({"clips": [_clip_json(clip) for clip in self.clips]} if include_clips else {})
 
 
 @dataclass(frozen=True)
 class VideoClasses:
-    """A video, and its classes, the best-scored first."""
+    """A video and its classes, highest score first."""
 
     video: str
     classes: tuple[Given, ...]
@@ -60,16 +60,16 @@ class VideoClasses:
 def make_response(
     found: Sequence[VideoClasses], *, include_clips: bool, limit: int, token: str | None = None
 ) -> dict[str, Any]:
-    """One page of an answer, as JSON; docs/reference/classifications.schema.json says what it holds.
+    """Returns one page of the response; docs/reference/classifications.schema.json describes the format.
 
     Args:
-        found: all results, in an order that stays.
+        found: all results, in the same order for every page.
         include_clips: whether to list clips.
-        limit: results on a page.
-        token: of the page, as the one before it gave; None for the first.
+        limit: number of results on a page.
+        token: the page's token, from the previous page; None for the first page.
 
     Raises:
-        InputError: the limit is not positive, or the token is not of these results.
+        InputError: the limit is not positive, or the token does not belong to these results.
     """
     if limit < 1:
         raise InputError(f"page limit {limit} is not valid: give 1 or more")
@@ -78,10 +78,10 @@ def make_response(
     return {
         "data": [
             {
-                "video_id": it.video,
-                "classes": [given.to_json(include_clips=include_clips) for given in it.classes],
+                "video_id": result.video,
+                "classes": [given.to_json(include_clips=include_clips) for given in result.classes],
             }
-            for it in found[first:after]
+            for result in found[first:after]
         ],
         "page_info": {
             "limit_per_page": limit,
@@ -106,7 +106,10 @@ def _token(first: int, found: Sequence[VideoClasses]) -> str:
 
 
 def _first(token: str, found: Sequence[VideoClasses]) -> int:
-    """The number of a page's first result. Of other results, a page would repeat some and skip others."""
+    """Returns the index of a page's first result.
+
+    A token of other results is rejected, because its page would repeat or skip some of these.
+    """
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
         number, _, digest = text.partition(":")
@@ -119,5 +122,5 @@ def _first(token: str, found: Sequence[VideoClasses]) -> int:
 
 
 def _digest(found: Sequence[VideoClasses]) -> str:
-    lines = [[it.video, [[given.name, given.score] for given in it.classes]] for it in found]
+    lines = [[result.video, [[given.name, given.score] for given in result.classes]] for result in found]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""From similarities to scores of 0 to 100. No Spark in here.
+"""Converts similarities to scores from 0 to 100. Does not import Spark.
 
-Every prompt gives a frame log-odds; a score is 100 times their probability. A text's come from a softmax, as
-CLIP was trained: over the texts of its class and those that it is set against. An example's tell how far the
-frame's similarity lies above what its camera's frames usually have, in standard deviations. Labels of a class
-bend its log-odds until the probability is one (Platt 1999).
+Each prompt assigns log-odds to a frame; the score is 100 times the probability. The log-odds of a text come
+from a softmax, as in CLIP's training, over the texts of the class and the negatives. The log-odds of an
+example measure how far the frame's similarity is above the mean of its camera, in standard deviations. If a
+class has labels, its log-odds are calibrated so that scores are probabilities (Platt 1999).
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,23 @@ import numpy as np
 from framewatch.prompts.request import PromptClass, Request
 from framewatch.prompts.similarity import Background
 
-# An example's log-odds: 0 at so many deviations above the camera's mean, 1 more with each of the second.
+# Log-odds of an example are 0 at the first number of standard deviations above the camera's mean, and rise
+# by 1 with each further second number of standard deviations.
 _EVEN_DEVIATIONS, _DEVIATIONS_PER_UNIT = 1.5, 0.5
 
-# Labels that contradict a class's prompts make it nearly flat, never upside down.
+# The minimum slope: labels that contradict a class's prompts flatten its scores but never invert them.
 _FLATTEST = 0.01
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A class's log-odds as labels have them: slope * log-odds + offset.
+    """The calibration of a class's log-odds: slope * log-odds + offset.
 
     Attributes:
-        slope: above 0, so that what is more similar stays more probable.
-        offset: is added.
-        threshold: of the score, 0 to 100, that tells the labelled frames apart best.
-        num_labels: frames that it was fitted to.
+        slope: factor of the log-odds, above 0, so that more similar frames stay more probable.
+        offset: constant added to the log-odds.
+        threshold: score, 0 to 100, that separates the labelled frames best (F1).
+        num_labels: number of labelled frames.
     """
 
     slope: float
@@ -40,12 +41,12 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ClassColumns:
-    """Where a class's prompts are among the columns of similarities.
+    """The columns of a class's prompts in the matrix of similarities.
 
     Attributes:
         wanted: the class.
-        columns: of its prompts, in their order.
-        negatives: of the texts that its text prompts are set against; none without text prompts.
+        columns: indices of the columns of its prompts, in the order of the prompts.
+        negatives: indices of the columns of its negatives; empty without text prompts.
     """
 
     wanted: PromptClass
@@ -55,13 +56,13 @@ class ClassColumns:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """What is computed of each frame for a request.
+    """A prepared request.
 
     Attributes:
-        request: what is asked for.
-        columns: (length, columns) float32, what features of length 1 are multiplied with.
-        classes: where each class's prompts are among them.
-        logit_scale: of a CLIP's cosines.
+        request: the request.
+        columns: (length, columns) float32, the matrix that unit-length features are multiplied with.
+        classes: the columns of each class.
+        logit_scale: factor from cosines to CLIP's logits.
     """
 
     request: Request
@@ -71,20 +72,22 @@ class ScoringPlan:
 
     @property
     def needs_background(self) -> bool:
-        """Whether a prompt is set against its camera's frames."""
-        return any(prompt.kind != "text" for it in self.request.classes for prompt in it.prompts)
+        """Whether any prompt is compared with the background of its camera."""
+        return any(
+            prompt.kind != "text" for prompt_class in self.request.classes for prompt in prompt_class.prompts
+        )
 
     def log_odds(
         self, similarities: np.ndarray, background: Background | None, its: ClassColumns
     ) -> np.ndarray:
-        """Of one class's prompts, (frames, prompts).
+        """Returns the log-odds of each frame for each prompt of a class, (frames, prompts).
 
         Args:
-            similarities: (frames, columns) of one camera.
-            background: of that camera; None where `needs_background` is false.
+            similarities: (frames, columns) similarities of one camera's frames.
+            background: that camera's background; None if `needs_background` is false.
             its: the class.
         """
-        with np.errstate(invalid="ignore"):  # NaN stands for a frame without features
+        with np.errstate(invalid="ignore"):  # NaN marks a frame without features
             return self._log_odds(similarities, background, its)
 
     def _log_odds(
@@ -97,7 +100,7 @@ class ScoringPlan:
             logits = self.logit_scale * similarities[:, columns[is_text]].astype(float)
             others = self.logit_scale * similarities[:, list(its.negatives)].astype(float)
             of_class = np.logaddexp.reduce(logits, axis=1) - np.logaddexp.reduce(others, axis=1)
-            # Prompts that say the same share a softmax's probability; the best has all of its class's.
+            # Similar prompts would share the softmax's probability, so the best one gets that of its class.
             behind = logits.max(axis=1, keepdims=True) - logits
             found[:, is_text] = of_class[:, None] - behind
         if not is_text.all():
@@ -109,10 +112,15 @@ class ScoringPlan:
 
     @staticmethod
     def class_log_odds(found: np.ndarray, its: ClassColumns) -> np.ndarray:
-        """Of a class, (frames,), from those of its prompts, (frames, prompts).
+        """Returns the log-odds of each frame for a class, (frames,).
 
-        Its texts' best, which has all of their softmax; and the mean of its examples: each of them differs
-        from the background in the class, and in much that has nothing to do with it.
+        This is the maximum of the best text, which has the softmax of all texts, and of the mean of the
+        examples. The mean is used because each example differs from the background in the class, but also in
+        much that is unrelated to it.
+
+        Args:
+            found: (frames, prompts) log-odds, from `log_odds`.
+            its: the class.
         """
         is_text = np.array([prompt.kind == "text" for prompt in its.wanted.prompts])
         parts = [found[:, is_text].max(axis=1)] if is_text.any() else []
@@ -121,14 +129,19 @@ class ScoringPlan:
 
 
 def scores(log_odds: np.ndarray, calibration: Calibration | None) -> np.ndarray:
-    """0 to 100, of any shape; NaN stays."""
+    """Converts log-odds of any shape to scores, 0 to 100; NaN stays NaN.
+
+    Args:
+        log_odds: log-odds of any shape.
+        calibration: the calibration of the class; None for none.
+    """
     if calibration is not None:
         log_odds = calibration.slope * log_odds + calibration.offset
     return 100 * probability(log_odds)
 
 
 def probability(log_odds: np.ndarray) -> np.ndarray:
-    """The logistic function."""
+    """Converts log-odds to probabilities with the logistic function."""
     with np.errstate(invalid="ignore"):
         return np.exp(-np.logaddexp(0, -log_odds))
 
@@ -136,15 +149,16 @@ def probability(log_odds: np.ndarray) -> np.ndarray:
 def calibrate(log_odds: Sequence[float], labels: Sequence[float]) -> Calibration | None:
     """Fits probabilities and a threshold to labelled frames of a class.
 
-    Platt 1999, with his targets, which keep a few labels from being taken for certainty; and with a weak
-    prior that the log-odds are right as they are.
+    The method is that of Platt 1999, with smoothed targets, so that a few labels do not lead to probabilities
+    of 0 or 1; and with a weak prior on the uncalibrated log-odds.
 
     Args:
-        log_odds: (frames,) of the class: its best prompt's.
+        log_odds: (frames,) log-odds of the class, from `ScoringPlan.class_log_odds`: the maximum of its best
+            text and of the mean of its examples. Frames with NaN are ignored.
         labels: (frames,) 1 for frames of the class, 0 for others.
 
     Returns:
-        None where labels of one of both are missing.
+        The calibration; None if either label is missing.
     """
     x, y = np.asarray(log_odds, float), np.asarray(labels, float)
     x, y = x[~np.isnan(x)], y[~np.isnan(x)]
@@ -167,11 +181,11 @@ def calibrate(log_odds: Sequence[float], labels: Sequence[float]) -> Calibration
 
 
 def _best_threshold(its_scores: np.ndarray, labels: np.ndarray) -> float:
-    """The score with the highest F1; between two frames, the middle."""
+    """Returns the threshold with the highest F1: the middle between the scores of two frames."""
     order = np.argsort(-its_scores, kind="stable")
     ranked, hits = its_scores[order], np.cumsum(labels[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + labels.sum())
-    # Frames of equal score are above the threshold together.
+    # Frames of equal score are on the same side of the threshold.
     last = np.append(ranked[1:] < ranked[:-1], True)
     best = int(np.argmax(np.where(last, f1, -1)))
     below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]

@@ -1,7 +1,7 @@
-"""Features to similarities, by one matrix product a batch; and a camera's background. No Spark in here.
+"""Computes similarities of features to prompts, and each camera's background. Does not import Spark.
 
-A run is a stretch of one video's frames in one batch: some hundred frames in a row of Arrow, so that what
-comes after has no row per frame to handle.
+A run is a stretch of one video's frames in one batch. It is one row of Arrow with up to some hundred frames,
+so that later steps need not handle a row per frame.
 """
 
 from collections import defaultdict
@@ -19,7 +19,8 @@ RUNS = pa.schema(
         ("video", pa.string()),
         ("first_s", pa.float64()),
         ("num_frames", pa.int32()),
-        # Numbers as bytes: as arrays, Spark would handle each by itself. float64, and float32 row by row.
+        # Arrays as bytes, because Spark handles each number of an array separately: (frames,) float64, and
+        # (frames, prompts) float32 in row-major order.
         ("times_s", pa.binary()),
         ("similarities", pa.binary()),
     ]
@@ -36,16 +37,16 @@ TOTALS = pa.schema(
 
 @dataclass(frozen=True)
 class Project:
-    """Batches of `video`, `timestamp_s`, `features` -> rows of `RUNS`.
+    """Converts batches of `video`, `timestamp_s`, `features` to rows of `RUNS`.
 
     Attributes:
-        columns: (length, prompts) float32; a frame's features, brought to length 1, are multiplied with it.
+        columns: (length, prompts) float32, the matrix that unit-length features are multiplied with.
     """
 
     columns: np.ndarray
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The similarities of the frames of each batch."""
+        """Yields the similarities of the frames in each batch."""
         for batch in batches:
             if batch.num_rows:
                 yield self._runs(batch)
@@ -68,7 +69,7 @@ class Project:
         )
 
     def similarities(self, features: Any) -> np.ndarray:
-        """(rows, prompts) float32 of a column of vectors or lists; NaN for a frame without features."""
+        """Returns (rows, prompts) float32 for a column of vectors or lists; NaN without features."""
         numbers, valid = vectors(features)
         found = np.full((len(features), self.columns.shape[1]), np.nan, np.float32)
         if len(numbers):
@@ -77,56 +78,59 @@ class Project:
 
 
 def _as_bytes(rows: np.ndarray, bounds: list[int]) -> pa.Array:
-    """The rows from one bound to the next, a value each."""
+    """Returns the rows between neighbouring bounds as one binary value each."""
     offsets = np.array(bounds, np.int32) * (rows.nbytes // max(1, len(rows)))
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.binary(), len(bounds) - 1, buffers)
 
 
 def iterate_runs(batch: pa.RecordBatch) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Video, times and similarities of each row of `RUNS`."""
+    """Yields video, times in seconds and similarities of each row of `RUNS`."""
     for number, video in enumerate(batch["video"].to_pylist()):
-        its = (batch[name][number].as_buffer() for name in ("times_s", "similarities"))
-        yield video, *run_arrays(*its)
+        buffers = (batch[name][number].as_buffer() for name in ("times_s", "similarities"))
+        yield video, *run_arrays(*buffers)
 
 
 def run_arrays(times_s: Any, similarities: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Times, (frames,), and similarities, (frames, prompts), of the bytes that `RUNS` has of them."""
+    """Converts the bytes in `RUNS` to times in seconds, (frames,), and similarities, (frames, prompts)."""
     times = np.frombuffer(times_s, np.float64)
     return times, np.frombuffer(similarities, np.float32).reshape(len(times), -1)
 
 
 def total(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Rows of `RUNS` -> for each camera count, sums and sums of squares, rows of `TOTALS`."""
+    """Converts rows of `RUNS` to rows of `TOTALS`: count, sums and sums of squares for each camera."""
     counts: dict[str, int] = defaultdict(int)
     sums: dict[str, Any] = defaultdict(float)
     squares: dict[str, Any] = defaultdict(float)
     for batch in batches:
         for video, _, similarities in iterate_runs(batch):
-            its = similarities[~np.isnan(similarities[:, 0])].astype(float)
-            if len(its):
-                counts[camera(video)] += len(its)
-                sums[camera(video)] = sums[camera(video)] + its.sum(axis=0)
-                squares[camera(video)] = squares[camera(video)] + (its**2).sum(axis=0)
-    rows = [{"camera": it, "count": counts[it], "sums": sums[it], "squares": squares[it]} for it in counts]
+            valid = similarities[~np.isnan(similarities[:, 0])].astype(float)
+            if len(valid):
+                counts[camera(video)] += len(valid)
+                sums[camera(video)] = sums[camera(video)] + valid.sum(axis=0)
+                squares[camera(video)] = squares[camera(video)] + (valid**2).sum(axis=0)
+    rows = [
+        {"camera": name, "count": counts[name], "sums": sums[name], "squares": squares[name]}
+        for name in counts
+    ]
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema=TOTALS)
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Rows of `path`, a file of features each -> rows of `RUNS`.
+    """Converts rows of `path`, files of features, to rows of `RUNS`.
 
     Attributes:
-        features: of the run.
-        project: what is computed.
+        features: the directory of `features` and its superseded videos; `paths` are not used.
+        project: computes the similarities.
     """
 
     features: FeatureFiles
     project: Project
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The similarities of the frames in each file that a batch names."""
+        """Yields the similarities of the frames in each file."""
         for batch in batches:
             for path in batch["path"].to_pylist():
                 yield from self.project(self.features.read(path, ["timestamp_s", "features"]))
@@ -134,14 +138,19 @@ class Compare:
 
 @dataclass(frozen=True)
 class Background:
-    """How similar a camera's frames are to each prompt: (prompts,) mean and standard deviation."""
+    """The similarities of a camera's frames to each prompt.
+
+    Attributes:
+        mean: (prompts,) mean.
+        deviation: (prompts,) standard deviation.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
 
 
 def backgrounds(totals: Iterable[dict[str, Any]]) -> dict[str, Background]:
-    """Adds up rows of `TOTALS`, by camera."""
+    """Computes each camera's background from rows of `TOTALS`."""
     counts: dict[str, int] = defaultdict(int)
     sums: dict[str, Any] = defaultdict(float)
     squares: dict[str, Any] = defaultdict(float)
@@ -150,8 +159,8 @@ def backgrounds(totals: Iterable[dict[str, Any]]) -> dict[str, Background]:
         sums[row["camera"]] = sums[row["camera"]] + np.asarray(row["sums"], float)
         squares[row["camera"]] = squares[row["camera"]] + np.asarray(row["squares"], float)
     found = {}
-    for it, count in counts.items():
-        mean = sums[it] / count
-        variance = np.maximum(squares[it] / count - mean**2, 0.0)
-        found[it] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
+    for name, count in counts.items():
+        mean = sums[name] / count
+        variance = np.maximum(squares[name] / count - mean**2, 0.0)
+        found[name] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
     return found

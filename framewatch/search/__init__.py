@@ -1,1 +1,1 @@
-"""Moments in Milvus: what is indexed, how it is found again, and what a search makes of it."""
+"""Similar moments: indexing in Milvus, queries, and hits; clusters and outliers of the footage."""

@@ -1,4 +1,4 @@
-"""What there is in the footage: clusters of frames, and the frames unlike anything usual for their camera."""
+"""Clusters the frames, and finds frames unlike anything usual for their camera."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +24,16 @@ _COMPARED = (
 
 @dataclass(frozen=True)
 class ExploreSettings:
-    """How the footage is explored.
+    """Settings of clusters and outliers.
 
     Attributes:
-        clusters: how many.
-        sample: frames that they are fitted to, at most.
-        usual_share: a cluster is usual for a camera that has at least this share of its frames in it.
-        outliers: how many frames are listed.
-        still_cosine: a frame at least so similar to the last one shown is a near-duplicate.
-        seed: of the first centres and the sample.
+        clusters: number of clusters.
+        sample: maximum number of frames to fit the clusters to.
+        usual_share: a cluster is usual for a camera if it has at least this share of the camera's frames.
+        outliers: number of outliers to list.
+        still_cosine: a frame is a near-duplicate if its cosine with the last frame that is not one reaches
+            this.
+        seed: random seed of the initial centres and of the sample.
     """
 
     clusters: int = 12
@@ -45,7 +46,10 @@ class ExploreSettings:
 
 @dataclass(frozen=True)
 class _Read:
-    """Rows of `id`, numbers of videos -> their frames' vectors of length 1, near-duplicates marked."""
+    """Reads unit-length vectors of videos' frames in a task, and marks near-duplicates.
+
+    Takes rows of `id`, an index into `videos`.
+    """
 
     features: FeatureFiles
     videos: Sequence[SourceVideo]
@@ -56,18 +60,18 @@ class _Read:
     ) -> Iterator[tuple[SourceVideo, list[str], np.ndarray, np.ndarray, np.ndarray]]:
         for batch in batches:
             for number in batch["id"].to_pylist():
-                its = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
-                usable = its.vectors.any(axis=1)  # zeros point nowhere: a cosine with them is undefined
+                frames = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
+                usable = frames.vectors.any(axis=1)  # the cosine with a vector of zeros is undefined
                 if usable.any():
-                    vectors = its.vectors[usable]
-                    origins = [its.origins[row] for row in np.flatnonzero(usable)]
+                    vectors = frames.vectors[usable]
+                    origins = [frames.origins[row] for row in np.flatnonzero(usable)]
                     still = still_frames(vectors, self.still_cosine)
-                    yield self.videos[number], origins, its.times_s[usable], still, vectors
+                    yield self.videos[number], origins, frames.times_s[usable], still, vectors
 
 
 @dataclass(frozen=True)
 class _Vectors(_Read):
-    """The vectors of frames that are no near-duplicates."""
+    """Returns the vectors of frames that are not near-duplicates, as rows of `values`."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _, _, _, still, vectors in self.frames(batches):
@@ -76,7 +80,7 @@ class _Vectors(_Read):
 
 @dataclass(frozen=True)
 class _Compare(_Read):
-    """Each frame's cosine with each centre, by one matrix product a video."""
+    """Computes each frame's cosine with each centre, with one matrix product per video."""
 
     centres: np.ndarray
 
@@ -105,20 +109,20 @@ def _lists(rows: np.ndarray) -> pa.Array:
 def compare_clusters(
     spark: SparkSession, features: FeatureFiles, videos: Sequence[SourceVideo], settings: ExploreSettings
 ) -> DataFrame:
-    """Fits clusters, by Spark's k-means on vectors of length 1, and compares each frame with each centre.
+    """Fits clusters with Spark's k-means on unit-length vectors, and compares each frame with each centre.
 
     Args:
         spark: the session.
-        features: of the run.
-        videos: to read.
-        settings: how.
+        features: the files of `features`.
+        videos: the videos to read.
+        settings: settings of the clusters.
 
     Returns:
-        `origin`, `video`, `camera`, `timestamp_s`, `still`, and `cosines` with the centres. Frames without
-        features, or with nothing but zeros, are left out.
+        Rows of `origin`, `video`, `camera`, `timestamp_s`, `still`, and `cosines`, one per centre. Frames
+        without features, or with only zeros, are left out.
 
     Raises:
-        InputError: no frame is left.
+        InputError: no frame has features.
     """
     ids = spark.range(0, len(videos), 1, max(1, min(len(videos), 64)))
     read = _Vectors(features, videos, settings.still_cosine)
@@ -131,12 +135,12 @@ def compare_clusters(
     k_means = KMeans(k=settings.clusters, seed=settings.seed, maxIter=20, distanceMeasure="cosine")
     model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))
     vectors.unpersist()
-    centres = unit(np.stack([np.asarray(it, np.float32) for it in model.clusterCenters()]))
+    centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
     return ids.mapInArrow(_Compare(features, videos, settings.still_cosine, centres), _COMPARED)
 
 
 def cluster_frames(compared: DataFrame) -> DataFrame:
-    """The `cluster_frames` table: each frame's cluster, its distance from the centre, whether it is still."""
+    """Returns the `cluster_frames` table: each frame's cluster, distance from its centre, and `still`."""
     best = F.array_max("cosines")
     cluster = (F.array_position("cosines", best) - 1).cast("int")
     rows = compared.withColumn("cluster", cluster).withColumn("distance", (1 - best).cast("double"))
@@ -144,16 +148,18 @@ def cluster_frames(compared: DataFrame) -> DataFrame:
 
 
 def clusters_of(frames: DataFrame, probabilities: DataFrame | None) -> DataFrame:
-    """The `clusters` table, the largest first.
+    """Returns the `clusters` table, the largest first.
 
     Args:
         frames: the `cluster_frames` table.
-        probabilities: `origin` and `prob2` of what was ranked; None where nothing was.
+        probabilities: `origin` and `prob2` of ranked frames; None if no frames have been ranked.
     """
     with_prob2 = frames.withColumn("prob2", F.lit(None).cast("double"))
     if probabilities is not None:
         with_prob2 = frames.join(probabilities.select("origin", "prob2"), "origin", "left")
-    nearest = F.struct("still", "distance", "origin", "video", "timestamp_s")  # a still one only if need be
+    nearest = F.struct(
+        "still", "distance", "origin", "video", "timestamp_s"
+    )  # a near-duplicate only if there is no other frame
     found = with_prob2.groupBy("cluster").agg(
         F.count("*").alias("num_frames"),
         F.sum(F.when(F.col("still"), 1).otherwise(0)).alias("num_still"),
@@ -162,13 +168,13 @@ def clusters_of(frames: DataFrame, probabilities: DataFrame | None) -> DataFrame
         F.min(nearest).alias("nearest"),
     )
     example = {"example": "origin", "example_video": "video", "example_s": "timestamp_s"}
-    for name, its in example.items():
-        found = found.withColumn(name, F.col("nearest")[its])
+    for name, column in example.items():
+        found = found.withColumn(name, F.col("nearest")[column])
     return found.orderBy(F.desc("num_frames"), "cluster").select(*CLUSTERS.names)
 
 
 def times_of(frames: DataFrame) -> DataFrame:
-    """The `cluster_times` table: how many frames of each cluster each minute of each video has."""
+    """Returns the `cluster_times` table: the number of frames per cluster in each minute of each video."""
     from_s = F.floor(F.col("timestamp_s") / _TIME_S) * _TIME_S
     counted = frames.groupBy("video", from_s.cast("double").alias("from_s"), "cluster")
     return counted.agg(F.count("*").alias("num_frames")).select(*CLUSTER_TIMES.names)
@@ -176,7 +182,7 @@ def times_of(frames: DataFrame) -> DataFrame:
 
 @dataclass(frozen=True)
 class _Farthest:
-    """Adds how far each frame is from the nearest usual cluster of its camera."""
+    """Computes each frame's distance, 1 - cosine, from the nearest usual cluster of its camera."""
 
     usual: Mapping[str, Sequence[int]]
 
@@ -188,21 +194,21 @@ class _Farthest:
             distances = np.empty(batch.num_rows)
             cameras = np.array(batch["camera"].to_pylist(), object)
             for name in set(cameras):
-                its = cameras == name
-                distances[its] = 1 - cosines[its][:, list(self.usual[name])].max(axis=1)
+                of_camera = cameras == name
+                distances[of_camera] = 1 - cosines[of_camera][:, list(self.usual[name])].max(axis=1)
             names = ["origin", "video", "timestamp_s"]
             yield pa.RecordBatch.from_arrays(
-                [*(batch[it] for it in names), pa.array(distances)], names=[*names, "distance"]
+                [*(batch[column] for column in names), pa.array(distances)], names=[*names, "distance"]
             )
 
 
 def outliers_of(compared: DataFrame, frames: DataFrame, settings: ExploreSettings) -> DataFrame:
-    """The `outliers` table: the frames farthest from anything usual for their camera, still ones left out.
+    """Returns the `outliers` table: the frames farthest from all usual clusters, without near-duplicates.
 
     Args:
-        compared: what `compare` gave, read back.
+        compared: the result of `compare_clusters`.
         frames: the `cluster_frames` table.
-        settings: what is usual, and how many are listed.
+        settings: the share that makes a cluster usual, and the number of outliers.
     """
     usual = _usual(frames, settings.usual_share)
     shown = compared.where(~F.col("still")).select("origin", "video", "camera", "timestamp_s", "cosines")
@@ -218,10 +224,10 @@ def _usual(frames: DataFrame, share: float) -> dict[str, list[int]]:
     counts: dict[str, dict[int, int]] = {}
     by_video = frames.groupBy("video", "cluster").agg(F.count("*").alias("num_frames"))
     for row in by_video.collect():
-        its = counts.setdefault(camera(row["video"]), {})
-        its[row["cluster"]] = its.get(row["cluster"], 0) + row["num_frames"]
+        by_cluster = counts.setdefault(camera(row["video"]), {})
+        by_cluster[row["cluster"]] = by_cluster.get(row["cluster"], 0) + row["num_frames"]
     return {
-        name: [it for it, count in its.items() if count >= share * sum(its.values())]
-        or [max(its, key=lambda it: its[it])]
-        for name, its in counts.items()
+        name: [cluster for cluster, count in by_cluster.items() if count >= share * sum(by_cluster.values())]
+        or [max(by_cluster, key=lambda it: by_cluster[it])]
+        for name, by_cluster in counts.items()
     }

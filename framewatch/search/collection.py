@@ -1,4 +1,4 @@
-"""The collections of a run's moments: what they are made of, how they are laid out. No Spark in here."""
+"""Creates and describes the Milvus collections of an output's moments. Does not import Spark."""
 
 import base64
 import json
@@ -11,23 +11,23 @@ from framewatch.models.identity import require_same_features
 from framewatch.search.fitted import Fitted
 from framewatch.search.milvus_client import Place
 
-# Of the row that says what a collection is made of: its key and its version.
+# Key and version of the row that describes the collection.
 ABOUT = "about"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a collection is made of.
+    """The description of a collection.
 
     Attributes:
-        features: the metadata of the features' column: model, weights, ...
-        length: of a vector.
-        clip_s: length of its clips.
-        still_cosine: of near-duplicates.
+        features: metadata of the features' column: model, weights and so on.
+        length: length of a vector.
+        clip_s: length of clips in seconds; 0 for no clips.
+        still_cosine: cosine from which on a frame is a near-duplicate.
         exact: whether every search compares all vectors.
-        scenes: most scenes that vectors are told from; 0 for vectors as they are.
-        sketch_length: of the short stand-ins; 0 for none.
-        output: the run that it belongs to.
+        scenes: maximum number of scenes; 0 leaves the vectors unchanged.
+        sketch_length: length of a sketch; 0 for no sketches.
+        output: absolute path or URI of the output that the collection belongs to.
     """
 
     features: dict[str, Any]
@@ -41,12 +41,18 @@ class About:
 
     @property
     def settings(self) -> str:
-        """What a video's moments depend on, besides the video."""
+        """The settings that a video's moments depend on, as JSON."""
         return json.dumps([self.features, self.clip_s, self.still_cosine], sort_keys=True)
 
 
 def make_collections(client: Any, place: Place, about: About) -> None:
-    """Makes both, empty."""
+    """Creates both collections, empty.
+
+    Args:
+        client: a `pymilvus.MilvusClient`.
+        place: the address and the name of the collection.
+        about: the description to store.
+    """
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -67,11 +73,11 @@ def make_collections(client: Any, place: Place, about: About) -> None:
         params = {} if about.exact else {"M": 16, "efConstruction": 200}
         kind = "FLAT" if about.exact else "HNSW"
         indexes.add_index("vector", index_type=kind, metric_type="COSINE", params=params)
-    # Milvus Lite compares with all vectors either way; its index of them would be a second copy.
+    # Milvus Lite compares all vectors anyway, and its index would be a second copy of them.
     if about.sketch_length:
         schema.add_field("sketch", DataType.FLOAT_VECTOR, dim=about.sketch_length)
         indexes.add_index("sketch", index_type="FLAT", metric_type="IP")
-    # Last: where it is, the other one is there and says what it is.
+    # Created last, so that if it exists, the other one with its description exists too.
     _make_videos(client, f"{place.collection}_videos", about)
     client.create_collection(
         place.collection, schema=schema, index_params=indexes, consistency_level="Strong"
@@ -85,7 +91,7 @@ def _make_videos(client: Any, name: str, about: About) -> None:
     schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
     schema.add_field("video", DataType.VARCHAR, max_length=32_000)
     schema.add_field("version", DataType.VARCHAR, max_length=32)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus has no table without vectors
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collections without vectors
     indexes = client.prepare_index_params()
     indexes.add_index("vector", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
@@ -94,10 +100,10 @@ def _make_videos(client: Any, name: str, about: About) -> None:
 
 
 def read_collection(client: Any, place: Place) -> About | None:
-    """What the collection there is made of; None where there is none.
+    """Returns the description of the existing collection; None if there is no collection.
 
     Raises:
-        InputError: it is not one of framewatch.
+        InputError: the collection was not created by framewatch.
     """
     name = f"{place.collection}_videos"
     both = client.has_collection(place.collection), client.has_collection(name)
@@ -111,17 +117,22 @@ def read_collection(client: Any, place: Place) -> About | None:
         raise InputError(
             f"{place} is a collection of something else: give another name, index.collection=NAME"
         )
-    if not both[0]:  # a kill while they were made
+    if not both[0]:  # creation was interrupted
         client.drop_collection(name)
         return None
     return About(**json.loads(base64.b64decode(rows[0]["video"])))
 
 
 def require_same(there: About, about: About, place: Place) -> None:
-    """Checks that a collection may take moments like these.
+    """Checks that an existing collection has the same features and settings.
+
+    Args:
+        there: the description of the existing collection.
+        about: the description of the moments to add.
+        place: the collection's place, for the message.
 
     Raises:
-        InputError: names what differs, and the remedy.
+        InputError: a setting differs; the message names it and the remedy.
     """
     wanted = {**about.features, "length": about.length}
     has = {**there.features, "length": there.length}
@@ -144,10 +155,10 @@ def require_same(there: About, about: About, place: Place) -> None:
 
 
 def require_owner(there: About, output: str, place: Place) -> None:
-    """Checks that a collection is a run's own.
+    """Checks that a collection belongs to an output.
 
     Raises:
-        InputError: it is another's.
+        InputError: it belongs to another output.
     """
     if there.output != output:
         raise InputError(
@@ -157,17 +168,17 @@ def require_owner(there: About, output: str, place: Place) -> None:
 
 
 def fitted_path(place: Place, output: str) -> str:
-    """Where what was fitted to the footage lies: beside a file; for a server, in the output."""
+    """Returns the path of the saved `Fitted`: next to a local file, or in the output for a server."""
     if place.is_server:
         return storage.join(output, "search", f"{place.collection}.fitted.npz")
     return f"{place.uri}.fitted.npz"
 
 
 def read_fitted(place: Place, output: str) -> Fitted | None:
-    """What was fitted to the footage; None where there is no index.
+    """Reads the `Fitted` of an index; None if there is no index.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     path = fitted_path(place, output)
     return None if storage.status(path)[1] is None else Fitted.read(path)

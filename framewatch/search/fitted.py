@@ -1,13 +1,14 @@
-"""What is fitted to the footage once: scenes that pictures are told from, and sketches. No Spark in here.
+"""Fits scenes and sketches to the footage, once per index. Does not import Spark.
 
-Frames of a fixed camera are alike by what stands still in them. So half of a scene is taken off each picture:
-of the means of the videos, the one nearest to it (VLAD takes off all of the nearest centroid; Jegou, Douze,
-Schmid and Perez 2010). Then each number is divided by its spread, so that no few outweigh the others. This
-depends on nothing but the picture: a photo is treated as a frame is.
+Frames of a fixed camera resemble each other because most of the picture is static. So half of the nearest
+scene is subtracted from each vector; a scene is the mean of a video's vectors. (VLAD subtracts the whole of
+the nearest centroid; Jegou, Douze, Schmid and Perez 2010.) Then each component is divided by its spread, so
+that a few components do not outweigh the others. The result depends only on the picture, so a photo is
+treated like a frame.
 
-Sketches are short stand-ins for long vectors: a file of Milvus compares these, and the best again by the
-whole ones. The directions in which vectors are largest, their uncentred principal components, keep inner
-products as well as any so many can (Eckart and Young 1936).
+Sketches are short vectors that replace long ones in a first comparison. A local file of Milvus compares
+sketches, and then the best candidates by their full vectors. The uncentred principal components preserve
+inner products as well as any linear map to that many dimensions can (Eckart and Young 1936).
 """
 
 import io
@@ -19,25 +20,25 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables.feature_files import unit
 
-# The mean of fewer frames tells of what happens in them, not of the scene.
+# The mean of fewer frames would contain what happens in them, not only the scene.
 _FEWEST_FRAMES = 10
-# Of a scene, taken off: all of it would take with it what lasts through a short video.
+# The share of a scene to subtract. All of it would also remove anything that lasts through a short video.
 _SHARE = 0.5
 _SKETCHED = 4000
-# By how much the scores of a picture and of another differ: cosines of whole pictures lie close together.
+# Drops in score between different pictures, with and without scenes. Cosines of unchanged vectors are closer.
 _APART, _APART_WHOLE = 0.2, 0.05
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Fitted to a sample. Without scenes, vectors stay as they are.
+    """The maps from features to the vectors and sketches that are compared.
 
     Attributes:
-        scenes: (scenes, length) float32.
-        center: (length,) float32, the mean of what is left.
-        scale: (length,) float32, the inverse of its spread.
-        columns: (length, sketch length) float32, orthonormal; none where it has no columns.
-        num_videos: that there were.
+        scenes: (scenes, length) float32; without rows, vectors are only scaled to unit length.
+        center: (length,) float32, the mean after subtracting scenes.
+        scale: (length,) float32, the inverse of the spread after subtracting scenes.
+        columns: (length, sketch length) float32, orthonormal; without columns, there are no sketches.
+        num_videos: number of videos in the output when this was fitted.
     """
 
     scenes: np.ndarray
@@ -48,14 +49,14 @@ class Fitted:
 
     @staticmethod
     def fit(sample: np.ndarray, videos: np.ndarray, *, scenes: int, sketch: int, num_videos: int) -> "Fitted":
-        """Fits to some of the footage.
+        """Fits scenes and sketches to a sample of the footage.
 
         Args:
-            sample: (n, length) float32 of length 1.
-            videos: (n,) the video of each.
-            scenes: most of them; 0 for none.
+            sample: (n, length) float32, unit-length features.
+            videos: (n,) URI of each frame's video.
+            scenes: maximum number of scenes; 0 for none.
             sketch: length of a sketch; 0 for none.
-            num_videos: that there are, in the sample or not.
+            num_videos: number of videos in the output, in the sample or not.
         """
         means = _scenes(sample, videos, scenes)
         center, scale = np.zeros(sample.shape[1], np.float32), np.ones(sample.shape[1], np.float32)
@@ -69,32 +70,35 @@ class Fitted:
 
     @property
     def apart(self) -> float:
-        """By how much less similar another picture is: a neighbour in time that is, is no part of a hit."""
+        """The drop in score beyond which a neighbouring frame counts as a different picture.
+
+        Such a frame is not merged into the hit.
+        """
         return _APART if len(self.scenes) else _APART_WHOLE
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Features as they are compared: (n, length) float32 of length 1."""
+        """Converts features to the vectors that are compared: (n, length) float32 of unit length."""
         rows = unit(rows.astype(np.float32, copy=False))
         if not len(self.scenes):
             return rows
         return unit((_less_scene(rows, self.scenes) - self.center) * self.scale)
 
     def sketches(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, sketch length) float32; not of length 1: inner products are to be kept."""
+        """Converts vectors to (n, sketch length) float32, not scaled, so that inner products are kept."""
         return vectors @ self.columns
 
     def write(self, path: str) -> None:
-        """Keeps it."""
+        """Writes this object to a file."""
         data = io.BytesIO()
         np.savez(data, **asdict(self))
         storage.write_bytes(path, data.getvalue())
 
     @staticmethod
     def read(path: str) -> "Fitted":
-        """One that was kept.
+        """Reads an object from a file.
 
         Raises:
-            InputError: it is gone or damaged.
+            InputError: the file is missing or damaged.
         """
         files, name = storage.filesystem(path)
         try:
@@ -111,7 +115,7 @@ class Fitted:
 
 
 def _scenes(sample: np.ndarray, videos: np.ndarray, most: int) -> np.ndarray:
-    """Means of videos, of at most so many from all over: (scenes, length) float32."""
+    """Returns the means of at most `most` videos, evenly spaced: (scenes, length) float32."""
     _, numbers, counts = np.unique(videos, return_inverse=True, return_counts=True)
     enough = np.flatnonzero(counts >= _FEWEST_FRAMES)
     chosen = enough[:: max(1, -(-len(enough) // most))] if most else enough[:0]
@@ -125,7 +129,7 @@ def _less_scene(rows: np.ndarray, scenes: np.ndarray) -> np.ndarray:
 
 
 def _largest(rows: np.ndarray, count: int) -> np.ndarray:
-    """The `count` directions in which rows are largest: (length, count) float32."""
+    """Returns the first `count` uncentred principal components of the rows: (length, count) float32."""
     if not count:
         return np.empty((rows.shape[1], 0), np.float32)
     directions = np.linalg.eigh(rows.T.astype(float) @ rows.astype(float))[1]

@@ -1,4 +1,4 @@
-"""Brings a collection up to what a run has: new videos in, changed ones replaced, gone ones out. No Spark."""
+"""Updates a collection: adds new videos, replaces changed ones, drops deleted ones. Does not import Spark."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from framewatch.tables.feature_files import FeatureFiles, unit
 from framewatch.tables.feature_lookup import read_background, vector_length
 
 _log = logs.get("index")
-# Videos whose probabilities and labels are read at once.
+# Number of videos whose probabilities and labels are read together.
 _TOGETHER = 50
-# A file has some dozen frames of a video or of a few, so that there are as many scenes.
+# A file has some dozen frames of one or a few videos, so about as many scenes are sampled as files are read.
 _SAMPLE_FILES, _SAMPLE_FRAMES = 256, 16_384
 
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """What has to be done.
+    """The changes that update a collection.
 
     Attributes:
-        write: videos that are new, have changed, or whose writing was cut short.
-        begun: URIs of those of which the collection may have something.
-        drop: URIs of videos that are gone.
-        kept: how many stay as they are.
+        write: videos that are new, have changed, or were written only in part.
+        begun: URIs of those videos in `write` that may have moments in the collection.
+        drop: URIs of videos that no longer exist.
+        kept: number of unchanged videos.
     """
 
     write: tuple[SourceVideo, ...]
@@ -40,7 +40,13 @@ class IndexPlan:
 
 @dataclass(frozen=True)
 class Written:
-    """How it went with one video; `error` is None where it went well."""
+    """The result of indexing one video.
+
+    Attributes:
+        video: the video's URI.
+        moments: number of moments written.
+        error: the reason of a failure; None on success.
+    """
 
     video: str
     moments: int
@@ -48,7 +54,7 @@ class Written:
 
 
 def plan(store: Store, videos: Sequence[SourceVideo]) -> IndexPlan:
-    """Compares a run's videos with a collection's."""
+    """Compares an output's videos with those in a collection."""
     there = store.versions()
     write = tuple(video for video in videos if there.get(video.uri) != video.version)
     gone = set(there) - {video.uri for video in videos}
@@ -58,13 +64,13 @@ def plan(store: Store, videos: Sequence[SourceVideo]) -> IndexPlan:
 
 @dataclass(frozen=True)
 class WriteVideos:
-    """Videos -> their moments in a collection, one after the other.
+    """Writes videos' moments into a collection, one video after the other.
 
     Attributes:
-        output: of the run.
-        features: its files.
-        period_s: how long a frame lasts.
-        begun: URIs of which the collection may have something.
+        output: the output directory.
+        features: the files of `features`.
+        period_s: seconds between sampled frames.
+        begun: URIs of videos that may have moments in the collection.
     """
 
     output: str
@@ -73,7 +79,7 @@ class WriteVideos:
     begun: frozenset[str]
 
     def __call__(self, store: Store, videos: Sequence[SourceVideo]) -> Iterator[Written]:
-        """Writes them; what fails with one leaves the others."""
+        """Writes the videos and yields the result of each; one failure does not stop the others."""
         for first in range(0, len(videos), _TOGETHER):
             part = videos[first : first + _TOGETHER]
             known = read_known(self.output, [video.uri for video in part])
@@ -87,17 +93,23 @@ class WriteVideos:
                         still_cosine=store.about.still_cosine,
                     )
                     store.replace(video, moments, begun=video.uri in self.begun)
-                except Exception as error:  # of Milvus or of storage, after all retries
-                    told = str(error) if isinstance(error, FramewatchError) else short(error)
-                    _log.warning("not indexed: %s", told, extra={"video": video.uri})
-                    yield Written(video.uri, 0, told)
+                except Exception as error:  # from Milvus or storage, after all retries
+                    reason = str(error) if isinstance(error, FramewatchError) else short(error)
+                    _log.warning("not indexed: %s", reason, extra={"video": video.uri})
+                    yield Written(video.uri, 0, reason)
                 else:
                     _log.info("indexed, %d moments", len(moments), extra={"video": video.uri})
                     yield Written(video.uri, len(moments))
 
 
 def fit(features: FeatureFiles, about: About, *, num_videos: int) -> Fitted:
-    """Fits a collection's scenes and sketches to frames from all over the footage of so many videos."""
+    """Fits a collection's scenes and sketches to frames from all over the footage.
+
+    Args:
+        features: the files of `features`.
+        about: the description of the collection.
+        num_videos: number of videos in the output.
+    """
     rows, videos = read_background(features, most=_SAMPLE_FRAMES, files=_SAMPLE_FILES)
     return Fitted.fit(
         unit(rows), videos, scenes=about.scenes, sketch=about.sketch_length, num_videos=num_videos
@@ -114,7 +126,16 @@ def about_of(
     sketch_length: int,
     output: str,
 ) -> About:
-    """What a collection of a run's features is made of; short vectors need no sketch.
+    """Returns the description of a collection; short vectors get no sketch.
+
+    Args:
+        features: the files of `features`.
+        clip_s: length of clips in seconds; 0 for no clips.
+        still_cosine: cosine from which on a frame is a near-duplicate.
+        exact: whether every search compares all vectors.
+        scenes: maximum number of scenes; 0 leaves the vectors unchanged.
+        sketch_length: length of a sketch; 0 for no sketches.
+        output: absolute path or URI of the output.
 
     Raises:
         InputError: no frame has features.
@@ -125,5 +146,5 @@ def about_of(
 
 
 def failed_videos(written: Iterable[Written]) -> list[Written]:
-    """Those that went wrong."""
-    return [it for it in written if it.error is not None]
+    """Returns the results of videos that failed."""
+    return [result for result in written if result.error is not None]

@@ -1,4 +1,4 @@
-"""Milvus, a local file or a server: opened, and its errors told in one line. No Spark in here."""
+"""Opens Milvus, a local file or a server, and reports its errors in one line. Does not import Spark."""
 
 import contextlib
 import logging
@@ -14,11 +14,11 @@ from framewatch.io.redact import redact
 
 _TOKEN = "FRAMEWATCH_MILVUS_TOKEN"
 _CONNECT_S = 10.0
-# What lies in a directory of Milvus Lite.
+# The names in a directory of Milvus Lite.
 _OWN = {
     "LOCK", "collections", "databases", ".database-staging", "aliases.json", "database_properties.json"
 }  # fmt: skip
-# Nothing but these is worth a second try: a wrong request stays wrong.
+# Words in messages of transient errors. All other errors, such as an invalid request, are not retried.
 _PASSING = (
     "unavailable",
     "deadline",
@@ -33,11 +33,11 @@ _PASSING = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a collection is.
+    """The address of a collection.
 
     Attributes:
         uri: a local path, or the address of a server.
-        collection: its name there.
+        collection: the name of the collection.
     """
 
     uri: str
@@ -45,7 +45,7 @@ class Place:
 
     @property
     def is_server(self) -> bool:
-        """Whether several processes may write at once."""
+        """Whether `uri` is a server, which several processes may write to at once."""
         return self.uri.startswith(("http://", "https://", "tcp://", "unix:"))
 
     def __str__(self) -> str:
@@ -53,15 +53,16 @@ class Place:
 
 
 def connect(place: Place, *, wait_s: float = 10.0) -> Any:
-    """A `pymilvus.MilvusClient`.
+    """Opens a `pymilvus.MilvusClient`.
 
     Args:
-        place: what to open. A server's token comes from the environment, FRAMEWATCH_MILVUS_TOKEN.
-        wait_s: how long to wait for another process to let go of a file.
+        place: the file or server to open. A server's token is read from FRAMEWATCH_MILVUS_TOKEN in the
+            environment.
+        wait_s: maximum seconds to wait for another process to close a file.
 
     Raises:
-        SetupError: the extra [search] is missing.
-        InputError: there is no server, or the file is in use or none of Milvus.
+        SetupError: the extra [search] is not installed.
+        InputError: the server is unreachable, or the file is in use or not a Milvus file.
     """
     try:
         from pymilvus import MilvusClient
@@ -72,7 +73,7 @@ def connect(place: Place, *, wait_s: float = 10.0) -> Any:
         return _open_file(place, wait_s)
     try:
         return MilvusClient(place.uri, token=os.environ.get(_TOKEN, ""), timeout=_CONNECT_S)
-    except Exception as error:  # of gRPC, or of Milvus
+    except Exception as error:  # from gRPC or Milvus
         raise InputError(
             f"index.uri={place} cannot be reached ({short(error)}): start the server, or mend the address or "
             f"the token in {_TOKEN}"
@@ -80,7 +81,7 @@ def connect(place: Place, *, wait_s: float = 10.0) -> Any:
 
 
 def disconnect(client: Any, place: Place) -> None:
-    """Closes a client; of a file, lets other processes have it."""
+    """Closes a client. Other processes can then open a local file."""
     with contextlib.suppress(Exception):
         client.close()
     if not place.is_server:
@@ -125,13 +126,13 @@ def _open_file(place: Place, wait_s: float) -> Any:
 
 
 def require_milvus(place: Place) -> None:
-    """Checks that what lies at a path, if anything, is Milvus Lite's: it is written to, and may be deleted.
+    """Checks that a path is free or contains Milvus Lite's files, before it is written to or deleted.
 
     Raises:
-        InputError: it is something else.
+        InputError: the path contains something else.
     """
     path = Path(place.uri)
-    found = {it.name for it in path.iterdir()} if path.is_dir() else set()
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     if path.is_file() or (found and "LOCK" not in found) or found - _OWN:
         raise InputError(
             f"index.uri={place} is no collection of Milvus Lite 3: give another path, or delete it and run "
@@ -140,7 +141,7 @@ def require_milvus(place: Place) -> None:
 
 
 def damaged(place: Place, error: BaseException) -> InputError:
-    """What is told of a collection that cannot be read."""
+    """Returns the error for a collection that cannot be read."""
     return InputError(
         f"the index {place} cannot be read ({short(error)}): make it anew, `framewatch index --rebuild`"
     )
@@ -148,7 +149,7 @@ def damaged(place: Place, error: BaseException) -> InputError:
 
 @contextlib.contextmanager
 def _reasons() -> Iterator[list[BaseException]]:
-    """Why a file could not be opened, which Milvus Lite tells its log only."""
+    """Collects the reasons why a file could not be opened, which Milvus Lite writes only to its log."""
     found: list[BaseException] = []
 
     class Kept(logging.Handler):
@@ -169,7 +170,7 @@ def _reasons() -> Iterator[list[BaseException]]:
 
 
 def _quiet() -> None:
-    # All of them log whole traces of what is raised as well.
+    # These loggers print stack traces of errors that are also raised.
     for name in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -179,7 +180,7 @@ def _missing(error: ImportError) -> SetupError:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether what went wrong may go well the next time."""
+    """Returns whether an error is transient, so that a retry may succeed."""
     if isinstance(error, InputError | SetupError):
         return False
     text = f"{type(error).__name__} {error}".lower()
@@ -187,8 +188,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def retried(work: Any, *, attempts: int = 6) -> Any:
-    """`work()`, again after what may pass, at growing and uneven distances."""
-    import tenacity  # of the extra [search]: this module is imported without it, too
+    """Returns `work()`; retries transient errors with exponential backoff and jitter."""
+    import tenacity  # part of the extra [search], without which this module can be imported too
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_passing),
@@ -199,16 +200,21 @@ def retried(work: Any, *, attempts: int = 6) -> Any:
 
 
 def short(error: BaseException) -> str:
-    """An error in some words."""
+    """Returns an error's message in one line of at most 200 characters."""
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200]
 
 
 def default_place(output: str, uri: str | None, collection: str) -> Place:
-    """The place that a configuration means: by default a file below the output.
+    """Returns the configured place of a collection; by default a file in the output.
+
+    Args:
+        output: the output directory.
+        uri: the configured path or address; None for the default.
+        collection: the configured name of the collection.
 
     Raises:
-        InputError: the output is on remote storage, where no file can be.
+        InputError: `uri` is None and the output is on remote storage, where Milvus cannot write a file.
     """
     if uri is not None:
         return Place(uri if Place(uri).is_server else storage.absolute(uri), collection)

@@ -1,7 +1,8 @@
-"""A run's moments in Milvus: written video by video, searched, and what they were made of. No Spark in here.
+"""Writes an output's moments to Milvus video by video, and searches them. Does not import Spark.
 
-Two collections. One has a row a moment. In the other, `<name>_videos`, lies a row a video, written after its
-moments, so that an interrupted index knows what is whole; and one that says what the vectors are.
+There are two collections. One has a row per moment. The other, `<name>_videos`, has a row per video, which is
+written after the video's moments, so that an interrupted index knows which videos are complete. It also has a
+row that describes the vectors.
 """
 
 import contextlib
@@ -35,23 +36,29 @@ _FIELDS = ("video", "timestamp_s", "end_s", "scope", "probability", "label")
 _WRITING = "being written"
 _ROWS = 500
 _METRICS = {"vector": "COSINE", "sketch": "IP"}
-# Fewer are compared whole at once: a sketch would save nothing.
+# Fewer numbers than these are compared directly: a sketch would save no time.
 _FEW_NUMBERS = 8_000_000
-# Of a sketch's best, so many times the limit are compared again by whole vectors, and at least so many.
+# Candidates by sketch to compare by full vectors: a multiple of the limit, at least and at most so many.
 _AGAIN, _AT_LEAST, _AT_MOST = 4, 100, 1000
-_MOST = 16_384  # Milvus gives no more
+_MOST = 16_384  # the maximum that Milvus returns
 
 
 class Store:
-    """An open collection. Several threads may search it; one process writes to it, or several on a server."""
+    """An open collection. Several threads may search it. Only on a server may several processes write to it.
+
+    Attributes:
+        place: the address of the collection.
+        about: the description of the collection.
+        fitted: the maps from features to vectors and sketches.
+    """
 
     def __init__(self, client: Any, place: Place, about: About, fitted: Fitted) -> None:
-        """Wraps what `open_store` and `create_store` have opened."""
+        """Wraps a client; use `open_store` or `create_store`."""
         self._client, self.place, self.about, self.fitted = client, place, about, fitted
         self._videos = f"{place.collection}_videos"
 
     def close(self) -> None:
-        """Lets go of it; of a file, other processes may then have it."""
+        """Closes the collection. Other processes can then open a local file."""
         milvus_client.disconnect(self._client, self.place)
 
     def __enter__(self) -> "Store":
@@ -60,10 +67,10 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What there is
+    # Contents
 
     def versions(self) -> dict[str, str]:
-        """The version of each video that is, or is being, indexed."""
+        """Returns the version of each video by URI; of a partly written video, a marker that equals none."""
         found = {}
         rows = self._client.query_iterator(
             self._videos, batch_size=5000, filter="", output_fields=["video", "version"]
@@ -76,19 +83,19 @@ class Store:
         return found
 
     def count(self) -> int:
-        """Moments."""
+        """Returns the number of moments."""
         rows = self._client.query(self.place.collection, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
     # Writing
 
     def replace(self, video: SourceVideo, moments: MomentVectors, *, begun: bool) -> None:
-        """Makes these the moments of a video; a kill half-way leaves it for the next time.
+        """Replaces a video's moments. If this is interrupted, the next `index` writes the video again.
 
         Args:
-            video: of the source.
-            moments: all of them.
-            begun: whether there may be older ones.
+            video: the video.
+            moments: all of its moments.
+            begun: whether the collection may have older moments of the video.
         """
         retried(lambda: self._mark(video.uri, _WRITING))
         rows = self._rows(video, moments)
@@ -107,7 +114,7 @@ class Store:
         retried(lambda: self._client.delete(self._videos, ids=[_digest(video)]))
 
     def finish(self) -> None:
-        """Builds what makes searches fast."""
+        """Flushes written rows, so that Milvus can index them."""
         retried(lambda: self._client.flush(self.place.collection))
 
     def _mark(self, video: str, version: str) -> None:
@@ -141,16 +148,16 @@ class Store:
     # Searching
 
     def search(self, vector: np.ndarray, *, limit: int, expression: str, exact: bool = False) -> list[Hit]:
-        """The moments most similar to a vector, the best first.
+        """Returns the moments most similar to a vector, the best first.
 
         Args:
-            vector: (length,) float32 of length 1, as `fitted` makes them.
-            limit: most of them.
-            expression: a filter of Milvus.
-            exact: compares with all vectors, where the collection can.
+            vector: (length,) float32 of unit length, from `fitted.vectors`.
+            limit: maximum number of moments.
+            expression: a filter expression of Milvus.
+            exact: whether to compare all vectors.
 
         Raises:
-            InputError: it cannot.
+            InputError: `exact` is set and the collection has an approximate index.
         """
         if exact and self.place.is_server and not self.about.exact:
             raise InputError(
@@ -197,10 +204,14 @@ class Store:
 
 
 def open_store(place: Place, *, wait_s: float = 10.0) -> Store:
-    """Opens a collection that has been made.
+    """Opens an existing collection.
+
+    Args:
+        place: the address of the collection.
+        wait_s: maximum seconds to wait for another process to close a file.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: the collection does not exist or cannot be read.
     """
     if not place.is_server and storage.status(f"{place.uri}/LOCK")[1] is None:
         raise InputError(f"there is no index {place}: run `framewatch index` first")
@@ -216,15 +227,15 @@ def open_store(place: Place, *, wait_s: float = 10.0) -> Store:
 
 
 def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> Store:
-    """Makes a collection, or opens the one that is there for more of the same.
+    """Creates a collection, or opens the existing one if it has the same features and settings.
 
     Args:
-        place: where.
-        about: what it is made of.
-        fit: gives what is fitted to the footage, where there is none yet.
+        place: the address of the collection.
+        about: the description of the collection.
+        fit: fits scenes and sketches; called only for a new collection.
 
     Raises:
-        InputError: it has features of another kind, or of another run.
+        InputError: the existing collection has other features or settings, or belongs to another output.
     """
     client = milvus_client.connect(place)
     with _closed_on_error(client, place):
@@ -241,7 +252,7 @@ def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> St
 
 @contextlib.contextmanager
 def _closed_on_error(client: Any, place: Place) -> Iterator[None]:
-    """Lets go of a collection that cannot be used, and says so in one line."""
+    """Closes the client after an error, and turns errors of Milvus into one line."""
     try:
         yield
     except InputError:
@@ -253,10 +264,10 @@ def _closed_on_error(client: Any, place: Place) -> Iterator[None]:
 
 
 def drop_store(place: Place, *, output: str) -> None:
-    """Removes a run's collection with all that belongs to it.
+    """Removes an output's collection and its files.
 
     Raises:
-        InputError: it is another run's, or none of framewatch.
+        InputError: the collection belongs to another output or was not created by framewatch.
     """
     if not place.is_server:
         milvus_client.require_milvus(place)

@@ -1,4 +1,4 @@
-"""One video's moments: its frames, and clips that are means over windows of them. No Spark in here."""
+"""Makes a video's moments: its frames, and clips, which are means over windows. Does not import Spark."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ SCOPES = (FRAME, CLIP)
 
 @dataclass(frozen=True)
 class MomentVectors:
-    """Moments of one video; lists and arrays of equal length.
+    """Moments of one video, as lists and arrays of equal length.
 
     Attributes:
-        video: URI of the source.
-        origins: (n,) what names each for good: a frame's origin, a clip's first origin and length.
-        starts_s: (n,) seconds.
-        ends_s: (n,) seconds; moments are half-open.
+        video: URI of the video.
+        origins: (n,) permanent names: a frame's origin, or the origin of a clip's first frame and its length.
+        starts_s: (n,) starts in seconds.
+        ends_s: (n,) ends in seconds; moments are half-open.
         scopes: (n,) `frame` or `clip`.
-        probabilities: (n,) P(suspicious), a clip's is its most suspicious frame's; NaN where not ranked.
-        labels: (n,) 1 suspicious, 0 not, NaN unknown; a clip is suspicious where a frame of it is.
-        still: (n,) whether it hardly differs from an earlier frame of the same stretch.
-        vectors: (n, length) float32 of length 1.
+        probabilities: (n,) P(suspicious), the maximum over the frames of a clip; NaN if not ranked.
+        labels: (n,) 1 suspicious, 0 not suspicious, NaN unknown; the maximum over the frames of a clip.
+        still: (n,) whether the moment is a near-duplicate of an earlier one.
+        vectors: (n, length) float32 of unit length.
     """
 
     video: str
@@ -42,7 +42,16 @@ class MomentVectors:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of one video, in order of time; as in `Moments`."""
+    """Frames of one video in order of time.
+
+    Attributes:
+        video: URI of the video.
+        origins: (n,) origins of the frames.
+        times_s: (n,) times in seconds.
+        probabilities: (n,) P(suspicious); NaN if not ranked.
+        labels: (n,) 1 suspicious, 0 not suspicious, NaN unknown.
+        vectors: (n, length) float32 of unit length.
+    """
 
     video: str
     origins: list[str]
@@ -53,13 +62,13 @@ class Frames:
 
 
 def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: float) -> MomentVectors:
-    """The frames, and the clips of them.
+    """Returns a video's frames, and clips of them, as moments.
 
     Args:
-        frames: of one video, vectors of length 1.
-        clip_s: length of a clip; 0 for none.
-        period_s: how long a frame lasts.
-        still_cosine: frames at least so similar to the last that was not still are still.
+        frames: the frames of the video.
+        clip_s: length of a clip in seconds; 0 for no clips.
+        period_s: seconds between sampled frames, which is the length of a frame's moment.
+        still_cosine: cosine from which on a frame is a near-duplicate; see `still_frames`.
     """
     windows = clip_windows(frames.times_s, clip_s)
     firsts = np.array([first for first, _ in windows], int)
@@ -74,22 +83,24 @@ def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: 
         starts_s=np.concatenate([frames.times_s, frames.times_s[firsts]]),
         ends_s=np.concatenate([frames.times_s, frames.times_s[lasts]]) + period_s,
         scopes=[FRAME] * len(frames.origins) + [CLIP] * len(windows),
-        probabilities=np.append(frames.probabilities, [_most(frames.probabilities[it]) for it in parts]),
-        labels=np.append(frames.labels, [_most(frames.labels[it]) for it in parts]),
-        still=np.append(still, np.array([still[it].all() for it in parts], bool)).astype(bool),
+        probabilities=np.append(
+            frames.probabilities, [_most(frames.probabilities[window]) for window in parts]
+        ),
+        labels=np.append(frames.labels, [_most(frames.labels[window]) for window in parts]),
+        still=np.append(still, np.array([still[window].all() for window in parts], bool)).astype(bool),
         vectors=unit(vectors),
     )
 
 
 def clip_windows(times_s: np.ndarray, clip_s: float) -> list[tuple[int, int]]:
-    """Windows of `clip_s` seconds, each half over the one before, as ranges of frames.
+    """Returns windows of `clip_s` seconds that overlap by half, as ranges of frame numbers.
 
     Args:
-        times_s: (n,) seconds, rising.
-        clip_s: length; 0 for no windows.
+        times_s: (n,) times in seconds, ascending.
+        clip_s: length of a window in seconds; 0 for no windows.
 
     Returns:
-        Half-open (first, stop) of frames; at least two in each, and no window's frames all in another's.
+        Half-open (first, stop) ranges of at least two frames; no range contains another one.
     """
     if clip_s <= 0 or len(times_s) < 2:
         return []
@@ -104,11 +115,11 @@ def clip_windows(times_s: np.ndarray, clip_s: float) -> list[tuple[int, int]]:
 
 
 def still_frames(vectors: np.ndarray, least_cosine: float) -> np.ndarray:
-    """(n,) whether a frame is a near-duplicate of the last one before it that is none.
+    """Returns (n,) booleans: whether a frame is a near-duplicate of the last frame that is not one.
 
     Args:
-        vectors: (n, length) of length 1, in order of time.
-        least_cosine: from which on two frames count as the same picture.
+        vectors: (n, length) of unit length, in order of time.
+        least_cosine: cosine from which on two frames are near-duplicates.
     """
     still = np.zeros(len(vectors), bool)
     shown = 0
@@ -119,5 +130,5 @@ def still_frames(vectors: np.ndarray, least_cosine: float) -> np.ndarray:
 
 
 def _most(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.max()) if len(known) else float("nan")
+    finite = values[~np.isnan(values)]
+    return float(finite.max()) if len(finite) else float("nan")

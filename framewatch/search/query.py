@@ -1,4 +1,4 @@
-"""What is looked for, and among which moments. No Spark in here."""
+"""Defines queries and filters of moments. Does not import Spark."""
 
 import json
 import re
@@ -20,7 +20,13 @@ _CLIP = re.compile(r"^(.+)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class QueryPart:
-    """One thing to be similar to, or, of a negative weight, not to be."""
+    """One query term; results should resemble it, or differ from it if its weight is negative.
+
+    Attributes:
+        kind: `frame`, `image`, `clip` or `text`.
+        value: a frame's origin or the end of it, an image file, VIDEO@FROM-TO in seconds, or words.
+        weight: weight of the term in the sum of all terms; not 0.
+    """
 
     kind: Kind
     value: str
@@ -34,7 +40,11 @@ class QueryPart:
 
     @staticmethod
     def parse(kind: Kind, text: str) -> "QueryPart":
-        """`VALUE` or `VALUE*WEIGHT`, such as `a.jpg*-0.5`."""
+        """Parses `VALUE` or `VALUE*WEIGHT`, such as `a.jpg*-0.5`.
+
+        Raises:
+            InputError: the value is empty or the weight is 0.
+        """
         match = _WEIGHT.match(text)
         value, weight = (match.group(1), float(match.group(2))) if match else (text, 1.0)
         if not value.strip():
@@ -43,10 +53,10 @@ class QueryPart:
 
 
 def parse_clip(text: str) -> tuple[str, float, float]:
-    """`VIDEO@12-18` as a video's name and its seconds.
+    """Parses `VIDEO@12-18` to the video's name, start and end in seconds.
 
     Raises:
-        InputError: it is none.
+        InputError: the text has another form, or the range is empty.
     """
     match = _CLIP.match(text)
     if not match or float(match.group(2)) >= float(match.group(3)):
@@ -57,14 +67,14 @@ def parse_clip(text: str) -> tuple[str, float, float]:
 
 
 def combine(vectors: np.ndarray, parts: Sequence[QueryPart]) -> np.ndarray:
-    """The direction that all parts say together: (length,) float32 of length 1.
+    """Returns the weighted sum of query terms, scaled to unit length: (length,) float32.
 
     Args:
-        vectors: (parts, length), as they are compared.
-        parts: with their weights.
+        vectors: (parts, length) vectors of the terms, from `Fitted.vectors`.
+        parts: the terms with their weights.
 
     Raises:
-        InputError: they cancel each other out, or one is all zeros.
+        InputError: the terms cancel each other out, or a vector is all zeros.
     """
     for part, vector in zip(parts, vectors, strict=True):
         if not vector.any():
@@ -78,17 +88,17 @@ def combine(vectors: np.ndarray, parts: Sequence[QueryPart]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MomentFilter:
-    """Which moments may be found.
+    """Conditions on the moments to find.
 
     Attributes:
-        videos: URIs; empty for all.
-        cameras: as `feature_files.camera` tells them; empty for all.
-        between_s: seconds of the day, from the first up to the second, over midnight where that is less.
-        min_probability: the least P(suspicious).
-        max_probability: the greatest.
-        label: 1 or 0 for moments known to be suspicious or not.
+        videos: URIs of videos; empty for all.
+        cameras: cameras, as returned by `feature_files.camera`; empty for all.
+        between_s: half-open range of seconds of the day; spans midnight if the second is not above the first.
+        min_probability: minimum P(suspicious).
+        max_probability: maximum P(suspicious).
+        label: 1 or 0 for moments labelled suspicious or not suspicious.
         scope: `frame`, `clip`, or None for both.
-        without_still: leaves out near-duplicates of the frame before.
+        without_still: whether to leave out near-duplicates of earlier frames.
     """
 
     videos: tuple[str, ...] = ()
@@ -111,10 +121,10 @@ class MomentFilter:
             raise InputError(f"scope={self.scope} is not valid: choose one of {', '.join(SCOPES)}")
 
     def expression(self, *, without: Sequence[str] = ()) -> str:
-        """The filter as Milvus reads it.
+        """Returns the conditions as a filter expression of Milvus.
 
         Args:
-            without: URIs of videos to leave out.
+            without: URIs of further videos to leave out.
         """
         terms = [f"video in {_list(self.videos)}"] if self.videos else []
         terms += [f"camera in {_list(self.cameras)}"] if self.cameras else []

@@ -1,4 +1,4 @@
-"""Hits and curves for people and programs: a table, JSON, Parquet, a picture. No Spark in here."""
+"""Prints and saves hits and similarity curves: tables, JSON, Parquet, pictures. Does not import Spark."""
 
 import re
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ _LINES, _BAR = 40, 30
 
 
 def as_json(hits: Sequence[Hit]) -> dict[str, Any]:
-    """The answer as plain values."""
+    """Returns hits as plain values for JSON."""
     return {"data": [{"rank": n, **asdict(hit)} for n, hit in enumerate(hits, start=1)]}
 
 
 def tell_hits(hits: Sequence[Hit]) -> None:
-    """Prints them as a table."""
+    """Prints hits as a table."""
     if not hits:
         print_line("nothing is found: ask with fewer filters")
         return
@@ -62,10 +62,10 @@ def tell_hits(hits: Sequence[Hit]) -> None:
 
 
 def save_hits(output: str, name: str, hits: Sequence[Hit]) -> str:
-    """Writes `OUTPUT/searches/NAME.parquet`, and returns its path.
+    """Writes hits to `OUTPUT/searches/NAME.parquet`, and returns its path.
 
     Raises:
-        InputError: the name is not one for a file.
+        InputError: the name is not valid for a file.
     """
     if not _NAME.match(name):
         raise InputError(f"--save {name} is not valid: give a name of letters, digits, - and _")
@@ -78,12 +78,18 @@ def save_hits(output: str, name: str, hits: Sequence[Hit]) -> str:
 
 
 def tell_saved(path: str) -> None:
-    """Says how to read it."""
+    """Prints the SQL that reads saved hits, to stderr."""
     print_aside(f"search: select * from parquet.`{path}`")
 
 
 def curve_json(video: str, times_s: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """One video's similarity as plain values."""
+    """Returns one video's similarity curve as plain values for JSON.
+
+    Args:
+        video: the video's URI.
+        times_s: (n,) times in seconds.
+        values: (n,) cosines.
+    """
     points = zip(times_s.tolist(), values.tolist(), strict=True)
     return {
         "video": video,
@@ -92,7 +98,13 @@ def curve_json(video: str, times_s: np.ndarray, values: np.ndarray) -> dict[str,
 
 
 def tell_curve(video: str, times_s: np.ndarray, values: np.ndarray) -> None:
-    """Prints it as a table of bars, the greatest value of each stretch."""
+    """Prints one video's similarity curve as a table of bars, with the maximum of each stretch.
+
+    Args:
+        video: the video's URI.
+        times_s: (n,) times in seconds.
+        values: (n,) cosines.
+    """
     if not len(times_s):
         print_line(f"{basename(video)}: no frame of it has features")
         return
@@ -108,10 +120,16 @@ def tell_curve(video: str, times_s: np.ndarray, values: np.ndarray) -> None:
 
 
 def plot(file: str, video: str, times_s: np.ndarray, values: np.ndarray) -> None:
-    """Draws it into a file.
+    """Draws one video's similarity curve to a file.
+
+    Args:
+        file: path of a .png or .svg file.
+        video: the video's URI.
+        times_s: (n,) times in seconds.
+        values: (n,) cosines.
 
     Raises:
-        InputError: the file cannot be written, or is no picture's.
+        InputError: the file cannot be written, or has another suffix.
         SetupError: matplotlib is missing.
     """
     if Path(file).suffix not in (".png", ".svg"):

@@ -1,4 +1,4 @@
-"""Answers: what is looked for as a vector, and the moments that are most like it. No Spark in here."""
+"""Turns queries into vectors, and finds the most similar moments. Does not import Spark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,14 +24,14 @@ _FIRST, _GROWTH, _MOST = 4, 4, 16_384
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a search asks for.
+    """Options of a search.
 
     Attributes:
-        limit: hits.
-        filter: which moments may be found.
-        by_video: one hit a video, the best.
-        gap_s: seconds between neighbours that are told as one; None to tell each moment.
-        exact: compares with every vector.
+        limit: maximum number of hits, 1 to 1000.
+        filter: conditions on the moments.
+        by_video: whether to return only the best hit of each video.
+        gap_s: maximum seconds between moments that are merged into one hit; None returns each moment.
+        exact: whether to compare all vectors.
     """
 
     limit: int = 10
@@ -48,10 +48,16 @@ class Wanted:
 def vectors_of(
     parts: Sequence[QueryPart], features: FeatureFiles, encoder: Encoder, output: str
 ) -> np.ndarray:
-    """Features of each part, as the network gave them: (parts, length) float32.
+    """Returns the features of each query term, before `Fitted.vectors`: (parts, length) float32.
+
+    Args:
+        parts: the query terms.
+        features: the files of `features`.
+        encoder: encodes pictures and texts.
+        output: the output directory, for videos of clips.
 
     Raises:
-        InputError: nothing is looked for, or one of them cannot be; names it.
+        InputError: no term has a positive weight, or a term cannot be used; the message names it.
     """
     if not any(part.weight > 0 for part in parts):
         raise InputError("nothing is looked for: give --frame, --image, --clip or --text")
@@ -81,10 +87,15 @@ def _clip_vector(text: str, features: FeatureFiles, output: str) -> np.ndarray:
 
 
 def query_frames(name: str, features: FeatureFiles, output: str) -> Frames:
-    """A video's frames with their vectors, by enough of the end of its URI.
+    """Reads a video's frames with their vectors.
+
+    Args:
+        name: the video's URI, or a unique end of it.
+        features: the files of `features`.
+        output: the output directory.
 
     Raises:
-        InputError: there is no such video, or several.
+        InputError: no video or several match, or the video has no features.
     """
     ledger = open_table(output, "videos").to_table(columns=["video", "duration_s"]).to_pylist()
     uri, _ = find_video(ledger, name)
@@ -95,15 +106,15 @@ def query_frames(name: str, features: FeatureFiles, output: str) -> Frames:
 
 
 def find_moments(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None = None) -> list[Hit]:
-    """The hits, the best first; those that reviewers have rejected after all others.
+    """Returns the hits, the best first; hits that reviewers have rejected follow all others.
 
-    What is found does not depend on how many moments a round fetches.
+    The result does not depend on how many moments a round fetches.
 
     Args:
-        store: to search.
-        vector: (length,) float32 of length 1.
-        wanted: what is asked for.
-        output: whose verdicts count; that which was indexed, where it is not told.
+        store: the collection to search.
+        vector: (length,) float32 of unit length, the query.
+        wanted: the options of the search.
+        output: the output whose verdicts count; None for the output that was indexed.
     """
     rejected = _Rejected.of(output or store.about.output)
     rounds = _by_video if wanted.by_video else _merged
@@ -111,7 +122,7 @@ def find_moments(store: Store, vector: np.ndarray, wanted: Wanted, *, output: st
 
 
 def _merged(store: Store, vector: np.ndarray, wanted: Wanted, rejected: "_Rejected") -> list[Hit]:
-    # One more than wanted tells that there are enough.
+    # Fetches one more than wanted, which shows that there are enough.
     fetch = wanted.limit + 1 if wanted.gap_s is None else _FIRST * wanted.limit
     while True:
         moments = store.search(vector, limit=fetch, expression=wanted.filter.expression(), exact=wanted.exact)
@@ -131,13 +142,13 @@ def _by_video(store: Store, vector: np.ndarray, wanted: Wanted, rejected: "_Reje
     sunk: dict[str, Hit] = {}
     fetch = _FIRST * wanted.limit
     while True:
-        # Videos that have their hit would fill the next round, too.
+        # Leaves out videos that have their hit already; they would fill the next round too.
         expression = wanted.filter.expression(without=sorted(found))
         moments = store.search(vector, limit=fetch, expression=expression, exact=wanted.exact)
         for moment in map(rejected.mark, moments):
             (sunk if moment.rejected else found).setdefault(moment.video, moment)
         best = sorted(found.values(), key=_order)[: wanted.limit]
-        # A video that comes in a later round is behind those of this one.
+        # A video found in a later round has a lower score than those of this round.
         if len(found) >= wanted.limit or len(moments) < fetch or fetch >= _MOST:
             rest = sorted((hit for video, hit in sunk.items() if video not in found), key=_order)
             return [*best, *rest][: wanted.limit]
@@ -150,7 +161,7 @@ def _order(hit: Hit) -> tuple[float, str, float]:
 
 @dataclass(frozen=True)
 class _Rejected:
-    """What reviewers have said is not suspicious."""
+    """The stretches that reviewers answered, by video."""
 
     segments: Mapping[str, Sequence[Segment]]
 
@@ -159,10 +170,10 @@ class _Rejected:
         return _Rejected(segments_by_video(VerdictLog(output).verdicts()))
 
     def mark(self, moment: Hit) -> Hit:
-        """The moment, and whether most of it was rejected."""
+        """Returns the moment with `rejected` set if more than half of it was answered as not suspicious."""
         over_s = sum(
-            max(0.0, min(moment.end_s, it.end_s) - max(moment.start_s, it.start_s))
-            for it in self.segments.get(moment.video, ())
-            if it.state == "not"
+            max(0.0, min(moment.end_s, segment.end_s) - max(moment.start_s, segment.start_s))
+            for segment in self.segments.get(moment.video, ())
+            if segment.state == "not"
         )
         return replace(moment, rejected=over_s > (moment.end_s - moment.start_s) / 2)

@@ -1,4 +1,4 @@
-"""What a run has to be indexed: its videos, their frames, and what is known of these. No Spark in here."""
+"""Reads the videos to index, their frames, and the frames' probabilities and labels, without Spark."""
 
 import hashlib
 import re
@@ -30,13 +30,13 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class SourceVideo:
-    """A video that may be indexed.
+    """A video to index.
 
     Attributes:
-        uri: of the source.
-        paths: files of `features` that have rows of it.
-        clock_s: second of the day at which it begins; None where nothing tells.
-        version: changes whenever anything that is indexed of it does.
+        uri: URI of the video.
+        paths: the files of `features` that contain its rows.
+        clock_s: second of the day at which the video begins, from its name; None if unknown.
+        version: a hash that changes if anything that is indexed of the video changes.
     """
 
     uri: str
@@ -47,7 +47,13 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Known:
-    """What is said of frames: their probabilities by origin, and labels by video and second."""
+    """Probabilities and labels of frames.
+
+    Attributes:
+        probabilities: P(suspicious) by origin.
+        labels: (timestamp_s, label) of labelled frames, by video URI.
+        ranges: (start_s, end_s, label) of verdicts, by video URI.
+    """
 
     probabilities: Mapping[str, float]
     labels: Mapping[str, Sequence[tuple[float, float]]]
@@ -57,13 +63,13 @@ class Known:
 def read_indexed_videos(
     output: str, features: FeatureFiles, *, settings: str | None = None
 ) -> list[SourceVideo]:
-    """The videos with features, in order of URI.
+    """Returns the videos with features, in order of URI.
 
     Args:
-        output: of the run.
-        features: its files.
-        settings: of the index; others make another version of every video. Without, none has a version, and
-            probabilities and labels are not read.
+        output: the output directory.
+        features: the files of `features`.
+        settings: `About.settings` of the index, which are part of each video's version. If None, the versions
+            do not depend on probabilities and labels, and these are not read.
     """
     paths: dict[str, dict[str, None]] = defaultdict(dict)
     for batch in features.scan([]):
@@ -72,18 +78,18 @@ def read_indexed_videos(
             paths[video][path] = None
     columns = ["video", "batch", "modified_at", "duration_s"]
     ledger = latest_rows(open_table(output, "videos").to_table(columns=columns).to_pylist())
-    said = {} if settings is None else _digests(output)
+    digests = {} if settings is None else _digests(output)
     found = []
     for uri in sorted(paths):
         row = ledger.get(uri, {})
-        parts = (settings, row.get("batch"), row.get("modified_at"), said.get(uri, ""))
+        parts = (settings, row.get("batch"), row.get("modified_at"), digests.get(uri, ""))
         version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         found.append(SourceVideo(uri, tuple(sorted(paths[uri])), clock_of(uri), version))
     return found
 
 
 def clock_of(video: str) -> float | None:
-    """The second of the day in a video's name, such as `cam1_20261122T083000.mp4`; None without one."""
+    """Returns the second of the day from a video's name, such as `cam1_20261122T083000.mp4`, or None."""
     match = _CLOCK.search(basename(video))
     if match is None:
         return None
@@ -92,7 +98,7 @@ def clock_of(video: str) -> float | None:
 
 
 def read_known(output: str, videos: Sequence[str]) -> Known:
-    """What is said of some videos' frames, as far as the run has got."""
+    """Reads the probabilities and labels of videos' frames; empty before the first ranking and verdict."""
     labels: Mapping[str, Sequence[tuple[float, float]]] = {}
     probabilities: dict[str, float] = {}
     results = _results(output)
@@ -104,7 +110,7 @@ def read_known(output: str, videos: Sequence[str]) -> Known:
 
 
 def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) -> Frames:
-    """The frames of a video that have features, in order of time."""
+    """Reads the frames of a video that have features, in order of time."""
     origins: list[str] = []
     times, found = [], []
     for path in video.paths:
@@ -120,7 +126,7 @@ def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) 
     order = np.argsort(times_s, kind="stable")
     origins = [origins[place] for place in order]
     rows_of = np.concatenate(found)[order] if found else np.zeros((0, 0), np.float32)
-    probabilities = np.array([known.probabilities.get(it, np.nan) for it in origins], float)
+    probabilities = np.array([known.probabilities.get(origin, np.nan) for origin in origins], float)
     return Frames(
         video.uri,
         origins,
@@ -134,7 +140,7 @@ def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) 
 def _labels(
     times_s: np.ndarray, labels: Iterable[tuple[float, float]], ranges: Iterable[tuple[float, float, float]]
 ) -> np.ndarray:
-    """Hand labels, over which reviewers' verdicts go."""
+    """Returns (n,) labels of frames, NaN if unknown; verdicts replace hand labels."""
     found = np.full(len(times_s), np.nan)
     for second, label in labels:
         found[np.abs(times_s - second) < 1e-6] = label
@@ -158,21 +164,21 @@ def _ranges(output: str) -> dict[str, list[tuple[float, float, float]]]:
 
 
 def _digests(output: str) -> dict[str, str]:
-    """By video, what stands for all probabilities and labels of it."""
+    """Returns a hash of all probabilities and labels of each video."""
     digests: dict[str, Any] = defaultdict(hashlib.sha256)
     results = _results(output)
     if results is not None:
         for video, total in _totals(results).items():
             digests[video].update(str(total).encode())
-        for video, its in results.known_labels().items():
-            digests[video].update(repr(its).encode())
+        for video, labels in results.known_labels().items():
+            digests[video].update(repr(labels).encode())
     for video, ranges in _ranges(output).items():
         digests[video].update(repr(ranges).encode())
     return {video: digest.hexdigest() for video, digest in digests.items()}
 
 
 def _totals(results: Results) -> dict[str, int]:
-    """A sum of hashes is the same in whatever order the frames come."""
+    """Returns the sum of the hashes of each video's probabilities, which does not depend on their order."""
     import pandas as pd
 
     totals: dict[str, int] = defaultdict(int)
@@ -185,32 +191,41 @@ def _totals(results: Results) -> dict[str, int]:
 
 
 def at_clock(clock_s: float | None, starts_s: np.ndarray) -> np.ndarray:
-    """(n,) second of the day of each moment; NaN where nothing tells."""
+    """Returns (n,) seconds of the day of moments; NaN if unknown.
+
+    Args:
+        clock_s: second of the day at which the video begins; None if unknown.
+        starts_s: (n,) starts of the moments, in seconds from the video's first frame.
+    """
     if clock_s is None:
         return np.full(len(starts_s), np.nan)
     return (clock_s + starts_s) % _DAY_S
 
 
 def parse_day(text: str) -> float:
-    """`22:30` or `22:30:15` as a second of the day.
+    """Parses `22:30` or `22:30:15` to a second of the day.
 
     Raises:
-        InputError: it is neither.
+        InputError: the text has another form.
     """
     for pattern in ("%H:%M", "%H:%M:%S"):
         try:
-            its = datetime.strptime(text.strip(), pattern)
+            parsed = datetime.strptime(text.strip(), pattern)
         except ValueError:
             continue
-        return float(its.hour * 3600 + its.minute * 60 + its.second)
+        return float(parsed.hour * 3600 + parsed.minute * 60 + parsed.second)
     raise InputError(f"'{text}' is no time of day: give hours and minutes, such as 22:30")
 
 
 def find_videos(output: str, names: Sequence[str]) -> tuple[str, ...]:
-    """URIs of videos of the ledger, each by enough of the end of it.
+    """Returns the URIs of videos in the ledger.
+
+    Args:
+        output: the output directory.
+        names: URIs, or unique ends of them.
 
     Raises:
-        InputError: there is none of a name, or several.
+        InputError: no video or several match a name.
     """
     if not names:
         return ()
@@ -219,10 +234,14 @@ def find_videos(output: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def find_cameras(output: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Cameras, directories of videos, each by enough of the end of it.
+    """Returns the cameras, directories of videos, that match names.
+
+    Args:
+        output: the output directory.
+        names: directories, or ends of them; one name may match several cameras.
 
     Raises:
-        InputError: there is none of a name.
+        InputError: no camera matches a name.
     """
     if not names:
         return ()
@@ -231,9 +250,13 @@ def find_cameras(output: str, names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in names:
         wanted = name.rstrip("/")
-        its = [it for it in cameras if it == wanted or it.endswith("/" + wanted.lstrip("/"))]
-        if not its:
+        matching = [
+            candidate
+            for candidate in cameras
+            if candidate == wanted or candidate.endswith("/" + wanted.lstrip("/"))
+        ]
+        if not matching:
             shown = ", ".join(cameras[:5])
             raise InputError(f"no camera '{name}' is in the ledger: its videos lie in {shown}")
-        found |= dict.fromkeys(its)
+        found |= dict.fromkeys(matching)
     return tuple(found)

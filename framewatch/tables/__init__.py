@@ -1,1 +1,1 @@
-"""The tables of an output: schemas, which rows count, readers and writers for Spark and for Arrow, views."""
+"""The tables of an output: schemas, the ledger's rules, readers and writers for Spark and Arrow, views."""

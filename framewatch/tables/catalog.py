@@ -1,4 +1,4 @@
-"""Tables and views for SQL: what reviewers query as `predictions` and its friends, in Spark and in DuckDB."""
+"""Registers the tables and their views for SQL, in Spark and in DuckDB."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from framewatch.tables import views
 from framewatch.tables.layout import BATCHED
 from framewatch.tables.spark_tables import Tables
 
-# Those without pictures and vectors, which a named catalog gets copies of.
+# Tables without pictures and vectors. A named catalog gets copies of them.
 _NARROW = (
     "predictions",
     "incidents",
@@ -29,11 +29,16 @@ _TABLES = (*_NARROW, "features", "frames")
 
 
 def register(tables: Tables, *, database: str, catalog: str | None = None) -> list[str]:
-    """Registers the tables there are, and views on them, in `database`, and makes it the current one.
+    """Registers the existing tables and their views in `database`, and makes it the current database.
 
-    Without `catalog`, they are external tables over the run's files. A named catalog, such as Unity
-    Catalog's, does not take files on its own storage as external tables: there, `predictions`,
-    `incidents` and `videos` are saved as tables of its own, and the pictures and vectors stay where they are.
+    Without `catalog`, they are external tables over the output's files. A named catalog, such as Unity
+    Catalog, does not accept files on its own storage as external tables. There, the tables without pictures
+    and vectors are copied to managed tables, and `frames` and `features` are not registered.
+
+    Args:
+        tables: the tables of an output.
+        database: the name of the database.
+        catalog: the name of a catalog; None for the embedded metastore.
 
     Returns:
         The full names of the registered tables, then of the views.
@@ -54,7 +59,7 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
         else:
             continue
         names.append(table)
-    # With their full names the tables are found from any database, by engines other than Spark as well.
+    # Full names are valid in any current database, and for engines other than Spark.
     found = {table: f"{schema}.{table}" for table in _NARROW if table in names}
     for view, select in views.selects(found).items():
         spark.sql(f"CREATE OR REPLACE VIEW {schema}.{view} AS {select}")
@@ -63,12 +68,12 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
 
 
 def write_duckdb(tables: Tables) -> str:
-    """Writes a script that makes the same tables and views in DuckDB: `duckdb -init OUTPUT/duckdb.sql`.
+    """Writes a script that creates the tables and views in DuckDB: `duckdb -init OUTPUT/duckdb.sql`.
 
-    It names the files by their absolute paths, so it works from any directory until they are moved.
+    It contains absolute paths, so it works from any directory until the output is moved.
 
     Returns:
-        Where the script lies.
+        The path of the script.
     """
     path = storage.join(tables.output, "duckdb.sql")
     found = [table for table in _TABLES if tables.exists(table)]
@@ -77,12 +82,12 @@ def write_duckdb(tables: Tables) -> str:
 
 
 def duckdb_script(output: str, tables: Sequence[str], table_format: str = "parquet") -> str:
-    """The script of `write_duckdb`.
+    """Returns the script that `write_duckdb` writes.
 
     Args:
-        output: the run's directory.
-        tables: the tables there are.
-        table_format: of all of them.
+        output: the output directory.
+        tables: names of the existing tables.
+        table_format: `parquet` or `delta`.
     """
     root = storage.readable(storage.absolute(output))
     selects = {table: _duckdb_select(storage.join(root, table), table, table_format) for table in tables}
@@ -92,10 +97,10 @@ def duckdb_script(output: str, tables: Sequence[str], table_format: str = "parqu
 
 
 def require_free(spark: SparkSession, directory: str) -> None:
-    """Checks that the embedded metastore opens: it serves one session at a time.
+    """Checks that no other session uses the embedded metastore, which serves one at a time.
 
     Raises:
-        InputError: another session has it open.
+        InputError: another session uses it.
     """
     try:
         spark.catalog.databaseExists("default")
@@ -112,7 +117,7 @@ def _duckdb_select(path: str, table: str, table_format: str) -> str:
     if table_format == "delta":
         return "select *\nfrom delta_scan('{}')".format(path.replace("'", "''"))
     directory = re.sub(r"([*?\[])", r"[\1]", path.replace("'", "''"))
-    # DuckDB's own partitions would take any `key=value` of the path for a column, over those in the files.
+    # DuckDB's partitioning would turn any `key=value` in the path into a column that hides the file's own.
     if table not in BATCHED:
         return f"select *\nfrom read_parquet('{directory}/*.parquet', hive_partitioning = false)"
     batch = "cast(regexp_extract(filename, 'batch=([0-9]+)/[^/]*$', 1) as integer) as batch"
@@ -122,7 +127,7 @@ def _duckdb_select(path: str, table: str, table_format: str) -> str:
 
 
 def _register_external(tables: Tables, table: str) -> None:
-    # Dropping an external table leaves its files alone; creating it again takes the files' schema of now.
+    # Dropping an external table keeps its files. Creating it again reads their current schema.
     tables.spark.sql(f"DROP TABLE IF EXISTS {table}")
     path = storage.absolute(tables.path(table))
     # Older versions wrote fewer columns of `videos`.

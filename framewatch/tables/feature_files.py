@@ -1,6 +1,6 @@
-"""The files of the `features` table, read with Arrow on any machine: drivers, workers, the review page.
+"""Reads the files of the `features` table with Arrow, on drivers, workers and in the review page.
 
-Spark would hand over its vectors number by number: reading them from the files takes a third of its time.
+Spark passes vectors to Python number by number. Reading the files takes a third of the time.
 """
 
 import json
@@ -23,18 +23,18 @@ from framewatch.tables.results import open_table
 _BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 _SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 _METADATA_KEY = "framewatch"
-# What Arrow calls the file that a row comes from.
+# Arrow's name for the column with the path of a row's file.
 PATH = "__filename"
 
 
 @dataclass(frozen=True)
 class FeatureFiles:
-    """What the ledger vouches for of a run's features.
+    """The files of `features` whose rows count, according to the ledger.
 
     Attributes:
-        directory: of the table.
-        paths: of the files, as the file system of `directory` has them.
-        stale: for each batch, the videos that a later batch supersedes.
+        directory: the table's directory.
+        paths: paths of the files, in the form of the file system of `directory`.
+        stale: by batch number, the videos that a later batch supersedes.
     """
 
     directory: str
@@ -43,10 +43,10 @@ class FeatureFiles:
 
     @staticmethod
     def of(output: str) -> "FeatureFiles":
-        """Those of an output.
+        """Lists the files of an output.
 
         Raises:
-            InputError: there are no features yet.
+            InputError: there are no features.
         """
         directory = storage.join(output, "features")
         paths = storage.parquet_files(directory, "batch=*/*.parquet")[1]
@@ -61,20 +61,22 @@ class FeatureFiles:
             if latest[row["video"]]["batch"] != row["batch"]:
                 stale[row["batch"]].add(row["video"])
         counted = tuple(path for path in paths if _batch_of(path) in stale)
-        return FeatureFiles(directory, counted, {it: frozenset(its) for it, its in stale.items() if its})
+        return FeatureFiles(
+            directory, counted, {batch: frozenset(videos) for batch, videos in stale.items() if videos}
+        )
 
     def identity(self) -> dict[str, Any]:
-        """What made the features: the metadata of their column."""
+        """Returns model, weights and other settings that made the features, from their column's metadata."""
         return column_metadata(self.open(self.paths[0]), "features")
 
     def open(self, path: str) -> Any:
-        """One of the files, as a `pyarrow.parquet.ParquetFile`."""
+        """Opens one of the files as a `pyarrow.parquet.ParquetFile`."""
         if storage.local_path(self.directory) is not None:
             return pq.ParquetFile(path)
         return pq.ParquetFile(storage.filesystem(self.directory)[0].open(path, "rb"))
 
     def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Rows of all files that count, with `video`, `columns`, and the file in `PATH`."""
+        """Yields the rows that count in all files, with `video`, `columns`, and the file's path in `PATH`."""
         local = storage.local_path(self.directory) is not None
         files = None if local else storage.filesystem(self.directory)[0]
         rows = ds.dataset(list(self.paths), format="parquet", filesystem=files)
@@ -84,7 +86,7 @@ class FeatureFiles:
     def read(
         self, path: str, columns: Sequence[str], *, row_groups: Sequence[int] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of one file that count, with `video` and `columns`; `features` as lists of doubles."""
+        """Yields the rows that count in one file, with `video` and `columns`; vectors as lists of doubles."""
         names = [{"features": "features.values"}.get(name, name) for name in ("video", *columns)]
         batches = self.open(path).iter_batches(1024, row_groups, columns=names, use_threads=False)
         for batch in batches:
@@ -98,14 +100,14 @@ class FeatureFiles:
 
 
 def column_metadata(file: Any, column: str) -> dict[str, Any]:
-    """Framewatch's own metadata of a column, of a `pyarrow.parquet.ParquetFile` that Spark wrote."""
+    """Returns framewatch's metadata of a column in a `pyarrow.parquet.ParquetFile` written by Spark."""
     schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-    columns = {it["name"]: it.get("metadata", {}) for it in schema.get("fields", [])}
+    columns = {entry["name"]: entry.get("metadata", {}) for entry in schema.get("fields", [])}
     return columns.get(column, {}).get(_METADATA_KEY, {})
 
 
 def sampling(output: str) -> dict[str, Any]:
-    """How a run's frames were taken: the metadata of their column; nothing where they are not there."""
+    """Returns the sampling settings of `frames`, from their column's metadata; empty without frames."""
     directory = storage.join(output, "frames")
     files, paths = storage.parquet_files(directory, "batch=*/*.parquet")
     if not paths:
@@ -115,7 +117,7 @@ def sampling(output: str) -> dict[str, Any]:
 
 
 def sampling_period_s(output: str, *, default: float) -> float:
-    """Seconds from one frame of a run to the next; `default` where its frames are not there."""
+    """Returns the seconds between sampled frames; `default` if there are no frames."""
     fps = sampling(output).get("fps")
     return 1 / fps if fps else default
 
@@ -126,11 +128,11 @@ def _batch_of(path: str) -> int:
 
 
 def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A column of MLlib vectors, or of lists, as numbers.
+    """Converts a column of MLlib vectors, or of lists, to an array.
 
     Returns:
-        (valid rows, length) float32, and (rows,) whether each is valid: frames may have no features, and
-        those of older runs some that are not finite.
+        (valid rows, length) float32, and (rows,) booleans: whether a row is valid. A row is not valid if the
+        frame has no features, or if they are not finite, as in outputs of older versions.
     """
     values = features.field("values") if pa.types.is_struct(features.type) else features
     valid = pc.and_(features.is_valid(), values.is_valid()).to_numpy(zero_copy_only=False)
@@ -147,11 +149,11 @@ def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def camera(video: str) -> str:
-    """What tells cameras apart: the directory that a video lies in."""
+    """Returns a video's camera, which is the directory of its URI."""
     return video.rpartition("/")[0]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """The rows brought to length 1; one of zeros stays so."""
+    """Returns the rows scaled to unit length, (n, length); a row of zeros is unchanged."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     return rows / np.maximum(lengths, 1e-12)[:, None]

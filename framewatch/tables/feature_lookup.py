@@ -1,4 +1,4 @@
-"""Frames by name, and some of the background, out of the files of `features`. No Spark in here."""
+"""Looks up features of frames by name, and samples the background. Does not import Spark."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,19 @@ import pyarrow.compute as pc
 from framewatch.errors import InputError
 from framewatch.tables.feature_files import PATH, FeatureFiles, vectors
 
-# Files are small and may be far away.
+# The files are small and may be on remote storage.
 _THREADS = 8
 
 
 def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Features of frames, by their names: (length,) float32 each.
+    """Returns the features of frames by their names, each (length,) float32.
 
     Args:
-        features: of the run.
-        names: origins, or ends of them, such as `LeftBag1frame0031.jpg`.
+        features: the files of `features`.
+        names: origins of frames, or ends of them, such as `LeftBag1frame0031.jpg`.
 
     Raises:
-        InputError: no frame is called so, or several are, or it has no features.
+        InputError: a name matches no frame or several, or the frame has no features.
     """
     if not names:
         return {}
@@ -33,15 +33,15 @@ def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.
         wanted[path].append(origin)
 
     def read(path: str) -> dict[str, np.ndarray]:
-        its: dict[str, np.ndarray] = {}
+        part: dict[str, np.ndarray] = {}
         for batch in features.read(path, ["origin", "features"]):
             rows = batch.filter(pc.is_in(batch["origin"], value_set=pa.array(wanted[path])))
             numbers, valid = vectors(rows["features"])
-            its |= zip(np.array(rows["origin"].to_pylist(), object)[valid], numbers, strict=True)
-        return its
+            part |= zip(np.array(rows["origin"].to_pylist(), object)[valid], numbers, strict=True)
+        return part
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = {origin: vector for its in threads.map(read, wanted) for origin, vector in its.items()}
+        found = {origin: vector for part in threads.map(read, wanted) for origin, vector in part.items()}
     for name, (origin, _) in places.items():
         if origin not in found:
             raise InputError(f"example '{name}' has no features: its picture is damaged, take another")
@@ -49,7 +49,7 @@ def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.
 
 
 def _find(features: FeatureFiles, names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """The origin of each name, and the file that has it."""
+    """Returns the origin that matches each name, and the path of its file."""
     wanted = pa.array(sorted({_last(name) for name in names}))
     called: dict[str, list[tuple[str, str]]] = defaultdict(list)
     shown = None
@@ -63,7 +63,7 @@ def _find(features: FeatureFiles, names: Iterable[str]) -> dict[str, tuple[str, 
 
 
 def _the_one(name: str, called: list[tuple[str, str]], shown: str | None) -> tuple[str, str]:
-    fitting = [it for it in called if it[0] == name or it[0].endswith("/" + name.lstrip("/"))]
+    fitting = [place for place in called if place[0] == name or place[0].endswith("/" + name.lstrip("/"))]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -78,7 +78,7 @@ def _last(name: str) -> str:
 
 
 def vector_length(features: FeatureFiles) -> int:
-    """How many numbers a frame's features are.
+    """Returns the length of a frame's feature vector.
 
     Raises:
         InputError: no frame has features.
@@ -92,17 +92,17 @@ def vector_length(features: FeatureFiles) -> int:
 
 
 def read_background(features: FeatureFiles, *, most: int, files: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Features of about `most` frames from all over the footage; the same ones every time.
+    """Returns the features of a reproducible sample of frames from all over the footage.
 
     Args:
-        features: of the run.
-        most: frames.
-        files: that they are read from, at most.
+        features: the files of `features`.
+        most: approximate number of frames.
+        files: maximum number of files to read.
 
     Returns:
-        (frames, length) float32, and (frames,) the video of each.
+        (frames, length) float32, and (frames,) URIs of their videos.
     """
-    # From most files a few frames would do, but a row group is read whole.
+    # A few frames per file would suffice, but row groups can only be read whole.
     num_files = min(len(features.paths), files)
     chosen = [features.paths[number * len(features.paths) // num_files] for number in range(num_files)]
 
@@ -122,5 +122,5 @@ def read_background(features: FeatureFiles, *, most: int, files: int = 32) -> tu
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Those that hold any; files of frames without features have no length."""
+    """Concatenates the non-empty parts; files without features have no vector length."""
     return np.concatenate([part for part in parts if len(part)] or [np.empty((0, 0), np.float32)])

@@ -1,4 +1,4 @@
-"""One frame's picture out of the `frames` table, without reading the table."""
+"""Reads single pictures from the `frames` table, one row group at a time."""
 
 import threading
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from framewatch.errors import PictureError
 from framewatch.io import images, storage
 from framewatch.tables.results import Results
 
-# Row groups whose pictures stay in memory: neighbours in the queue often lie in one.
+# Row groups to keep in memory: neighbours in the queue are often in the same one.
 _KEPT_GROUPS = 4
 _QUALITY = 80
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A row group, and the first and last `origin` in it, where its file says."""
+    """A row group, with its first and last `origin`; None if the file has no statistics."""
 
     path: str
     number: int
@@ -34,18 +34,22 @@ class Pictures:
     """Finds pictures by `origin`; its methods may be called by several threads."""
 
     def __init__(self, results: Results) -> None:
-        """Reads where in the files which frames lie; the pictures are read when asked for."""
+        """Lists the files of the `frames` table; they are read on the first request.
+
+        Args:
+            results: the output with the table.
+        """
         self._files, paths = storage.parquet_files(
             storage.join(results.output, "frames"), "batch=*/*.parquet"
         )
-        # A later batch has the frames of a file that has changed since.
+        # Newest batch first: it has the frames of files that have changed since.
         self._paths = sorted(paths, key=_batch, reverse=True)
         self._groups: list[_Group] | None = None
         self._kept: LRUCache[_Group, Any] = LRUCache(_KEPT_GROUPS)
         self._lock = threading.Lock()
 
     def get(self, origin: str) -> bytes | None:
-        """The JPEG of a frame; None where the table has none."""
+        """Returns the JPEG of a frame; None if the table does not have the frame."""
         with self._lock:
             if self._groups is None:
                 self._groups = [group for path in self._paths for group in self._row_groups(path)]
@@ -58,7 +62,7 @@ class Pictures:
         return None
 
     def thumbnail(self, origin: str, width: int) -> bytes | None:
-        """The picture as a JPEG of at most this width, in pixels."""
+        """Returns a frame's picture as a JPEG of at most this width in pixels; None if there is none."""
         content = self.get(origin)
         return None if content is None else smaller(content, width)
 
@@ -68,9 +72,11 @@ class Pictures:
         column = about.schema.to_arrow_schema().get_field_index("origin")
         groups = []
         for number in range(about.num_row_groups):
-            told = about.row_group(number).column(column).statistics
-            known = told is not None and told.has_min_max
-            groups.append(_Group(path, number, *((told.min, told.max) if known else (None, None))))
+            statistics = about.row_group(number).column(column).statistics
+            has_range = statistics is not None and statistics.has_min_max
+            groups.append(
+                _Group(path, number, *((statistics.min, statistics.max) if has_range else (None, None)))
+            )
         return groups
 
     def _rows(self, group: _Group) -> Any:
@@ -82,7 +88,7 @@ class Pictures:
 
 
 def smaller(content: bytes, width: int) -> bytes | None:
-    """A JPEG scaled down to this width; None where `content` cannot be decoded."""
+    """Returns a JPEG scaled down to at most this width in pixels; None if `content` cannot be decoded."""
     try:
         picture = images.decode_image(content)
     except PictureError:

@@ -1,4 +1,4 @@
-"""Which tables an output has, and in which format; without Spark."""
+"""Checks which tables an output has, and in which format. Does not import Spark."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ BATCHED = ("videos", "frames", "features")
 
 
 def table_exists(output: str, table: str, table_format: Format) -> bool:
-    """Whether a table has been written: a killed run may leave directories without a file."""
+    """Returns whether a table has any file; a killed run may leave empty directories."""
     path = storage.join(output, table)
     if table_format == "delta":
         return storage.is_delta(path)
@@ -20,10 +20,10 @@ def table_exists(output: str, table: str, table_format: Format) -> bool:
 
 
 def require_table(output: str, table: str, table_format: Format) -> None:
-    """Checks that a table has been written.
+    """Checks that a table exists.
 
     Raises:
-        InputError: it has not; names the stage that writes it.
+        InputError: it does not exist; the message names the stage that writes it.
     """
     if not table_exists(output, table, table_format):
         raise InputError(
@@ -33,10 +33,10 @@ def require_table(output: str, table: str, table_format: Format) -> None:
 
 
 def require_format(output: str, table_format: Format) -> None:
-    """Checks that the tables that are there have a format.
+    """Checks that the existing tables have the given format.
 
     Raises:
-        InputError: one has another.
+        InputError: a table has another format.
     """
     other: Format = "parquet" if table_format == "delta" else "delta"
     for table in WRITTEN_BY:

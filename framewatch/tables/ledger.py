@@ -1,9 +1,9 @@
-"""Which rows count. This is the only place that decides it, for Spark, for Arrow and for SQL.
+"""Decides which rows count. This is the only module that does, for Spark, Arrow and SQL.
 
 The ledger is the table `videos`. A run writes a batch of `frames` and then the ledger's rows of that batch,
-so a batch without rows in the ledger was left by a killed run and counts for nothing. A file that changed is
-read again, and its video has a row in a later batch: of several rows of a video, only that of its latest
-batch counts. The rows of `frames` and `features` that count are those of a counting video and batch.
+so a batch without rows in the ledger was left by a killed run and does not count. A file that has changed is
+read again, and its video gets a row in a later batch. Of several rows of a video, only the one in the latest
+batch counts. A row of `frames` or `features` counts if the ledger's row of its video and batch counts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# For Spark SQL and DuckDB: the batch that counts of each video. `$videos` stands for the table.
+# SQL for Spark and DuckDB that selects each video's batch that counts. `$videos` is the name of the table.
 LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
 
 
 def latest(videos: "DataFrame") -> "DataFrame":
     """Returns the rows of `videos` that count, one per video."""
-    # Without pyspark's functions: what reads with Arrow imports this module too.
+    # Does not use pyspark's functions: the readers with Arrow import this module too.
     batches = videos.groupBy("video").agg({"batch": "max"}).withColumnRenamed("max(batch)", "batch")
     return videos.join(batches, ["video", "batch"], "left_semi")
 
@@ -28,7 +28,7 @@ def counted(rows: "DataFrame", ledger: "DataFrame") -> "DataFrame":
 
     Args:
         rows: rows with `video` and `batch`.
-        ledger: what `latest` returns.
+        ledger: the ledger's rows that count, as returned by `latest`.
     """
     return rows.join(ledger, ["video", "batch"], "left_semi")
 
@@ -37,7 +37,7 @@ def latest_rows(videos: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     """Returns the rows of `videos` that count, by URI, in order of URI.
 
     Args:
-        videos: rows with `video` and `batch`, as Arrow's `to_pylist` gives them.
+        videos: rows with `video` and `batch`, as returned by Arrow's `to_pylist`.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in videos:

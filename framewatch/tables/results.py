@@ -1,4 +1,4 @@
-"""A run's tables for people: read with Arrow, without Spark."""
+"""Reads the tables of an output with Arrow. Does not import Spark."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from framewatch.tables import saved_model
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
-# The verb that writes each table, for those who miss one.
+# The verb that writes each table, for messages about missing tables.
 WRITTEN_BY = {
     "videos": "extract",
     "frames": "extract",
@@ -33,10 +33,10 @@ WRITTEN_BY = {
 
 
 def open_table(output: str, table: str) -> Any:
-    """A table of an output as a `pyarrow.dataset.Dataset`.
+    """Opens a table as a `pyarrow.dataset.Dataset`.
 
     Raises:
-        InputError: it has not been written.
+        InputError: the table does not exist.
     """
     path = storage.join(output, table)
     files, found = storage.parquet_files(path, "**/*.parquet")
@@ -60,12 +60,12 @@ def open_table(output: str, table: str) -> Any:
     )
 
 
-# A file's size in bytes, and its last change in epoch milliseconds; None where the ledger has neither.
+# A file's size in bytes and its modification time in epoch milliseconds; None if the ledger lacks them.
 FileId = tuple[int | None, int | None]
 
 
 def video_files(output: str) -> dict[str, FileId]:
-    """The file of each video in the ledger; none where there is no ledger."""
+    """Returns size and modification time of each video's file, by URI; empty if there is no ledger."""
     try:
         ledger = open_table(output, "videos")
     except InputError:
@@ -77,13 +77,16 @@ def video_files(output: str) -> dict[str, FileId]:
 
 
 class Results:
-    """What one output directory holds."""
+    """The tables and JSON files of an output whose frames have been ranked."""
 
     def __init__(self, output: str) -> None:
-        """Checks that frames have been ranked there.
+        """Reads ranking.json.
+
+        Args:
+            output: the output directory.
 
         Raises:
-            InputError: they have not.
+            InputError: no frames have been ranked there.
         """
         self.output = output
         try:
@@ -95,38 +98,44 @@ class Results:
 
     @property
     def model_path(self) -> str:
-        """Directory of the classifier that ranked."""
+        """Directory of the classifier that made the ranking."""
         path = self.ranking["model_path"]
         return storage.join(self.output, path) if path == "model" else path
 
     def read_ranking(self) -> dict[str, Any]:
-        """What `rank` says of its last run there; `ranking` keeps what it said when this was opened."""
+        """Returns the current contents of ranking.json; `ranking` has those at this object's creation."""
         return storage.read_json(storage.join(self.output, "ranking.json"))
 
     @property
     def stale(self) -> str:
-        """A line on what a killed `rank` left older than the tables; empty where all is whole."""
+        """One line that names outputs left stale by a killed `rank`; empty if none."""
         parts = " and ".join(self.ranking.get("stale", []))
         return f"older than the ranking: {parts}; run `framewatch rank` again" if parts else ""
 
     def dataset(self, table: str) -> Any:
-        """A table as a `pyarrow.dataset.Dataset`.
+        """Opens a table as a `pyarrow.dataset.Dataset`.
 
         Raises:
-            InputError: it has not been written.
+            InputError: the table does not exist.
         """
         return open_table(self.output, table)
 
     def read(self, table: str, columns: list[str], *, videos: list[str] | None = None) -> pa.Table:
-        """Columns of a table, of some videos or of all."""
+        """Reads columns of a table.
+
+        Args:
+            table: the name of the table.
+            columns: names of the columns.
+            videos: URIs of the videos to read; None for all.
+        """
         only = None if videos is None else pc.field("video").isin(videos)
-        if table == "predictions":  # of an older run, NaN may be ranked first
+        if table == "predictions":  # older versions ranked NaN first
             is_number = pc.is_finite(pc.field("prob2"))
             only = is_number if only is None else only & is_number
         return self.dataset(table).to_table(columns=columns, filter=only)
 
     def ranked_videos(self) -> list[str]:
-        """URIs of the videos with ranked frames, in order; the table may be larger than the memory."""
+        """Returns the sorted URIs of videos with ranked frames, without loading the whole table."""
         found: set[str] = set()
         for batch in self.dataset("predictions").to_batches(columns=["video"]):
             found.update(batch["video"].unique().to_pylist())
@@ -137,39 +146,39 @@ class Results:
         return list(latest_rows(_upgraded(self.dataset("videos").to_table()).to_pylist()).values())
 
     def model_notes(self) -> dict[str, Any] | None:
-        """What the classifier's metrics.json holds; None where it is gone."""
+        """Returns the contents of the classifier's metrics.json; None if the classifier has been deleted."""
         saved = self._saved_model()
         return None if saved is None else saved.notes
 
     def _saved_model(self) -> SavedModel | None:
-        """The version that ranked, which may no longer be the current one."""
+        """Returns the version that made the ranking, which may no longer be the current one."""
         return saved_model.read(self.model_path, self.ranking.get("model_version"))
 
     def test_metrics(self) -> dict[str, Any] | None:
-        """What test labels said of the ranking; None where there were none."""
+        """Returns the ranking's metrics on test labels; None if there were no test labels."""
         try:
             return storage.read_json(storage.join(self.output, "test_metrics.json"))
         except FileNotFoundError:
             return None
 
     def known_labels(self) -> dict[str, list[tuple[float, float]]]:
-        """Hand labels and verdicts that were trained on or tested with: video -> (timestamp_s, label)."""
+        """Returns the labels used in training and testing, as sorted (timestamp_s, label) by video URI."""
         found: dict[str, list[tuple[float, float]]] = {}
         for rows in (self.labelled(), _optional(storage.join(self.output, "labelled"))):
             if rows is None:
                 continue
             for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
                 found.setdefault(row["video"], []).append((row["timestamp_s"], row["label"]))
-        return {video: sorted(set(its)) for video, its in found.items()}
+        return {video: sorted(set(labels)) for video, labels in found.items()}
 
     def labelled(self) -> Any | None:
-        """The frames that the classifier learned from, as a dataset; None where they were not kept."""
+        """Opens the classifier's training frames as a dataset; None if they were not kept."""
         saved = self._saved_model()
         return None if saved is None else _optional(saved.labelled_path)
 
 
 def _upgraded(videos: pa.Table) -> pa.Table:
-    """`videos` with the columns that older versions did not write, as `Tables.read` gives it."""
+    """Adds the columns that older versions did not write to `videos`, as `Tables.read` does."""
     nothing = pa.nulls(len(videos))
     kinds = {
         "warning": pa.string(),
@@ -180,7 +189,7 @@ def _upgraded(videos: pa.Table) -> pa.Table:
     for name, kind in kinds.items():
         if name not in videos.column_names:
             videos = videos.append_column(name, nothing.cast(kind))
-    # Through Arrow, which takes a time without a zone for UTC, as Spark writes it; Python takes it for local.
+    # Arrow reads a time without a zone as UTC, as Spark writes it. Python would read it as local time.
     at = videos["modified_at"]
     at_ms = at.cast(pa.timestamp("ms", at.type.tz), safe=False).cast(pa.int64())
     place = videos.column_names.index("modified_ms")
@@ -188,7 +197,7 @@ def _upgraded(videos: pa.Table) -> pa.Table:
 
 
 def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
-    # A dataset's own `to_batches` reads ahead, and keeps the file's bytes beside the numbers.
+    # A dataset's own `to_batches` reads ahead, and keeps the file's bytes in memory next to the arrays.
     for path in rows.files:
         with rows.filesystem.open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
@@ -202,14 +211,14 @@ def _optional(uri: str) -> Any | None:
 
 
 def read_vectors(rows: Any, names: Sequence[str]) -> np.ndarray:
-    """Features of some frames, read part by part: no second copy of them is ever in memory.
+    """Reads features of frames by row group, so that memory holds only one copy of them.
 
     Args:
         rows: a `pyarrow.dataset.Dataset` with `origin` and `features`, lists of equal length.
-        names: the origins wanted, each of which is there.
+        names: origins of the frames to read; all of them must be in `rows`.
 
     Returns:
-        (names, length) float32, in the order of `names`; (0, 0) where none is wanted.
+        (names, length) float32, in the order of `names`; (0, 0) if `names` is empty.
     """
     place = {name: number for number, name in enumerate(names)}
     found = np.zeros((0, 0), np.float32)

@@ -1,11 +1,11 @@
-"""Where a classifier lies: a directory for each training, and one file that names the current one.
+"""Reads and publishes versions of a classifier: a directory per training, and a file that names the current.
 
-    model/metrics.json          the current version: its directory, its identity, its metrics
-    model/model_card.md         the same for people
-    model/versions/VERSION/     spark/, labelled/, metrics.json, model_card.md: as one training left it
+    model/metrics.json          the current version: name, identity, metrics
+    model/model_card.md         the model card of the current version
+    model/versions/VERSION/     spark/, labelled/, metrics.json, model_card.md: the files of one training
 
-`metrics.json` is replaced in one step, after all that it describes has been written. So a reader finds the
-old classifier with the old metrics or the new one with the new metrics, whenever a training is killed.
+`metrics.json` is replaced atomically, after everything that it describes has been written. So even after a
+killed training, a reader finds the old classifier with the old metrics, or the new one with the new metrics.
 """
 
 import re
@@ -17,7 +17,7 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.io.redact import redact
 
-# A reader may have opened the version before the current one.
+# The version before the current one is kept, as a reader may still use it.
 _KEPT_VERSIONS = 2
 _VERSION = re.compile(r"\d{8}T\d{6}\.\d{6}-[0-9a-f]{12}")
 
@@ -27,8 +27,8 @@ class SavedModel:
     """One version of a classifier.
 
     Attributes:
-        directory: of this version.
-        notes: what its metrics.json holds.
+        directory: the version's directory.
+        notes: the contents of its metrics.json.
     """
 
     directory: str
@@ -36,24 +36,27 @@ class SavedModel:
 
     @property
     def spark_path(self) -> str:
-        """The Spark ML model."""
+        """Directory of the Spark ML model."""
         return storage.join(self.directory, "spark")
 
     @property
     def labelled_path(self) -> str:
-        """The frames that the classifier learned from, with their features."""
+        """Directory of the training frames with their features."""
         return storage.join(self.directory, "labelled")
 
     @property
     def version(self) -> str | None:
-        """The version's name; None for a classifier of framewatch 0.1.0, which had none."""
+        """Name of the version; None for a classifier of framewatch 0.1.0, which had no versions."""
         return self.notes.get("version")
 
     def require_identity(self, identity: str) -> None:
-        """Checks that the classifier is the one that the metrics describe.
+        """Checks that the metrics describe this classifier.
+
+        Args:
+            identity: the classifier's identity, as returned by `classifier.identity`.
 
         Raises:
-            InputError: it is another, as when files of two trainings were copied together.
+            InputError: they describe another one, for example if files of two trainings were mixed in a copy.
         """
         described = self.notes.get("classifier", identity)
         if described != identity:
@@ -64,11 +67,11 @@ class SavedModel:
 
 
 def new_version(path: str, identity: str) -> SavedModel:
-    """A version that is still to be written, for `publish`.
+    """Returns a new version, to be written by the caller and then passed to `publish`.
 
     Args:
         path: the classifier's directory, such as `out/model`.
-        identity: of the classifier, as `classifier.identity` gives it.
+        identity: the classifier's identity, as returned by `classifier.identity`.
     """
     # Names sort by time.
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{identity}"
@@ -77,11 +80,11 @@ def new_version(path: str, identity: str) -> SavedModel:
 
 
 def read(path: str, version: str | None = None) -> SavedModel | None:
-    """The current version, or the one named; None where there is none.
+    """Returns the current version, or the given one; None if it does not exist.
 
     Args:
         path: the classifier's directory.
-        version: the name of a version that is still kept.
+        version: the name of a version; None for the current one.
     """
     if version is not None:
         directory = storage.join(path, "versions", version)
@@ -95,7 +98,7 @@ def read(path: str, version: str | None = None) -> SavedModel | None:
 
 
 def require_model(path: str) -> SavedModel:
-    """The current version.
+    """Returns the current version.
 
     Raises:
         InputError: there is no classifier.
@@ -107,13 +110,13 @@ def require_model(path: str) -> SavedModel:
 
 
 def publish(path: str, model: SavedModel, card: str) -> None:
-    """Makes a version the current one, when its model and its frames have been written.
+    """Makes a version the current one, after its model and frames have been written.
 
-    A card that people read is missing for a moment rather than wrong.
+    The old model card is removed first, so that it never describes the wrong classifier.
 
     Args:
         path: the classifier's directory.
-        model: the version.
+        model: the version to publish.
         card: the text of model_card.md.
     """
     if model.directory != path:
@@ -123,12 +126,12 @@ def publish(path: str, model: SavedModel, card: str) -> None:
 
 
 def delete_older(path: str, *, ranked_by: str | None) -> None:
-    """Removes versions that a killed training left, and all but the last of those that were replaced.
+    """Removes unfinished versions of killed trainings, and all but the last of the replaced versions.
 
     Args:
         path: the classifier's directory.
-        ranked_by: the version that made the ranking that is there, which stays too; None for that of
-            framewatch 0.1.0, which had no versions.
+        ranked_by: the version that made the current ranking, which is kept too; None if that is a version of
+            framewatch 0.1.0, which had no versions, or if there is no ranking.
     """
     current = read(path)
     names = [name for name in storage.children(storage.join(path, "versions")) if _VERSION.fullmatch(name)]

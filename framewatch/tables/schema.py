@@ -1,4 +1,4 @@
-"""The tables: column names and types. Stages meet only here."""
+"""Defines the tables' column names and types, the only interface between stages."""
 
 import math
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from pyspark.sql.types import (
 
 from framewatch.errors import SchemaError
 
-# Databricks shows a column with this annotation as pictures.
+# Databricks displays a column with this annotation as pictures.
 JPEG_METADATA = {"spark.contentAnnotation": {"mimeType": "image/jpeg"}}
 
-# The key of framewatch's own metadata of a column: how frames were sampled, what made features.
+# The key of framewatch's metadata of a column: sampling settings of frames, or model and weights of features.
 METADATA_KEY = "framewatch"
 
 _ORIGIN = StructField("origin", StringType())
@@ -90,7 +90,7 @@ FEATURES = StructType(
         _BATCH,
     ]
 )
-# The reason for vectors of which a number is NaN or infinite: they would rank first, or spoil a fit.
+# The error of frames whose features contain NaN or infinity, which would rank first or spoil a fit.
 NOT_FINITE = "not finite"
 
 PREDICTIONS = StructType(
@@ -195,18 +195,23 @@ OUTLIERS = StructType(
 
 
 def finite_vectors(name: str = "features") -> Column:
-    """The vectors of a column, null where a number of one is NaN or infinite."""
-    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # which takes no null
-    # In Spark's order, NaN is the greatest number of all.
+    """Returns a column of vectors, with null in place of vectors that contain NaN or infinity."""
+    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # vector_to_array fails on null
+    # Spark orders NaN above all other numbers.
     is_finite = (F.array_max(numbers) < math.inf) & (F.array_min(numbers) > -math.inf)
     return F.when(is_finite, F.col(name))
 
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:
-    """Checks that `df` has each column with its type; other columns are welcome.
+    """Checks that `df` has each column with its type; it may have other columns.
+
+    Args:
+        df: the DataFrame to check.
+        columns: the required columns.
+        table: the name of the table for the message.
 
     Raises:
-        SchemaError: names the table, each missing or mistyped column, and what there is.
+        SchemaError: a column is missing or has another type.
     """
     have: dict[str, DataType] = {field.name: field.dataType for field in df.schema.fields}
     missing = [field.name for field in columns if field.name not in have]
@@ -225,5 +230,5 @@ def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str
 
 
 def fields(schema: StructType, *names: str) -> list[StructField]:
-    """The fields of `schema` called `names`, in that order."""
+    """Returns the fields of `schema` with the given names, in that order."""
     return [schema[name] for name in names]

@@ -1,7 +1,7 @@
-"""Where a run's tables lie, and how they are read and written: Parquet, or Delta where the session has it.
+"""Reads and writes the tables of an output with Spark, in Parquet, or in Delta if the session supports it.
 
 `videos`, `frames` and `features` grow batch by batch, one partition each: `frames/batch=3`. A batch counts
-once the ledger `videos` has its rows; what a killed run left of one is written over by the next.
+once the ledger `videos` has its rows. The next run removes a batch that a killed run did not commit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,41 +46,47 @@ TABLES: dict[str, StructType] = {
     "cluster_times": CLUSTER_TIMES,
     "outliers": OUTLIERS,
 }
-# What the review page reads: single pictures, and vectors.
+# The review page reads single pictures and vectors from these, so they have small row groups.
 _PIECEWISE = ("frames", "candidates")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables below one output directory, all in one format."""
+    """The tables in an output directory, all in one format.
+
+    Attributes:
+        spark: the session.
+        output: the output directory.
+        format: `parquet` or `delta`.
+    """
 
     spark: SparkSession
     output: str
     format: Format = "parquet"
 
     def path(self, table: str) -> str:
-        """Where a table lies."""
+        """Returns the path of a table's directory."""
         return storage.join(self.output, table)
 
     def exists(self, table: str) -> bool:
-        """Whether a table has been written: a killed run may leave directories without a file."""
+        """Returns whether a table has any file; a killed run may leave empty directories."""
         return layout.table_exists(self.output, table, self.format)
 
     def require_format(self) -> None:
-        """Checks that the session knows the format, and that what is there has it.
+        """Checks that the session supports the format, and that the existing tables have it.
 
         Raises:
-            InputError: it does not, or has another.
+            InputError: the session does not support it, or a table has another format.
         """
         layout.require_format(self.output, self.format)
         if self.format == "delta":
             _require_delta(self.spark, self.output)
 
     def read(self, table: str) -> DataFrame:
-        """All rows of a table, with its column metadata.
+        """Returns all rows of a table, with its column metadata.
 
         Raises:
-            InputError: it has not been written yet; says which stage writes it.
+            InputError: the table does not exist; the message names the stage that writes it.
         """
         layout.require_table(self.output, table, self.format)
         reader, path = self.spark.read.format(self.format), self.path(table)
@@ -100,22 +106,22 @@ class Tables:
         return ledger.counted(self.read(table), self.ledger()).select(*TABLES[table].names)
 
     def sampling_fps(self, *, default: float) -> float:
-        """Samples a second of the frames that are here; `default` where there are none."""
+        """Returns the samples per second of the existing frames; `default` if there are none."""
         if not self.exists("frames"):
             return default
         return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
-        """Writes one batch of a table, over what may be there of it."""
+        """Writes one batch of a table; replaces the batch if it exists."""
         rows = df.drop("batch")
         write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
 
     def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
-        """Writes one batch of `videos`: from here on the batch counts.
+        """Writes one batch of `videos`, which commits the batch.
 
         Args:
-            rows: columns of `videos`; those that are missing become null.
-            batch: the number of the partition.
+            rows: columns of `videos`; missing ones become null.
+            batch: the batch number.
         """
         schema = StructType([field for field in VIDEOS.fields if field.name not in ("modified_at", "batch")])
         videos = self.spark.createDataFrame(
@@ -125,17 +131,25 @@ class Tables:
         self.write_batch(videos.orderBy("video").coalesce(1), "videos", batch)
 
     def replace(self, df: DataFrame, table: str) -> None:
-        """Writes a whole table anew."""
+        """Replaces a whole table."""
         write_table(df, self.path(table), self.format, piecewise=table in _PIECEWISE)
 
     def stage(self, df: DataFrame, name: str) -> DataFrame:
-        """Writes rows that several tables are made of, and reads them back: their work runs once."""
+        """Materializes rows used by several tables, so that they are computed only once.
+
+        Args:
+            df: the rows.
+            name: the name of the temporary table, for `delete_staged`.
+
+        Returns:
+            The same rows, read from the temporary table.
+        """
         path = storage.join(self._staging, name)
         write_table(df, path)
         return self.spark.read.schema(df.schema).parquet(path)
 
     def delete_staged(self, *names: str) -> None:
-        """Removes what `stage` wrote, when it has served."""
+        """Removes temporary tables of `stage`."""
         for name in names:
             storage.delete(storage.join(self._staging, name))
 
@@ -150,7 +164,7 @@ class Tables:
             storage.delete(self.path(table))
 
     def delete_leftovers(self) -> None:
-        """Removes batches that a killed run did not finish, and what `stage` wrote."""
+        """Removes batches that a killed run did not commit, and all temporary tables of `stage`."""
         storage.delete(storage.join(self.output, "_staging"))
         done = {row["batch"] for row in self.ledger().select("batch").distinct().collect()}
         for table in ("frames", "features"):
@@ -158,9 +172,9 @@ class Tables:
                 self._delete_batch(table, batch)
 
     def delete_superseded(self) -> None:
-        """Removes rows of files that have changed since. What else is in their batches moves to a new one.
+        """Removes rows of files that have changed since. The other rows of their batches move to a new batch.
 
-        Killed at any point and repeated, it loses nothing: moved rows count once the ledger has them.
+        It loses nothing if it is killed and called again: moved rows count once the ledger has them.
         """
         if not self.exists("videos"):
             return
@@ -180,12 +194,12 @@ class Tables:
                 self._delete_batch(table, batch)
 
     def next_batch(self) -> int:
-        """The lowest number that no batch has had."""
+        """Returns the number of the next batch: one more than that of the last committed batch."""
         last = self.ledger().agg(F.max("batch")).first()
         return 0 if last is None or last[0] is None else last[0] + 1
 
     def first_batch_without_features(self) -> int:
-        """The first batch with a frame that has not been featurized; the next batch where there is none."""
+        """Returns the first batch with frames that are not featurized; the next batch if there is none."""
         frames = self.ledger().groupBy("batch").agg(F.sum("num_frames").alias("frames"))
         done = self.current("features").groupBy("batch").agg(F.count("*").alias("done"))
         lacks = F.col("frames") > F.coalesce("done", F.lit(0))
@@ -193,7 +207,7 @@ class Tables:
         return self.next_batch() if row is None or row[0] is None else row[0]
 
     def _batches(self, table: str) -> set[int]:
-        """The batches that anything lies of, whole or not."""
+        """Returns the numbers of all batches with files, committed or not."""
         if self.format == "delta":
             rows = self.read(table).select("batch").distinct().collect() if self.exists(table) else []
             return {row["batch"] for row in rows}
@@ -216,17 +230,17 @@ def write_table(
     batch: int | None = None,
     piecewise: bool = False,
 ) -> None:
-    """Writes a table, or one batch of it, over what is there. The one place that writes rows.
+    """Replaces a table, or one batch of it. All rows are written by this function.
 
     Args:
         df: the rows, without `batch`.
         path: the table's directory.
-        table_format: `parquet`, or `delta` where the session has it.
-        batch: the number of the partition to write; None for the whole table.
-        piecewise: in row groups of some megabytes, for readers that take a few rows, or little memory.
+        table_format: `parquet`, or `delta` if the session supports it.
+        batch: the number of the batch to write; None for the whole table.
+        piecewise: whether to write row groups of 8 MB rather than 128 MB, for readers of single rows.
 
     Raises:
-        LockLostError: another run has taken over the output that it lies in.
+        LockLostError: another run has taken over the output.
     """
     storage.check_fence(path)
     if table_format == "delta":
@@ -241,7 +255,7 @@ def write_table(
     if fence is None or table_format == "delta" or path.startswith(fence.staging + "/"):
         writer.save(path)
         return
-    # Tasks of a run that has lost its lease may go on for a while: they write where no other run does.
+    # Tasks of a run that has lost its lease may go on for a while, so each run writes to its own directory.
     staged = storage.join(fence.staging, "_written")
     writer.save(staged)
     storage.replace_directory(staged, path)
@@ -252,16 +266,16 @@ def _delta_writer(df: DataFrame, path: str, batch: int | None) -> DataFrameWrite
         writer = df.write.option("overwriteSchema", "true")
     else:
         writer = df.withColumn("batch", F.lit(batch).cast("int")).write.partitionBy("batch")
-        if storage.is_delta(path):  # not every engine replaces a part of what is not there
+        if storage.is_delta(path):  # some engines reject replaceWhere on a new table
             writer = writer.option("replaceWhere", f"batch = {batch}").option("mergeSchema", "true")
-    # Rows go by whole files here, and readers other than Spark know no deletion vectors.
+    # Rows are only removed in whole files here, and readers other than Spark do not support deletion vectors.
     return writer.option("delta.enableDeletionVectors", "false")
 
 
 def _require_delta(spark: SparkSession, output: str) -> None:
     try:
         spark.read.format("delta").load(storage.join(output, "_no_such_table")).schema  # noqa: B018
-    except Exception as error:  # of Spark's own, or of its JVM
+    except Exception as error:  # from Spark's Python code or its JVM
         if "DATA_SOURCE_NOT_FOUND" in str(error):
             raise InputError(
                 "tables.format=delta needs Delta Lake, which this session lacks: on Databricks it is there, "

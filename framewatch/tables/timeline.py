@@ -1,4 +1,4 @@
-"""What is in one video: its incidents, when the first, how long in all. Reads the tables without Spark."""
+"""Summarizes one video: its incidents, the first one, their total length. Does not import Spark."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from framewatch.tables.results import Results
 
 @dataclass(frozen=True)
 class Incident:
-    """A stretch of a video, `[start_s, end_s)`, and its most suspicious frame."""
+    """A stretch of a video, `[start_s, end_s)` in seconds, and its most suspicious frame."""
 
     start_s: float
     end_s: float
@@ -26,14 +26,14 @@ class Incident:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One video's answer.
+    """The incidents of one video, and its most suspicious frame.
 
     Attributes:
-        video: its URI.
-        duration_s: seconds of it that were read.
-        incidents: in order of time.
-        peak_s: the second of the most suspicious frame; None where no frame was ranked.
-        peak_prob2: that frame's probability.
+        video: the video's URI.
+        duration_s: its duration in seconds, from the ledger.
+        incidents: its incidents in order of time.
+        peak_s: time in seconds of the most suspicious frame; None if no frame was ranked.
+        peak_prob2: that frame's probability of being suspicious.
     """
 
     video: str
@@ -44,16 +44,16 @@ class Timeline:
 
     @property
     def suspicious_s(self) -> float:
-        """Seconds of all incidents."""
+        """Total length of the incidents in seconds."""
         return sum(incident.end_s - incident.start_s for incident in self.incidents)
 
     @property
     def suspicious_share(self) -> float:
-        """Share of the video that is in incidents, 0 to 1."""
+        """Share of the video that its incidents cover, 0 to 1."""
         return min(1.0, self.suspicious_s / self.duration_s) if self.duration_s else 0.0
 
     def summary(self) -> str:
-        """The answer in one line."""
+        """Returns a summary in one line."""
         name = basename(self.video)
         if self.peak_s is None or self.peak_prob2 is None:
             return f"{name}: no frame of it was ranked"
@@ -68,21 +68,21 @@ class Timeline:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+    """Formats seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def read_timeline(output: str, video: str) -> Timeline:
-    """Reads what the tables say of a video.
+    """Reads a video's incidents and its most suspicious frame from the tables.
 
     Args:
-        output: the run's directory.
-        video: its URI, or enough of the end of it to tell it from others; the extension may be left out.
+        output: the output directory.
+        video: the URI, or a unique end of it; the extension may be left out.
 
     Raises:
-        InputError: there are no ranked frames yet, or no such video, or several.
+        InputError: no frames have been ranked, or no video or several match.
     """
     results = Results(output)
     uri, duration_s = find_video(results.videos(), video)
@@ -100,10 +100,17 @@ def read_timeline(output: str, video: str) -> Timeline:
 
 
 def find_video(videos: Sequence[dict[str, Any]], wanted: str) -> tuple[str, float]:
-    """A video of the ledger, its URI and its duration, by enough of the end of its URI.
+    """Finds a video in the ledger by its URI, or a unique end of it.
+
+    Args:
+        videos: rows of the ledger with `video` and `duration_s`.
+        wanted: the URI, or a unique end of it; the extension may be left out.
+
+    Returns:
+        The URI, and the duration in seconds; 0 if it is unknown.
 
     Raises:
-        InputError: there is none, or several.
+        InputError: no video or several match.
     """
     videos = list({row["video"]: row for row in videos}.values())
     found = [row for row in videos if row["video"] == wanted]
@@ -122,7 +129,13 @@ def _ends_with(uri: str, wanted: str) -> bool:
 
 
 def thinned(times_s: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most so many points of a curve: the greatest value of each stretch, at its time."""
+    """Reduces a curve to at most `most` points: the maximum of each stretch, at its time.
+
+    Args:
+        times_s: (n,) seconds.
+        values: (n,) values at these times.
+        most: the maximum number of points.
+    """
     if len(times_s) <= most:
         return times_s, values
     bounds = np.linspace(0, len(times_s), most + 1).astype(int)
@@ -133,7 +146,15 @@ def thinned(times_s: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndar
 
 
 def stretches(seconds: list[float], period_s: float) -> list[tuple[float, float]]:
-    """Neighbouring frames, by their seconds, joined to ranges: an hour of labels is not 3,600 boxes."""
+    """Joins neighbouring frames into ranges, so that an hour of labels is not drawn as 3,600 boxes.
+
+    Args:
+        seconds: sorted times of the frames.
+        period_s: seconds between sampled frames.
+
+    Returns:
+        Half-open (start_s, end_s) ranges.
+    """
     joined: list[tuple[float, float]] = []
     for second in seconds:
         if joined and second <= joined[-1][1] + period_s / 2:

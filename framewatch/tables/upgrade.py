@@ -1,4 +1,4 @@
-"""Tables of older runs, read as this version writes them."""
+"""Reads tables of older versions with the current columns."""
 
 from pyspark.sql import DataFrame, DataFrameReader
 from pyspark.sql import functions as F
@@ -8,8 +8,8 @@ from framewatch.tables.schema import FEATURES, NOT_FINITE, VIDEOS, finite_vector
 
 
 def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
-    """`videos`: older ones lack columns."""
-    if table_format == "parquet":  # which has a schema in each file, and takes that of one for all
+    """Reads `videos`; adds the columns that older versions did not write."""
+    if table_format == "parquet":  # Spark would apply the schema of one file to all
         reader = reader.schema(VIDEOS)
     rows = reader.load(path)
     for field in VIDEOS.fields:
@@ -20,9 +20,9 @@ def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
 
 
 def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
-    """`features`: older ones hold vectors that are not finite, and no reasons for those that are null."""
+    """Reads `features`; older versions wrote non-finite vectors, and no `error`."""
     rows = reader.load(path)
-    if "error" not in rows.columns and table_format == "parquet":  # other files may have it
+    if "error" not in rows.columns and table_format == "parquet":  # other files may have the column
         rows = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]])).load(path)
     vectors, metadata = finite_vectors(), rows.schema["features"].metadata
     error = F.col("error") if "error" in rows.columns else F.lit(None).cast("string")

@@ -1,16 +1,16 @@
-"""The views that reviewers query, each one SELECT that Spark SQL and DuckDB both take. No Spark in here."""
+"""Defines the SQL views, each one SELECT for both Spark SQL and DuckDB. Does not import Spark."""
 
 from collections.abc import Mapping
 from string import Template
 
 from framewatch.tables.ledger import LATEST_SQL
 
-# Times are quotients of ticks: the frame at an incident's end may be told to lie this little before it.
+# Times are quotients of ticks. Rounding may place the frame at an incident's end this far before it.
 _ROUNDING_S = 1e-6
 
 
 def _clock(seconds: str) -> str:
-    """SQL for a number of seconds, which may not be null, as h:mm:ss; a part of a second is left out."""
+    """Returns SQL that formats seconds, which must not be null, as h:mm:ss, rounded down."""
     parts = (f"{seconds} / 3600", f"{seconds} % 3600 / 60", f"{seconds} % 60")
     return f"printf('%d:%02d:%02d', {', '.join(f'cast(floor({part}) as bigint)' for part in parts)})"
 
@@ -19,7 +19,7 @@ def _name(video: str) -> str:
     return f"split_part({video}, '/', -1)"
 
 
-# Written with functions that both engines know, and mean the same by.
+# Uses only functions that mean the same in both engines.
 _VIEWS = {
     "top_frames": f"""
 select
@@ -84,13 +84,13 @@ order by v.status, v.video
 
 
 def selects(tables: Mapping[str, str]) -> dict[str, str]:
-    """The views over the tables there are.
+    """Returns the SELECT of each view whose tables exist.
 
     Args:
-        tables: `predictions`, `incidents` and `videos`, those there are, each with its name in SQL.
+        tables: the existing tables of `predictions`, `incidents` and `videos`, with their names in SQL.
 
     Returns:
-        The SELECT of each view, by its name; a view that needs another table is left out.
+        The SELECT of each view by the view's name.
     """
     templates = {name: Template(text.strip()) for name, text in _VIEWS.items()}
     return {
