@@ -72,9 +72,9 @@ def test_a_verdict_on_a_hit_counts_and_a_rejected_one_sinks(indexed: Path, ask: 
 
 def test_hot_questions_are_kept_until_the_index_changes(indexed: Path, monkeypatch) -> None:
     searches: list[int] = []
-    real = similar_moments.find
+    real = similar_moments.find_moments
     monkeypatch.setattr(
-        similar_moments, "find", lambda *args, **its: searches.append(1) or real(*args, **its)
+        similar_moments, "find_moments", lambda *args, **its: searches.append(1) or real(*args, **its)
     )
     place = default_place(str(indexed), None, "framewatch")
     finder = SimilarFinder(str(indexed), lambda: place)
