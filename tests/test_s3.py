@@ -80,8 +80,8 @@ def test_without_credentials_each_video_says_so(bucket, environment, tmp_path: P
     bare = {name: value for name, value in environment.items() if name not in S3_CREDENTIALS}
     bare |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    script = "from framewatch.video.extraction import answer\n"
-    script += "print(list(answer({'task': 'plan', 'source': 's3://clips/a.mp4', 'chunk_s': 60.0})))"
+    script = "from framewatch.video.extraction import handle_request\n"
+    script += "print(list(handle_request({'task': 'plan', 'source': 's3://clips/a.mp4', 'chunk_s': 60.0})))"
     command = [sys.executable, "-c", script]
     done = subprocess.run(
         command, cwd=ROOT, env={**clean, **bare}, capture_output=True, text=True, check=True
