@@ -154,7 +154,7 @@ def test_the_systems_own_errors(tmp_path: Path) -> None:
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         first.listen()
-        with pytest.raises(SetupError, match=r"port is in use \(Address already in use\): give"), explained():
+        with pytest.raises(SetupError, match=r"port is in use \(Address already in use\): set"), explained():
             second.bind(first.getsockname())
     with (
         pytest.raises(SetupError, match=r"no space is left on a disk \(No space left on device\)"),

@@ -45,7 +45,7 @@ def test_files_there_and_back(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for output in (f"{tmp_path}/file/out", "/proc/nope"):
-        with pytest.raises(InputError, match=f"output={output} cannot be written .*: give a directory"):
+        with pytest.raises(InputError, match=f"output={output} cannot be written .*: set a directory"):
             storage.require_writable(output)
     storage.require_writable(str(tmp_path / "new"))
     assert list((tmp_path / "new").iterdir()) == []
