@@ -133,7 +133,7 @@ def test_what_is_passed_over_has_a_reason(tmp_path: Path) -> None:
 UNREADABLE_SCRIPT = """
 import sys
 from framewatch.ingest import walk
-for entry in walk.find(sys.argv[1]):
+for entry in walk.find_files(sys.argv[1]):
     print(entry.path.rpartition("/")[2], entry.reason, entry.detail, sep="|")
 """
 
