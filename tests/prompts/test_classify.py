@@ -150,7 +150,7 @@ BAD = {
     '{"classes": [{"name": "bag", "prompts": [{"example": "x.jpg"}]}]}': "example 'x.jpg' is no frame with",
     '{"classes": [{"name": "bag", "prompts": [{"example": "Cam0frame0001.jpg"}]}]}': "several frames",
     '{"classes": [{"name": "bag", "prompts": [{"image": "nowhere.jpg"}]}]}': "image 'nowhere.jpg' cannot be",
-    '{"classes": [{"name": "b", "prompts": [{"image": "README.md"}]}]}': "image 'README.md' cannot be used: not a picture",
+    '{"classes": [{"name": "b", "prompts": [{"image": "README.md"}]}]}': "image 'README.md' cannot be used",
 }
 
 
