@@ -149,7 +149,7 @@ def test_each_error_is_one_line_with_its_remedy(tmp_path: Path, remote: str) -> 
     # What comes back as an exception is not logged on the console too.
     lines = done.stderr.splitlines()
     assert not [line for line in lines if "ERROR" in line]
-    # On a busy machine Spark's Connect server may complete a stream twice; the JVM prints that thread's trace.
+    # When busy, Spark's Connect server may complete a stream twice; the JVM prints that thread's trace.
     if "streamLifecycleAlreadyCompleted" not in done.stderr:
         assert not [line for line in lines if line.startswith("\tat ")]
 
