@@ -79,5 +79,6 @@ def test_a_damaged_video_is_a_row_with_the_reason(spark, clips: Path, tmp_path: 
     pictures = [row for row in rows if not row["error"]]
     assert pictures and all((row["width"], row["height"]) == (48, 32) for row in pictures)
     assert [row["timestamp_s"] for row in pictures] == [number / 2 for number in range(len(pictures))]
-    with pytest.raises(framewatch.InputError, match="fps=0 is not valid"):
-        framewatch.read_frames(spark, str(tmp_path), fps=0)
+    for wrong in ({"fps": 0}, {"jpeg_quality": 101}, {"max_side": 3}):
+        with pytest.raises(framewatch.ConfigError, match=f"{next(iter(wrong))}=.* is not valid"):
+            framewatch.read_frames(spark, str(tmp_path), **wrong)

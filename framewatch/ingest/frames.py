@@ -18,7 +18,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from framewatch.errors import InputError
+from framewatch.config.inputs import FramesConfig, SamplingConfig
 from framewatch.ingest.listing import list_videos, with_unique_names
 from framewatch.io import access
 from framewatch.tables.schema import (
@@ -105,30 +105,27 @@ def read_frames(
         video that fails or is damaged has one more row, with only `video` and `error`.
 
     Raises:
-        InputError: a path matches no video, or a setting is out of range.
+        InputError: a path matches no video.
+        ConfigError: a setting is out of range.
 
     Example:
         >>> frames = read_frames(spark, "videos/train", fps=1)
         >>> frames.where("error is null").count()
         12
     """
-    if not 0 < fps <= 1000:
-        raise InputError(f"fps={fps:g} is not valid: give samples per second, above 0 and up to 1000")
-    if not 1 <= jpeg_quality <= 100:
-        raise InputError(f"jpeg_quality={jpeg_quality} is not valid: give 1 to 100")
-    listed = with_unique_names(list_videos(spark, [paths] if isinstance(paths, str) else list(paths)))
-    parts = listed.select(
-        F.monotonically_increasing_id().alias("id"),
-        "video",
-        "name",
-        F.lit(0).alias("first"),
-        F.lit(None).cast("int").alias("stop"),
-    ).repartition(listed.count())
-    sampling = Sampling(fps=fps, max_side=max_side, jpeg_quality=jpeg_quality, timeout_s=timeout_s)
+    sampled = SamplingConfig(fps=fps)  # which check themselves
+    stored = FramesConfig(jpeg_quality=jpeg_quality, max_side=max_side)
+    videos = with_unique_names(list_videos(spark, [paths] if isinstance(paths, str) else list(paths)))
+    rows = [(video["video"], video["name"], 0, None) for video in videos.orderBy("video").collect()]
+    sampling = Sampling(sampled.fps, stored.jpeg_quality, stored.max_side, timeout_s)
     work = functools.partial(
-        frame_batches, schema=to_arrow_schema(READ), part_schema=to_arrow_schema(EXTRACTED), sampling=sampling
+        frame_batches,
+        schema=to_arrow_schema(READ),
+        outcome_names=_OUTCOME.names,
+        sampling=sampling,
+        images_root="images",
     )
-    frames = parts.mapInArrow(work, READ)
+    frames = _one_per_task(spark, rows).mapInArrow(work, READ)
     return frames.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
 
 
@@ -164,7 +161,12 @@ def plan_parts(
             first, stop = part * samples_per_part, None if last else (part + 1) * samples_per_part
             length = num_samples - first if last else samples_per_part
             parts.append((-length, (video["video"], video["name"], first, stop)))
-    rows = [(number, *row) for number, (_, row) in enumerate(sorted(parts, key=lambda part: part[0]))]
+    return _one_per_task(spark, [row for _, row in sorted(parts, key=lambda part: part[0])])
+
+
+def _one_per_task(spark: SparkSession, parts: Sequence[tuple[Any, ...]]) -> DataFrame:
+    """Returns rows of `PARTS` in the given order, one per partition."""
+    rows = [(number, *part) for number, part in enumerate(parts)]
     # A broadcast join keeps the range's partitions, one part in each; a shuffle would put two in some.
     numbers = spark.range(0, len(rows), 1, len(rows))
     return numbers.join(F.broadcast(spark.createDataFrame(rows, PARTS)), "id").select(*PARTS.names)

@@ -39,9 +39,8 @@ def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     try:
         yield run
     except BaseException:
-        run.write_manifest(
-            stage, started, "failed"
-        )  # raises the error of a lost lock, whatever failed because of it
+        # Raises the error of a lost lock, whatever failed because of it.
+        run.write_manifest(stage, started, "failed")
         raise
     log(run, run.write_manifest(stage, started, "ok"))
 

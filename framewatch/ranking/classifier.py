@@ -53,6 +53,21 @@ def train(
     require_columns(
         labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
     )
+    rows, num_rows = _weighted(labelled, balanced=class_weights == "balanced")
+    regression = LogisticRegression(
+        maxIter=max_iter,
+        regParam=reg_param,
+        elasticNetParam=elastic_net_param,
+        standardization=standardization,
+        labelCol="label",
+        weightCol=_WEIGHT,
+    )
+    # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
+    return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
+
+
+def _weighted(labelled: DataFrame, *, balanced: bool) -> tuple[DataFrame, int]:
+    """Checks that both classes are there; returns the rows to fit on, with their weight, and their number."""
     weight = F.col("weight") if "weight" in labelled.columns else F.lit(1.0)
     rows = labelled.where(finite_vectors().isNotNull()).select("features", "label", weight.alias(_WEIGHT))
     of_ones = F.sum(F.when(F.col("label") == 1.0, F.col(_WEIGHT)))
@@ -68,21 +83,12 @@ def train(
         raise InputError(
             f"{num_rows} labelled frames, {num_ones} of them suspicious: training needs both classes"
         )
-    regression = LogisticRegression(
-        maxIter=max_iter,
-        regParam=reg_param,
-        elasticNetParam=elastic_net_param,
-        standardization=standardization,
-        labelCol="label",
-        weightCol=_WEIGHT,
-    )
-    if class_weights == "balanced":
+    if balanced:
         # Half of the weight to each class, as scikit-learn's "balanced" has it.
         half, ones = totals["weight"] / 2, totals["weight_of_ones"]
         share = F.when(F.col("label") == 1.0, half / ones).otherwise(half / (totals["weight"] - ones))
         rows = rows.withColumn(_WEIGHT, F.col(_WEIGHT) * share)
-    # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
-    return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
+    return rows, num_rows
 
 
 def identity(model: LogisticRegressionModel) -> str:

@@ -46,19 +46,9 @@ def find_incidents(
     """
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(predictions, fields(PREDICTIONS, *columns), table="predictions")
-    in_time = Window.partitionBy("video").orderBy("timestamp_s")
-    ticks = (F.col("timestamp_s") * _TICKS_PER_S).cast("long")  # a range of doubles is none to Spark
-    reach = int((smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
-    near = Window.partitionBy("video").orderBy(ticks).rangeBetween(-reach, reach)
-    smoothed = F.avg("prob2").over(near) if smoothing_s > 0 else F.col("prob2")
-    # A frame lasts until the next, which may come a little early.
-    ends = F.least(F.col("timestamp_s") + period_s, F.lead("timestamp_s").over(in_time))
-    frames = predictions.select(*columns, smoothed.alias("smoothed"), ends.alias("ends_s"))
-    suspicious = frames.where(F.col("smoothed") > threshold)
-    apart_s = F.col("timestamp_s") - F.lag("timestamp_s").over(in_time)
-    begins = (apart_s > period_s + gap_s + _ROUNDING_S) | apart_s.isNull()
-    numbered = suspicious.withColumn("begins", begins.cast("int"))
-    numbered = numbered.withColumn("number", F.sum("begins").over(in_time))
+    numbered = _numbered(
+        predictions.select(*columns), threshold, gap_s=gap_s, smoothing_s=smoothing_s, period_s=period_s
+    )
     peak = F.max(F.struct("prob2", -F.col("timestamp_s"), "origin"))
     grouped = numbered.groupBy("video", "number").agg(
         F.min("timestamp_s").alias("start_s"),
@@ -81,3 +71,22 @@ def find_incidents(
         F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
     )
     return found.withColumn("rank", F.row_number().over(order)).select(*INCIDENTS.names)
+
+
+def _numbered(
+    predictions: DataFrame, threshold: float, *, gap_s: float, smoothing_s: float, period_s: float
+) -> DataFrame:
+    """Returns the suspicious frames, with `ends_s` and the `number` of their incident in the video."""
+    in_time = Window.partitionBy("video").orderBy("timestamp_s")
+    ticks = (F.col("timestamp_s") * _TICKS_PER_S).cast("long")  # a range of doubles is none to Spark
+    reach = int((smoothing_s / 2 + _ROUNDING_S) * _TICKS_PER_S)
+    near = Window.partitionBy("video").orderBy(ticks).rangeBetween(-reach, reach)
+    smoothed = F.avg("prob2").over(near) if smoothing_s > 0 else F.col("prob2")
+    # A frame lasts until the next, which may come a little early.
+    ends = F.least(F.col("timestamp_s") + period_s, F.lead("timestamp_s").over(in_time))
+    frames = predictions.select("*", smoothed.alias("smoothed"), ends.alias("ends_s"))
+    suspicious = frames.where(F.col("smoothed") > threshold)
+    apart_s = F.col("timestamp_s") - F.lag("timestamp_s").over(in_time)
+    begins = (apart_s > period_s + gap_s + _ROUNDING_S) | apart_s.isNull()
+    numbered = suspicious.withColumn("begins", begins.cast("int"))
+    return numbered.withColumn("number", F.sum("begins").over(in_time))

@@ -4,7 +4,8 @@ In a separate module, so that a worker does not import pyspark.ml and pandas, wh
 """
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,42 +85,53 @@ def extract_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Decodes parts of videos; yields one row per frame, and after each part one row with its `outcome`."""
     access.set_access(file_access)
-    pending: list[dict[str, Any]] = []
-    for batch in batches:
-        for part in batch.to_pylist():
-            prefix = storage.join(images_root, part["name"])
-            for row in _extract_part(part, prefix, sampling, write_images=write_images):
-                pending.append(row)
-                if len(pending) == _ROWS_AT_ONCE:
-                    yield pa.RecordBatch.from_pylist(pending, schema)
-                    pending = []
-    if pending:
-        yield pa.RecordBatch.from_pylist(pending, schema)
+    rows = _part_rows(batches, sampling, images_root, write_images=write_images)
+    return _in_batches(rows, schema)
 
 
 def frame_batches(
-    batches: Iterator[pa.RecordBatch], *, schema: pa.Schema, part_schema: pa.Schema, sampling: Sampling
+    batches: Iterator[pa.RecordBatch],
+    *,
+    schema: pa.Schema,
+    outcome_names: Sequence[str],
+    sampling: Sampling,
+    images_root: str,
 ) -> Iterator[pa.RecordBatch]:
-    """Decodes whole videos: a row per frame, and a row with `error` for each video that is not `ok`.
+    """Decodes whole videos; yields one row per frame, and a row with `error` for each video that is not `ok`.
 
     Args:
         batches: rows of `PARTS`, each a whole video.
-        schema: of the rows that come out.
-        part_schema: of the rows that `extract_batches` gives.
+        schema: schema of the result.
+        outcome_names: fields of an outcome, which are null if decoding fails.
         sampling: how frames are taken.
+        images_root: directory that origins are relative to.
     """
-    extracted = extract_batches(
-        batches, schema=part_schema, sampling=sampling, images_root="images", write_images=False
-    )
-    for batch in extracted:
-        rows = []
-        for row in batch.to_pylist():
-            outcome = row.pop("outcome")
-            error = combined([outcome]).get("error") if outcome else None
-            if error or not outcome:
-                rows.append({**row, "error": error})
-        if rows:
-            yield pa.RecordBatch.from_pylist(rows, schema)
+    rows = _part_rows(batches, sampling, images_root, write_images=False)
+    return _in_batches(_with_errors(rows, outcome_names), schema)
+
+
+def _with_errors(rows: Iterator[dict[str, Any]], outcome_names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Replaces the row of an outcome by one with its `error`, if it has one."""
+    for row in rows:
+        outcome = row.pop("outcome", None)
+        if outcome is None:
+            yield row
+        elif error := combined([{**dict.fromkeys(outcome_names), **outcome}]).get("error"):
+            yield {**row, "error": error}
+
+
+def _part_rows(
+    batches: Iterator[pa.RecordBatch], sampling: Sampling, images_root: str, *, write_images: bool
+) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        for part in batch.to_pylist():
+            prefix = storage.join(images_root, part["name"])
+            yield from _extract_part(part, prefix, sampling, write_images=write_images)
+
+
+def _in_batches(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        yield pa.RecordBatch.from_pylist(some, schema)
 
 
 def _extract_part(
