@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import cast
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch.config import FeaturizerConfig, ImagesConfig
@@ -44,7 +43,7 @@ def featurize(run: Run) -> None:
             also=("precision",),  # a table records a single precision
         )
     started = time.monotonic()
-    todo = _batches_without_features(tables)
+    todo = tables.batches_without_features()
     for batch, num_frames in todo.items():
         _featurize_batch(run, featurizer, batch, num_frames)
     num_frames, seconds = sum(todo.values()), time.monotonic() - started
@@ -103,17 +102,6 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
 def features_identity(tables: Tables) -> dict[str, str]:
     """Returns the model, weights and other settings that made the features, from their column's metadata."""
     return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
-
-
-def _batches_without_features(tables: Tables) -> dict[int, int]:
-    """Returns the number of frames of each batch whose features are incomplete, by batch number."""
-    frames_in = _rows_by_batch(tables.read("frames").join(tables.ledger(), "batch", "left_semi"))
-    features_in = _rows_by_batch(tables.read("features")) if tables.exists("features") else {}
-    return {batch: n for batch, n in sorted(frames_in.items()) if features_in.get(batch) != n}
-
-
-def _rows_by_batch(df: DataFrame) -> dict[int, int]:
-    return {row["batch"]: row["count"] for row in df.groupBy("batch").count().collect()}
 
 
 def _featurize_batch(run: Run, featurizer: DeepImageFeaturizer, batch: int, num_frames: int) -> None:

@@ -128,7 +128,7 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
         "model_path": model_path if storage.local_path(model_path) else redact(model_path),
         "period_s": run.period_s,
         # The first batch that is not fully ranked. Once it exists, there is more to rank.
-        "next_batch": run.tables.first_batch_without_features(),
+        "next_batch": min(run.tables.batches_without_features(), default=run.tables.next_batch()),
         "ranked_at": datetime.now(UTC).isoformat(),
     }
 

@@ -3,9 +3,12 @@
 import contextlib
 import functools
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
@@ -27,12 +30,15 @@ from framewatch.ranking import (
     model_card,
     scores,
 )
+from framewatch.spark.arrow import to_arrow
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables import saved_model
+from framewatch.tables import feature_files, saved_model
 from framewatch.tables.spark_tables import write_table
 
 # 10,000 frames with 2048 features take 160 MB. One task reads them faster than many tasks start.
 _FRAMES_PER_PART = 10_000
+# Left-out videos are scored in the driver's memory up to 20,000 labelled frames of InceptionV3: 320 MB.
+_VALUES_IN_MEMORY = 20_000 * 2048
 
 
 def train(run: Run) -> None:
@@ -56,23 +62,22 @@ def _train(run: Run) -> None:
     labelled, notes = _labelled(run)
     # Floating-point sums depend on the order. With sorted rows, the same labels give the same classifier.
     num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
-    notes["without_features"] = labelled.where("features is null").count()
-    labelled = labelled.where("features is not null").repartition(num_parts, "origin")
-    labelled = labelled.sortWithinPartitions("origin")
+    labelled = labelled.repartition(num_parts, "origin").sortWithinPartitions("origin")
     with contextlib.suppress(PySparkException):  # some platforms cannot cache; they compute it again
         labelled = labelled.cache()
     settings = _settings(run.config.classifier)
-
-    def fit(rows: DataFrame) -> Any:
-        return classifier.train(rows, **settings)
-
     try:
         with task_progress(run.spark, "train"):
-            fitted = fit(labelled)
+            notes["without_features"] = labelled.where("features is null").count()
+            usable = labelled.where("features is not null")
+            fitted = classifier.train(usable, **settings)
             version = saved_model.new_version(run.model_path, classifier.identity(fitted))
             classifier.save(fitted, version.spark_path)
         with task_progress(run.spark, "train, on left-out videos"):
-            metrics = _cross_validate(run, labelled, fit, version.labelled_path)
+            num_values = fitted.numFeatures * (notes["labelled_frames"] - notes["without_features"])
+            in_memory = num_values <= _VALUES_IN_MEMORY
+            cross_validate = _cross_validate_in_memory if in_memory else _cross_validate
+            metrics = cross_validate(run, usable, settings, version.labelled_path)
     finally:
         with contextlib.suppress(PySparkException):
             labelled.unpersist()
@@ -193,15 +198,52 @@ def _ranked_by(run: Run) -> str | None:
     return scores.get("model_version")
 
 
-def _cross_validate(run: Run, labelled: DataFrame, fit: Any, path: str) -> dict[str, Any] | None:
-    folds = run.config.evaluation.folds
-    scored = None
+_LABELLED = ("origin", "video", "timestamp_s", "label", "weight", "prob2", "features")
+
+
+def _cross_validate_in_memory(
+    run: Run, labelled: DataFrame, settings: Mapping[str, Any], path: str
+) -> dict[str, Any] | None:
+    """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
+    vectors = vector_to_array(F.col("features"), "float32").alias("features")
+    rows = to_arrow(labelled.select("origin", "video", "timestamp_s", "label", "weight", vectors))
+    rows = rows.sort_by("origin")
+    videos, labels = rows["video"].to_pylist(), rows["label"].to_numpy()
+    probabilities = evaluation.out_of_fold_in_memory(
+        feature_files.vectors(rows["features"].combine_chunks())[0].astype(np.float64),
+        labels,
+        rows["weight"].to_numpy(),
+        videos,
+        folds=run.config.evaluation.folds,
+        fit=functools.partial(classifier.fit_in_memory, **settings),
+    )
+    prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
+    rows = rows.append_column("prob2", prob2).select(_LABELLED)
+    feature_files.write(storage.join(path, "part-00000.parquet"), rows)
+    return None if probabilities is None else evaluation.evaluate_rows(rows, **measures(run))
+
+
+def _cross_validate(
+    run: Run, labelled: DataFrame, settings: Mapping[str, Any], path: str
+) -> dict[str, Any] | None:
+    """Scores each labelled frame by a classifier that was trained without its video.
+
+    Args:
+        run: the current call.
+        labelled: the labelled frames that have features.
+        settings: arguments of `classifier.train`.
+        path: where to write the frames, with `prob2`, which is null if there are too few videos.
+
+    Returns:
+        The metrics; None if there are too few videos.
+    """
+    folds, scored = run.config.evaluation.folds, None
     if folds:
+        fit = functools.partial(classifier.train, **settings)
         scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=scores.score)
     whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
     vectors = vector_to_array(F.col("features"), "float32").alias("features")
-    rows = whole.select("origin", "video", "timestamp_s", "label", "weight", "prob2", vectors)
-    write_table(rows, path, piecewise=True)
+    write_table(whole.withColumn("features", vectors).select(*_LABELLED), path, piecewise=True)
     if scored is None:
         return None
     return evaluation.evaluate(run.spark.read.parquet(path), **measures(run))

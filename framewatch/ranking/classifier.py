@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField
 
 from framewatch.errors import InputError
+from framewatch.ranking import logistic
 from framewatch.tables.schema import FEATURES, fields, finite_vectors, require_columns
 
 _WEIGHT = "_weight"
@@ -64,6 +65,32 @@ def train(
     )
     # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
     return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
+
+
+def fit_in_memory(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    *,
+    max_iter: int,
+    reg_param: float,
+    elastic_net_param: float,
+    standardization: bool,
+    class_weights: Literal["none", "balanced"],
+) -> logistic.Logistic:
+    """Does the same as `train`, with arrays; see `logistic.fit`. Rows with weight 0 do not count."""
+    if class_weights == "balanced":
+        half, ones = weights.sum() / 2, weights @ labels
+        weights = weights * np.where(labels == 1.0, half / ones, half / (weights.sum() - ones))
+    return logistic.fit(
+        features,
+        labels,
+        weights,
+        max_iter=max_iter,
+        reg_param=reg_param,
+        elastic_net_param=elastic_net_param,
+        standardization=standardization,
+    )
 
 
 def _weighted(labelled: DataFrame, *, balanced: bool) -> tuple[DataFrame, int]:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch.ranking.budgets import RankedFrames
+from framewatch.ranking.logistic import Logistic
+from framewatch.spark.arrow import to_arrow
 from framewatch.tables.schema import PREDICTIONS, fields, require_columns
 
 
@@ -157,9 +160,8 @@ def out_of_fold(
         in one fold.
     """
     counts = labelled.groupBy("video").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
-    fold_of = assign_folds({row["video"]: int(row["ones"]) for row in counts}, folds)
-    with_zeros = {fold_of[row["video"]] for row in counts if fold_of and row["all"] > row["ones"]}
-    if len(with_zeros) < 2:
+    fold_of = _usable_folds({row["video"]: (int(row["ones"]), row["all"]) for row in counts}, folds)
+    if not fold_of:
         return None
     parts = []
     for fold in sorted(set(fold_of.values())):
@@ -170,6 +172,54 @@ def out_of_fold(
     for part in parts[1:]:
         whole = whole.unionByName(part)
     return whole
+
+
+def _usable_folds(counts: Mapping[str, tuple[int, int]], folds: int) -> dict[str, int]:
+    """Returns the fold of each video, given its suspicious frames and all its frames.
+
+    Empty if too few videos have suspicious frames, or if all other frames are in one fold.
+    """
+    fold_of = assign_folds({video: ones for video, (ones, _) in counts.items()}, folds)
+    with_zeros = {fold_of[video] for video, (ones, total) in counts.items() if fold_of and total > ones}
+    return fold_of if len(with_zeros) >= 2 else {}
+
+
+def out_of_fold_in_memory(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    videos: Sequence[str],
+    *,
+    folds: int,
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic],
+) -> np.ndarray | None:
+    """Does the same as `out_of_fold`, without Spark, for frames that fit into memory.
+
+    Args:
+        features: (frames, features) float64.
+        labels: (frames,), 0 or 1.
+        weights: (frames,), above 0.
+        videos: (frames,), the video of each frame.
+        folds: maximum number of folds.
+        fit: features, labels and weights -> classifier; frames with weight 0 do not count.
+
+    Returns:
+        (frames,) float64, P(suspicious); or None in the cases of `out_of_fold`.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for video, label in zip(videos, labels, strict=True):
+        ones, total = counts.get(video, (0, 0))
+        counts[video] = ones + int(label), total + 1
+    fold_of = _usable_folds(counts, folds)
+    if not fold_of:
+        return None
+    fold = np.array([fold_of[video] for video in videos])
+    probabilities = np.empty(len(fold))
+    for number in np.unique(fold):
+        held_out = fold == number
+        classifier = fit(features, labels, np.where(held_out, 0.0, weights))
+        probabilities[held_out] = classifier.probabilities(features[held_out])
+    return probabilities
 
 
 def evaluate(
@@ -205,7 +255,26 @@ def evaluate(
     """
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(scored, fields(PREDICTIONS, *columns), table="scored frames")
-    rows: Any = scored.select(*columns, "label").toPandas()
+    rows = to_arrow(scored.select(*columns, "label"))
+    return evaluate_rows(
+        rows,
+        precision_at=precision_at,
+        budgets_minutes=budgets_minutes,
+        period_s=period_s,
+        gap_s=gap_s,
+    )
+
+
+def evaluate_rows(
+    scored: pa.Table,
+    *,
+    precision_at: Sequence[int],
+    budgets_minutes: Sequence[float],
+    period_s: float,
+    gap_s: float,
+) -> dict[str, Any]:
+    """Does the same as `evaluate`, with rows in memory."""
+    rows: Any = scored.select(["origin", "video", "timestamp_s", "prob2", "label"]).to_pandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {

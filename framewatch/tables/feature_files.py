@@ -148,6 +148,14 @@ def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
     return rows[finite], usable
 
 
+def write(uri: str, rows: pa.Table) -> None:
+    """Writes rows with features to one Parquet file, with row groups of 8 MB for readers of single rows."""
+    buffer = pa.BufferOutputStream()
+    group = max(1, (8 << 20) * len(rows) // max(rows.nbytes, 1))
+    pq.write_table(rows, buffer, compression="zstd", row_group_size=group)
+    storage.write_bytes(uri, buffer.getvalue().to_pybytes())
+
+
 def camera(video: str) -> str:
     """Returns a video's camera, which is the directory of its URI."""
     return video.rpartition("/")[0]

@@ -7,13 +7,57 @@ batch counts. A row of `frames` or `features` counts if the ledger's row of its 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 # SQL for Spark and DuckDB that selects each video's batch that counts. `$videos` is the name of the table.
 LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The committed batches.
+
+    Attributes:
+        whole: batches whose rows all count.
+        mixed: batches of which some rows count, as later batches have other videos of theirs again.
+        superseded: batches of which no row counts.
+        num_frames: number of frames that count in each batch of `whole` and `mixed`.
+    """
+
+    whole: frozenset[int]
+    mixed: frozenset[int]
+    superseded: frozenset[int]
+    num_frames: Mapping[int, int]
+
+    @property
+    def counted(self) -> list[int]:
+        """The batches of which at least one row counts, sorted."""
+        return sorted(self.whole | self.mixed)
+
+
+def batches(videos: "pa.Table") -> Batches:
+    """Returns the committed batches of a ledger with `video`, `batch` and `num_frames`."""
+    latest_batch = videos.group_by("video").aggregate([("batch", "max")])
+    rows = videos.join(latest_batch, "video").to_pydict()
+    num_rows: dict[int, int] = {}
+    num_counted: dict[int, int] = {}
+    num_frames: dict[int, int] = {}
+    for batch, last, frames in zip(rows["batch"], rows["batch_max"], rows["num_frames"], strict=True):
+        num_rows[batch] = num_rows.get(batch, 0) + 1
+        if batch == last:
+            num_counted[batch] = num_counted.get(batch, 0) + 1
+            num_frames[batch] = num_frames.get(batch, 0) + (frames or 0)
+    return Batches(
+        whole=frozenset(batch for batch, rows in num_rows.items() if num_counted.get(batch) == rows),
+        mixed=frozenset(batch for batch, counted in num_counted.items() if counted < num_rows[batch]),
+        superseded=frozenset(num_rows.keys() - num_counted.keys()),
+        num_frames=num_frames,
+    )
 
 
 def latest(videos: "DataFrame") -> "DataFrame":

@@ -14,8 +14,11 @@ from pyspark.sql.types import StructType
 
 from framewatch.errors import InputError
 from framewatch.io import storage
+from framewatch.spark.arrow import to_arrow
 from framewatch.tables import layout, ledger, upgrade
 from framewatch.tables.layout import BATCHED, Format
+from framewatch.tables.ledger import Batches
+from framewatch.tables.results import open_table
 from framewatch.tables.schema import (
     CANDIDATES,
     CLASS_CLIPS,
@@ -103,7 +106,22 @@ class Tables:
 
     def current(self, table: str) -> DataFrame:
         """Returns the rows of `frames` or `features` that count."""
-        return ledger.counted(self.read(table), self.ledger()).select(*TABLES[table].names)
+        batches = self.batches()
+        rows = self.read(table).where(F.col("batch").isin(batches.counted))
+        if batches.mixed:
+            rows = ledger.counted(rows, self.ledger())
+        return rows.select(*TABLES[table].names)
+
+    def batches(self) -> Batches:
+        """Returns the committed batches. Does not start a Spark job on Parquet."""
+        columns = ["video", "batch", "num_frames"]
+        if not self.exists("videos"):
+            return Batches(frozenset(), frozenset(), frozenset(), {})
+        if self.format == "parquet":
+            rows = open_table(self.output, "videos").to_table(columns=columns)
+        else:
+            rows = to_arrow(self.read("videos").select(*columns))
+        return ledger.batches(rows)
 
     def sampling_fps(self, *, default: float) -> float:
         """Returns the samples per second of the existing frames; `default` if there are none."""
@@ -166,9 +184,9 @@ class Tables:
     def delete_leftovers(self) -> None:
         """Removes batches that a killed run did not commit, and all temporary tables of `stage`."""
         storage.delete(storage.join(self.output, "_staging"))
-        done = {row["batch"] for row in self.ledger().select("batch").distinct().collect()}
+        done = self.batches().counted
         for table in ("frames", "features"):
-            for batch in self._batches(table) - done:
+            for batch in self._batches(table).difference(done):
                 self._delete_batch(table, batch)
 
     def delete_superseded(self) -> None:
@@ -176,35 +194,29 @@ class Tables:
 
         It loses nothing if it is killed and called again: moved rows count once the ledger has them.
         """
-        if not self.exists("videos"):
-            return
-        old = self.read("videos").join(self.ledger(), ["video", "batch"], "left_anti")
-        batches = sorted(row["batch"] for row in old.select("batch").distinct().collect())
-        if not batches:
-            return
-        moved = F.col("batch").isin(batches)
-        if not self.ledger().where(moved).isEmpty():
-            new = self.next_batch()
+        found = self.batches()
+        if found.mixed:
+            moved, new = F.col("batch").isin(sorted(found.mixed)), self.next_batch()
             for table in ("features", "frames"):
                 if self.exists(table):
                     self.write_batch(self.current(table).where(moved), table, new)
             self.write_batch(self.ledger().where(moved).coalesce(1), "videos", new)
-        for batch in batches:
+        for batch in sorted(found.mixed | found.superseded):
             for table in reversed(BATCHED):
                 self._delete_batch(table, batch)
 
     def next_batch(self) -> int:
         """Returns the number of the next batch: one more than that of the last committed batch."""
-        last = self.ledger().agg(F.max("batch")).first()
-        return 0 if last is None or last[0] is None else last[0] + 1
+        return max(self.batches().counted, default=-1) + 1
 
-    def first_batch_without_features(self) -> int:
-        """Returns the first batch with frames that are not featurized; the next batch if there is none."""
-        frames = self.ledger().groupBy("batch").agg(F.sum("num_frames").alias("frames"))
-        done = self.current("features").groupBy("batch").agg(F.count("*").alias("done"))
-        lacks = F.col("frames") > F.coalesce("done", F.lit(0))
-        row = frames.join(done, "batch", "left").where(lacks).agg(F.min("batch")).first()
-        return self.next_batch() if row is None or row[0] is None else row[0]
+    def batches_without_features(self) -> dict[int, int]:
+        """Returns the number of frames of each batch that is not completely featurized, by batch."""
+        done: dict[int, int] = {}
+        if self.exists("features"):
+            rows = self.current("features").groupBy("batch").count().collect()
+            done = {row["batch"]: row["count"] for row in rows}
+        frames = sorted(self.batches().num_frames.items())
+        return {batch: number for batch, number in frames if done.get(batch, 0) != number}
 
     def _batches(self, table: str) -> set[int]:
         """Returns the numbers of all batches with files, committed or not."""
