@@ -29,8 +29,8 @@ def main(place: str) -> None:
                 "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={archive} -Xlog:cds*=off",
                 "spark.sql.shuffle.partitions": "2",
                 "spark.local.dir": str(directory / "local"),
+                "spark.sql.warehouse.dir": str(directory / "warehouse"),
             },
-            metastore=str(directory / "catalog"),
         )
         rows = spark.range(1000).select("id", (F.col("id") % 7).alias("x"), F.lit(b"x").alias("content"))
         rows.mapInArrow(lambda batches: batches, rows.schema).write.partitionBy("x").parquet(

@@ -139,14 +139,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def spark(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The session of all tests: two cores, and a metastore of its own."""
+    """The session of all tests: two cores, and directories of its own."""
     directory = tmp_path_factory.mktemp("spark")
     os.chdir(ROOT)  # the JVM keeps the directory it starts in
     session = get_spark(
         master="local[2]",
         app_name="framewatch tests",
-        conf={**FAST_START, "spark.local.dir": str(directory / "local")},
-        metastore=str(directory / "catalog"),
+        conf={
+            **FAST_START,
+            "spark.local.dir": str(directory / "local"),
+            "spark.sql.warehouse.dir": str(directory / "warehouse"),
+        },
     )
     yield session
     session.stop()

@@ -299,23 +299,22 @@ def test_the_page_names_every_column(in_duckdb: Query) -> None:
         assert sorted(told) == sorted(row[0] for row in in_duckdb(f"describe {view}")), view
 
 
-def test_queries_of_the_page(in_spark: Query, in_duckdb: Query, tmp_path: Path) -> None:
+def test_queries_of_the_page(spark: SparkSession, output: Path, in_duckdb: Query, tmp_path: Path) -> None:
     """Each in one `spark-sql`, as a reviewer opens it, and in DuckDB."""
     assert len(QUERIES) == PAGE.count("```sql") >= 12
-    # An embedded metastore serves one process: this one tells what is in it, and spark-sql makes the same.
-    script = [f"create database {DATABASE}", f"use {DATABASE}"]
-    for table in ["predictions", "incidents", "videos", *VIEWS]:
-        script += [row[0] for row in in_spark(f"show create table {DATABASE}.{table}")]
-    script += ["alter table videos recover partitions"]
+    names = catalog.write_spark_sql(Tables(spark, str(output)), database=DATABASE)
+    assert names == [
+        f"{DATABASE}.{name}" for name in ["predictions", "incidents", "videos", "features", "frames", *VIEWS]
+    ]
+    write_sql_settings(str(output / "spark-sql.conf"), str(tmp_path / "catalog"))
+    script = []
     for number, sql in enumerate(QUERIES):
         script += [f"select '=== {number}'", sql]
     (tmp_path / "queries.sql").write_text(";\n".join(script), encoding="utf-8")
-    write_sql_settings(str(tmp_path / "spark-sql.conf"), str(tmp_path / "catalog"), "default")
     opened = re.search(r"^framewatch (sql) out/demo", PAGE, flags=re.MULTILINE).group(1)
     options = ["--master=local[1]", "--conf=spark.sql.shuffle.partitions=1"]
-    options += ["--conf=spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:page;create=true"]
     done = subprocess.run(
-        [sys.executable, "-m", "framewatch.cli", opened, ".", *options, "-f", "queries.sql"],
+        [sys.executable, "-m", "framewatch.cli", opened, str(output), *options, "-f", "queries.sql"],
         env={**os.environ, "JAVA_TOOL_OPTIONS": FAST_OPTIONS},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

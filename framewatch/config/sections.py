@@ -37,7 +37,7 @@ from framewatch.io.redact import redact, redact_options
 
 @dataclass(frozen=True)
 class CatalogConfig:
-    """SQL tables: a database in an embedded metastore, or a named catalog such as Unity Catalog's."""
+    """SQL tables: in spark-sql and DuckDB, or in a named catalog such as Unity Catalog's."""
 
     enabled: bool = True
     name: str | None = None

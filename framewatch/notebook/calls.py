@@ -190,7 +190,7 @@ class NotebookRun:
     def open_sql(self) -> SparkSession:
         """Registers the tables and the views of docs/reference/tables.md as temporary views of this session.
 
-        Temporary views do not lock the metastore while a notebook is open.
+        They end with the session, and need no catalog.
 
         Returns:
             The session, to query: `run.open_sql().sql("select * from top_incidents")`.
@@ -281,7 +281,7 @@ def frames_per_second(transformer: Transformer, frames: DataFrame) -> float:
 
 
 def _catalog(name: str) -> list[str]:
-    # Without a catalog, `rank` would create an embedded metastore, which only one session can use.
+    # Without a catalog, a notebook reads the tables through `open_sql`.
     if not name:
         return ["catalog.enabled=false"]
     parts = name.split(".")

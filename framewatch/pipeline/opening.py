@@ -10,14 +10,13 @@ from pyspark.sql import SparkSession
 from framewatch.config import Config
 from framewatch.io import storage
 from framewatch.io.locks import exclusive_lock
-from framewatch.pipeline.run import Run, metastore_directory
+from framewatch.pipeline.run import Run
 from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.spark.java_errors import explained
 from framewatch.spark.session import get_spark
-from framewatch.tables import catalog
 
-# The other stages register no tables, so they skip the metastore, which takes seconds to start.
-_STAGES_WITH_SQL = ("rank", "run", "watch", "classify", "explore")
+# Their sessions load most of the classes that any session does.
+_ARCHIVING_STAGES = ("run", "train")
 
 
 @contextlib.contextmanager
@@ -30,11 +29,9 @@ def opened(config: Config, stage: str, *, debug: bool = False) -> Iterator[Run]:
 
 
 def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
-    metastore = metastore_directory(config) if stage in _STAGES_WITH_SQL else None
-    run = Run(_session(config, metastore, debug), config)
+    is_ours = SparkSession.getActiveSession() is None
+    run = Run(_session(config, stage, debug), config, is_ours=is_ours)
     run.tables.require_format()
-    if metastore is not None:
-        catalog.require_free(run.spark, metastore)  # fails now rather than after hours of decoding
     started = datetime.now(UTC)
     try:
         yield run
@@ -45,12 +42,12 @@ def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     log(run, run.write_manifest(stage, started, "ok"))
 
 
-def _session(config: Config, metastore: str | None, debug: bool) -> SparkSession:
+def _session(config: Config, stage: str, debug: bool) -> SparkSession:
     return get_spark(
         master=config.spark.master,
         remote=config.spark.remote,
         app_name=config.spark.app_name,
         conf=config.spark.conf,
-        metastore=metastore,
         debug=debug,
+        archive_classes=stage in _ARCHIVING_STAGES,
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
@@ -20,7 +20,7 @@ from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline.featurize import features_identity
-from framewatch.pipeline.run import Run, metastore_directory
+from framewatch.pipeline.run import Run
 from framewatch.pipeline.train import measures
 from framewatch.ranking import (
     candidates,
@@ -247,15 +247,26 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
 
 
 def register_for_sql(run: Run) -> list[str]:
-    """Registers the existing tables for SQL if `catalog.enabled`; returns their names."""
+    """Makes the existing tables available for SQL if `catalog.enabled`; returns their names.
+
+    They are registered in a catalog that outlives this call. Without one, two files let `spark-sql` open
+    them.
+    """
     config = run.config.catalog
     if not config.enabled:
         return []
-    names = catalog.register(run.tables, database=config.database, catalog=config.name)
-    metastore = metastore_directory(run.config)
-    if metastore is not None:
-        write_sql_settings(storage.join(run.config.output, "spark-sql.conf"), metastore, config.database)
-    return names
+    if config.name is None and run.is_ours and not _has_metastore(run.spark):
+        output = storage.local_path(run.config.output)
+        if output is None or run.config.spark.remote is not None:
+            return []
+        write_sql_settings(storage.join(output, "spark-sql.conf"), storage.join(output, "catalog"))
+        return catalog.write_spark_sql(run.tables, database=config.database)
+    return catalog.register(run.tables, database=config.database, catalog=config.name)
+
+
+def _has_metastore(spark: SparkSession) -> bool:
+    """Returns whether the session's catalog is stored in a Hive metastore."""
+    return spark.conf.get("spark.sql.catalogImplementation", "in-memory") == "hive"
 
 
 def _show_top(predictions: DataFrame, number: int) -> None:
@@ -296,6 +307,6 @@ def _sql_commands(run: Run) -> list[str]:
     elif importlib.util.find_spec("duckdb") and path is not None:
         code = f"import duckdb; duckdb.sql(open({path!r}).read()); print(duckdb.sql('show tables'))"
         found.append(python_command(code, "-i"))
-    if run.config.catalog.enabled and metastore_directory(run.config) is not None:
+    if storage.local_path(output) and storage.exists(storage.join(output, "spark.sql")):
         found.append(command("sql", output))
     return found

@@ -23,11 +23,13 @@ class Run:
     Attributes:
         spark: the session.
         config: the configuration.
+        is_ours: whether the session was started for this call, and ends with it.
         report: counts and settings to write to the manifest, by stage.
     """
 
     spark: SparkSession
     config: Config
+    is_ours: bool = False
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,13 +82,3 @@ class Run:
         with logs.stage(stage):
             print_aside(f"{stage}: {text}")
         self.report.setdefault(stage, {}).update(counts)
-
-
-def metastore_directory(config: Config) -> str | None:
-    """Returns the directory of the embedded metastore.
-
-    None if SQL tables are disabled, or with a named catalog, a remote session or a remote output.
-    """
-    local = storage.local_path(config.output)
-    wanted = config.catalog.enabled and config.catalog.name is None and config.spark.remote is None
-    return storage.join(local, "catalog") if wanted and local else None

@@ -59,9 +59,11 @@ def sql(output: str, arguments: Sequence[str]) -> Launch:
             "with catalog.enabled=true and a local output"
         )
     environment = _environment()
-    return Launch(
-        [f"{environment['SPARK_HOME']}/bin/spark-sql", "--properties-file", path, *arguments], environment
-    )
+    program = [f"{environment['SPARK_HOME']}/bin/spark-sql", "--properties-file", path]
+    script = os.path.join(os.path.dirname(path), "spark.sql")
+    if os.path.isfile(script):  # older versions registered the tables in a metastore
+        program += ["-i", script]
+    return Launch([*program, *arguments], environment)
 
 
 def submit(arguments: Sequence[str]) -> Launch:

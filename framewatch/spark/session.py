@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from framewatch.errors import SetupError
 from framewatch.io import access
 from framewatch.models.weights import cache_directory, home_directory
-from framewatch.spark import user
+from framewatch.spark import fast_start, user
 from framewatch.spark.java_errors import explained
 
 if TYPE_CHECKING:  # `framewatch submit` works with SPARK_HOME alone
@@ -47,8 +47,8 @@ def get_spark(
     remote: str | None = None,
     app_name: str = "framewatch",
     conf: Mapping[str, str] | None = None,
-    metastore: str | None = None,
     debug: bool = False,
+    archive_classes: bool = False,
 ) -> "SparkSession":
     """Returns the active session, or builds one.
 
@@ -57,8 +57,9 @@ def get_spark(
         remote: a Spark Connect server, `sc://host:port`; or `local[2]` to start one on this machine.
         app_name: name in Spark's UI.
         conf: Spark settings, which override framewatch's defaults.
-        metastore: a local directory for an embedded Derby metastore and its warehouse.
         debug: whether Spark also logs warnings.
+        archive_classes: whether the JVM writes an archive of its classes at its exit, if there is none, for
+            faster starts.
 
     Raises:
         SetupError: PySpark is missing, Java is missing or too old, or the packages of Spark Connect are
@@ -72,11 +73,16 @@ def get_spark(
             return active
         if remote is not None:
             return _connect(remote, app_name, conf or {}, debug=debug)
-        return _classic(master, app_name, conf or {}, metastore, debug=debug)
+        return _classic(master, app_name, conf or {}, debug=debug, archive_classes=archive_classes)
 
 
 def _classic(
-    master: str | None, app_name: str, conf: Mapping[str, str], metastore: str | None, *, debug: bool
+    master: str | None,
+    app_name: str,
+    conf: Mapping[str, str],
+    *,
+    debug: bool,
+    archive_classes: bool,
 ) -> "SparkSession":
     """Returns a session on this machine's Java, or on the JVM of spark-submit."""
     from pyspark.sql import SparkSession
@@ -89,12 +95,12 @@ def _classic(
         settings["spark.master"] = master or os.environ.get("MASTER") or "local[*]"
     elif master:
         settings["spark.master"] = master
-    if metastore is not None:
-        settings |= metastore_conf(metastore)
     settings |= conf
     if not submitted:
-        own_options = _java_options(metastore, debug=debug)
-        settings[_JAVA_OPTIONS] = f"{own_options} {settings.get(_JAVA_OPTIONS, '')}".strip()
+        given = settings.get(_JAVA_OPTIONS, "")
+        own_options = _java_options(debug=debug)
+        fast = fast_start.options(java_program() or "java", given, write_archive=archive_classes)
+        settings[_JAVA_OPTIONS] = f"{own_options} {fast} {given}".strip()
         _check_ui_port(settings)
     builder = SparkSession.builder.appName(app_name)
     for key, value in settings.items():
@@ -125,9 +131,7 @@ def _connect(remote: str, app_name: str, conf: Mapping[str, str], *, debug: bool
     if remote.startswith("local"):
         prepare_java()
         settings = {**_LOCAL_DEFAULTS, **settings}
-        settings[_JAVA_OPTIONS] = (
-            f"{_java_options(None, debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
-        )
+        settings[_JAVA_OPTIONS] = f"{_java_options(debug=debug)} {settings.get(_JAVA_OPTIONS, '')}".strip()
     else:
         _check_reachable(remote)
         settings = {key: value for key, value in settings.items() if key.startswith("spark.sql.")}
@@ -156,40 +160,31 @@ def _check_reachable(remote: str) -> None:
         ) from error
 
 
-def metastore_conf(directory: str) -> dict[str, str]:
-    """Returns the Spark settings of an embedded Derby metastore in `directory`."""
+def write_sql_settings(path: str, directory: str) -> None:
+    """Writes a properties file for `spark-sql --properties-file`, with an empty catalog in memory.
+
+    Args:
+        path: a local path for the file.
+        directory: a local directory for what spark-sql itself writes.
+    """
     root = Path(directory).resolve()
-    return {
-        "spark.sql.catalogImplementation": "hive",
-        "spark.sql.warehouse.dir": (root / "warehouse").as_uri(),
-        "spark.hadoop.javax.jdo.option.ConnectionURL": (
-            f"jdbc:derby:;databaseName={root / 'metastore_db'};create=true"
-        ),
-        # Hive creates a directory for each session and does not delete it; the default is /tmp.
-        "spark.hadoop.hive.downloaded.resources.dir": str(root / "resources"),
-        "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
-        "spark.hadoop.hive.metastore.schema.verification": "false",
-    }
-
-
-def write_sql_settings(path: str, metastore: str, database: str) -> None:
-    """Writes a properties file for `spark-sql --properties-file` with the metastore of the tables."""
     settings = {
-        **metastore_conf(metastore),
-        "spark.sql.catalog.spark_catalog.defaultDatabase": database,
-        _JAVA_OPTIONS: _java_options(metastore, debug=False),
+        "spark.sql.catalogImplementation": "in-memory",
+        # Partitions are found by listing, so that new batches are seen at once.
+        "spark.sql.hive.manageFilesourcePartitions": "false",
+        "spark.sql.warehouse.dir": (root / "warehouse").as_uri(),
+        # spark-sql creates a directory for each session and does not delete it; the default is /tmp.
+        "spark.hadoop.hive.downloaded.resources.dir": str(root / "resources"),
+        _JAVA_OPTIONS: _java_options(debug=False),
     }
     Path(path).write_text("".join(f"{key} {value}\n" for key, value in settings.items()), encoding="utf-8")
 
 
-def _java_options(metastore: str | None, *, debug: bool) -> str:
+def _java_options(*, debug: bool) -> str:
     logging = Path(__file__).with_name("log4j2.properties")
     options = [f'"-Dlog4j2.configurationFile={logging}"', "-Duser.timezone=UTC"]
     options += ["-Dframewatch.log.level=warn", "-Dframewatch.log.trace=full"] if debug else []
     options += user.java_options(java_program() or "java")
-    if metastore is not None:
-        Path(metastore).mkdir(parents=True, exist_ok=True)
-        options.append(f'"-Dderby.stream.error.file={Path(metastore).resolve() / "derby.log"}"')
     return " ".join(options)
 
 

@@ -4,10 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pyspark.errors import AnalysisException
-from pyspark.sql import SparkSession
-
-from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import views
 from framewatch.tables.layout import BATCHED
@@ -38,7 +34,7 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
     Args:
         tables: the tables of an output.
         database: the name of the database.
-        catalog: the name of a catalog; None for the embedded metastore.
+        catalog: the name of a catalog; None for the session's own.
 
     Returns:
         The full names of the registered tables, then of the views.
@@ -65,6 +61,34 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
         spark.sql(f"CREATE OR REPLACE VIEW {schema}.{view} AS {select}")
         names.append(view)
     return [f"{catalog}.{database}.{name}" if catalog else f"{database}.{name}" for name in names]
+
+
+def write_spark_sql(tables: Tables, *, database: str) -> list[str]:
+    """Writes a script that creates the tables and views in `spark-sql`: `spark-sql -i OUTPUT/spark.sql`.
+
+    Args:
+        tables: the tables of an output.
+        database: the name of the database to create them in.
+
+    Returns:
+        The full names of the tables, then of the views.
+    """
+    found = [table for table in _TABLES if tables.exists(table)]
+    full = {table: f"`{database}`.{table}" for table in found}
+    statements = [f"CREATE DATABASE IF NOT EXISTS `{database}`", f"USE `{database}`"]
+    for table, name in full.items():
+        path = storage.absolute(tables.path(table)).replace("\\", "\\\\").replace("'", "\\'")
+        # Older versions wrote fewer columns of `videos`.
+        merged = " OPTIONS (mergeSchema 'true')" if table == "videos" and tables.format == "parquet" else ""
+        statements += [
+            f"DROP TABLE IF EXISTS {name}",
+            f"CREATE TABLE {name} USING {tables.format}{merged} LOCATION '{path}'",
+        ]
+    selects = views.selects({table: full[table] for table in _NARROW if table in full})
+    statements += [f"CREATE OR REPLACE VIEW `{database}`.{view} AS\n{sql}" for view, sql in selects.items()]
+    script = "".join(f"{statement};\n" for statement in statements)
+    storage.write_bytes(storage.join(tables.output, "spark.sql"), script.encode())
+    return [f"{database}.{name}" for name in (*found, *selects)]
 
 
 def write_duckdb(tables: Tables) -> str:
@@ -94,23 +118,6 @@ def duckdb_script(output: str, tables: Sequence[str], table_format: str = "parqu
     selects |= views.selects({table: table for table in _NARROW if table in tables})
     statements = [f"create or replace view {name} as\n{select};\n" for name, select in selects.items()]
     return "\n".join(["-- The tables and views of a framewatch run.\n", *statements])
-
-
-def require_free(spark: SparkSession, directory: str) -> None:
-    """Checks that no other session uses the embedded metastore, which serves one at a time.
-
-    Raises:
-        InputError: another session uses it.
-    """
-    try:
-        spark.catalog.databaseExists("default")
-    except AnalysisException as error:
-        if "MetaStoreClient" not in str(error):
-            raise
-        raise InputError(
-            f"the SQL metastore {directory} is in use, perhaps by an open spark-sql: close it, or go on "
-            "without SQL tables, catalog.enabled=false"
-        ) from error
 
 
 def _duckdb_select(path: str, table: str, table_format: str) -> str:
