@@ -1,6 +1,7 @@
 """Resolves one input pattern: a file, a directory, a glob, or a list of videos.
 
-Local files are listed by a worker in plain Python, because workers read them. Spark lists all others.
+Local files are listed in plain Python, by a worker if there are any on other machines, because workers read
+the files. Spark lists all others.
 """
 
 import fnmatch
@@ -10,9 +11,9 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -200,9 +201,14 @@ def _default_scheme(spark: SparkSession) -> str:
 
 
 def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
-    work = functools.partial(_walk_batches, pattern=_absolute(pattern, os.getcwd()))
+    absolute = _absolute(pattern, os.getcwd())
+    if str(spark.conf.get("spark.master", "")).startswith("local"):  # the workers are on this machine
+        rows: Iterable[Any] = _entries(absolute)
+    else:
+        work = functools.partial(_walk_batches, pattern=absolute)
+        rows = spark.range(0, 1, 1, 1).mapInArrow(work, _ENTRIES).toLocalIterator()
     files = []
-    for row in spark.range(0, 1, 1, 1).mapInArrow(work, _ENTRIES).toLocalIterator():
+    for row in rows:
         if row["reason"]:
             passed_over.add(row["video"], row["reason"], row["detail"])
         else:
@@ -210,11 +216,14 @@ def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> l
     return files
 
 
+def _entries(pattern: str) -> Iterator[dict[str, Any]]:
+    return ({**vars(entry), "video": storage.local_uri(entry.path)} for entry in walk.find_files(pattern))
+
+
 def _walk_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa.RecordBatch]:
-    entries = walk.find_files(pattern)
+    entries = _entries(pattern)
     while some := list(itertools.islice(entries, _ROWS_AT_ONCE)):
-        rows = [{**vars(entry), "video": storage.local_uri(entry.path)} for entry in some]
-        yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(_ENTRIES))
+        yield pa.RecordBatch.from_pylist(some, to_arrow_schema(_ENTRIES))
 
 
 def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:

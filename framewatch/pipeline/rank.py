@@ -1,5 +1,6 @@
 """Ranks frames: `features` and a classifier -> `predictions`, and their metrics if labels are given."""
 
+import functools
 import importlib.util
 import shlex
 import shutil
@@ -8,6 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -33,11 +37,11 @@ from framewatch.ranking import (
 )
 from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
+from framewatch.spark.arrow import to_arrow
 from framewatch.spark.session import write_sql_settings
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables import catalog, saved_model
+from framewatch.tables import catalog, feature_files, saved_model
 from framewatch.tables.saved_model import SavedModel
-from framewatch.tables.spark_tables import write_table
 
 
 def rank(run: Run, videos: DataFrame | None = None) -> None:
@@ -54,7 +58,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     started = time.monotonic()
     if videos is None and config.videos.test:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
-    features = _to_rank(run, videos, "features")
+    features = run.tables.current("features")
+    if videos is not None:
+        features = features.join(videos, "video", "left_semi")
     saved, model = _classifier(run)
     identity = classifier.identity(model)
     chosen = choose_threshold(
@@ -161,12 +167,6 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     }
 
 
-def _to_rank(run: Run, videos: DataFrame | None, table: str) -> DataFrame:
-    """Returns the rows of a table that belong to `videos`; all rows if it is None."""
-    rows = run.tables.ledger() if table == "videos" else run.tables.current(table)
-    return rows if videos is None else rows.join(videos, "video", "left_semi")
-
-
 @dataclass(frozen=True)
 class NotRanked:
     """Counts of frames that should be ranked but are not, and of their videos.
@@ -197,13 +197,21 @@ class NotRanked:
 
 
 def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
-    by_video = _to_rank(run, videos, "videos").select("video", F.col("num_frames").alias("frames"))
-    counted = {"featurized": _to_rank(run, videos, "features"), "ranked": run.tables.read("predictions")}
-    for name, rows in counted.items():
-        counts = rows.groupBy("video").agg(F.count("*").alias(name))
-        by_video = by_video.join(counts, "video", "left")
-    new = F.greatest(F.coalesce("frames", F.lit(0)) - F.coalesce("featurized", F.lit(0)), F.lit(0))
-    undecoded = F.coalesce("featurized", F.lit(0)) - F.coalesce("ranked", F.lit(0))
+    ledger = run.tables.ledger().select("video", F.col("num_frames").alias("frames"))
+    one = F.lit(1)
+    parts = [
+        ledger,
+        run.tables.current("features").select("video", one.alias("featurized")),
+        run.tables.read("predictions").select("video", one.alias("ranked")),
+        ledger.select("video", one.alias("wanted"))
+        if videos is None
+        else videos.select("video", one.alias("wanted")),
+    ]
+    rows = functools.reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), parts)
+    counts = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("frames", "featurized", "ranked")]
+    by_video = rows.groupBy("video").agg(*counts, F.max("wanted").alias("wanted")).where("wanted = 1")
+    new = F.greatest(F.col("frames") - F.col("featurized"), F.lit(0))
+    undecoded = F.col("featurized") - F.col("ranked")
     totals = by_video.agg(
         F.sum(new), F.count_if(new > 0), F.sum(undecoded), F.count_if(undecoded > 0)
     ).collect()[0]
@@ -232,18 +240,26 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
     run.summarize("test labels", str(counts))
-    learned = saved.labelled_path
-    if storage.matches(learned, "*.parquet"):
-        videos = run.spark.read.parquet(learned).select("video").distinct()
-        trained_on = videos.join(labelled, "video", "left_semi").collect()
-        if trained_on:
-            labelled = labelled.where(~F.col("video").isin([row["video"] for row in trained_on]))
-            print_line(f"test labels: left out are {len(trained_on)} videos that the classifier learned from")
-            if labelled.isEmpty():
-                return None
-    rows = labelled.select("video", "timestamp_s", "label").coalesce(1)
-    write_table(rows, storage.join(run.config.output, "labelled"))
-    return evaluation.evaluate(labelled, **measures(run))
+    # A few numbers per labelled frame: hand labels are few.
+    rows = to_arrow(labelled.select("origin", "video", "timestamp_s", "prob2", "label"))
+    learned = pc.is_in(rows["video"], value_set=_training_videos(saved))
+    if num_learned := len(rows.filter(learned)["video"].unique()):
+        rows = rows.filter(pc.invert(learned))
+        print_line(f"test labels: left out are {num_learned} videos that the classifier learned from")
+        if not len(rows):
+            return None
+    path = storage.join(run.config.output, "labelled", "part-00000.parquet")
+    feature_files.write(path, rows.select(["video", "timestamp_s", "label"]))
+    return evaluation.evaluate_rows(rows, **measures(run))
+
+
+def _training_videos(saved: SavedModel) -> pa.Array:
+    """Returns the videos of the classifier's training frames; none if it came without them."""
+    files, paths = storage.parquet_files(saved.labelled_path, "*.parquet")
+    if not paths:
+        return pa.array([], pa.string())
+    rows = ds.dataset(paths, format="parquet", filesystem=files)
+    return pc.unique(rows.to_table(columns=["video"])["video"])
 
 
 def register_for_sql(run: Run) -> list[str]:
@@ -273,6 +289,7 @@ def _show_top(predictions: DataFrame, number: int) -> None:
     """Prints the most suspicious frames."""
     if number == 0:
         return
+    top = predictions.where(predictions["rank"] <= number)
     rows = [
         (
             str(row["rank"]),
@@ -280,7 +297,7 @@ def _show_top(predictions: DataFrame, number: int) -> None:
             f"{row['timestamp_s']:.1f}",
             f"{row['prob2']:.3f}",
         )
-        for row in predictions.where(predictions["rank"] <= number).orderBy("rank").collect()
+        for row in sorted(top.collect(), key=lambda row: row["rank"])
     ]
     columns = ("rank", "video", "second", "probability")
     show_table(columns, rows, title=f"The {number} most suspicious frames")

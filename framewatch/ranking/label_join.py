@@ -1,7 +1,7 @@
 """Matches labels to frames: resolves names to videos or frames, and ranges of time to frames."""
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ _RANGES = "position int, video string, start_s double, end_s double, label int"
 _SUFFIXES = {"video": VIDEO_SUFFIXES, "origin": ("jpg",)}
 # A table with more rows is shuffled instead of broadcast.
 _BROADCAST_ROWS = 200_000
+# Up to this many paths are compared with the labels on the driver.
+_PATHS_HERE = 10_000
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,21 @@ def _check_consistent(labels: Labels, clashes: Sequence[tuple[int, int]], num_fr
 
 def _ends(frames: DataFrame, column: str, depths: Collection[int]) -> DataFrame:
     """Returns the endings of all paths in `column` that can match names with these numbers of components."""
+    paths = frames.select(column).distinct()
+    few = paths.limit(_PATHS_HERE + 1).collect()
+    if len(few) <= _PATHS_HERE:  # sooner done here than a Python worker starts
+        rows = _ends_of((row[0] for row in few), depths, _SUFFIXES[column])
+        return frames.sparkSession.createDataFrame(rows, _ENDS)
     work = functools.partial(_ends_of_batches, depths=depths, suffixes=_SUFFIXES[column])
-    return frames.select(column).distinct().mapInArrow(work, _ENDS)
+    return paths.mapInArrow(work, _ENDS)
+
+
+def _ends_of(
+    paths: Iterable[str], depths: Collection[int], suffixes: Collection[str]
+) -> list[tuple[Any, ...]]:
+    return [
+        (path, whole, *forms) for path in paths for whole, forms in label_names.ends(path, depths, suffixes)
+    ]
 
 
 def _ends_of_batches(
@@ -122,11 +137,7 @@ def _ends_of_batches(
 ) -> Iterator[pa.RecordBatch]:
     schema = to_arrow_schema(_ENDS)
     for batch in batches:
-        rows = [
-            (path, whole, *forms)
-            for path in batch.column(0).to_pylist()
-            for whole, forms in label_names.ends(path, depths, suffixes)
-        ]
+        rows = _ends_of(batch.column(0).to_pylist(), depths, suffixes)
         columns = zip(*rows, strict=True) if rows else [()] * len(schema)
         arrays = [pa.array(list(values), field.type) for values, field in zip(columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -168,28 +179,28 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> J
     ]
     ranges = frames.sparkSession.createDataFrame(rows, _RANGES)
     swept = _sweep(frames, ranges, len(rows))
-    of_frames = swept.where("origin is not null")
-    totals = of_frames.agg(
-        F.count_if(F.col("normal") + F.col("suspicious") > 0).alias("labelled"),
-        F.count_if(F.col("suspicious") > 0).alias("suspicious"),
-        F.count_if((F.col("normal") > 0) & (F.col("suspicious") > 0)).alias("both"),
-    ).collect()[0]
+    is_frame, has_both = F.col("origin").isNotNull(), (F.col("normal") > 0) & (F.col("suspicious") > 0)
+    # One row per range, and one, without a position, for all frames.
+    counted = swept.groupBy("position").agg(
+        F.count_if(is_frame & (F.col("normal") + F.col("suspicious") > 0)).alias("labelled"),
+        F.count_if(is_frame & (F.col("suspicious") > 0)).alias("suspicious"),
+        F.count_if(is_frame & has_both).alias("both"),
+        (F.max("frames") - F.min("frames")).alias("frames"),
+    )
+    found = {row["position"]: row for row in counted.collect()}
+    totals = found.pop(None, {"labelled": 0, "suspicious": 0, "both": 0})
+    of_frames = swept.where(is_frame)
     if totals["both"]:
-        both = of_frames.where("normal > 0 and suspicious > 0").orderBy("video", "time_s")
+        both = of_frames.where(has_both).orderBy("video", "time_s")
         clashes = {
             _clash(labels, resolved, row["video"], row["time_s"]) for row in both.limit(SHOWN).collect()
         }
         _check_consistent(labels, sorted(clashes), totals["both"])
-    frames_before = F.max("frames") - F.min("frames")
-    empty = swept.where("origin is null").groupBy("position").agg(frames_before.alias("n")).where("n = 0")
-    positions = [
-        row["position"] for row in empty.select("position").orderBy("position").limit(SHOWN).collect()
-    ]
+    empty = sorted(position for position, row in found.items() if row["frames"] == 0)
     labelled = of_frames.where("normal + suspicious > 0").select(
         "origin", (F.col("suspicious") > 0).cast("double").alias("label")
     )
-    num_empty = empty.count() if len(positions) == SHOWN else len(positions)
-    return JoinedLabels(labelled, totals["labelled"], totals["suspicious"], num_empty, positions)
+    return JoinedLabels(labelled, totals["labelled"], totals["suspicious"], len(empty), empty[:SHOWN])
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:

@@ -95,7 +95,12 @@ class Tables:
         reader, path = self.spark.read.format(self.format), self.path(table)
         if table == "videos":
             return upgrade.videos(reader, path, self.format)
-        rows = upgrade.features(reader, path, self.format) if table == "features" else reader.load(path)
+        if table == "features":
+            rows = upgrade.features(reader, path, self.format)
+        elif table == "frames" or self.format == "delta":
+            rows = reader.load(path)
+        else:  # no metadata to read from the files, so that no job does
+            rows = reader.schema(TABLES[table]).load(path)
         return rows.select(*TABLES[table].names)
 
     def ledger(self) -> DataFrame:
