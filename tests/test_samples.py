@@ -164,7 +164,7 @@ def test_draws_videos_that_opencv_reads(tmp_path, two_clips):
 def test_draws_nothing_twice(tmp_path, two_clips):
     draw_samples(tmp_path, workers=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert not [path for path in before if path.name.endswith(".partial")]
+    assert not [path for path in before if path.name.startswith(".")]
     seen = []
     assert draw_samples(tmp_path, workers=1, on_clip=lambda *args: seen.append(args)) == two_clips
     assert not seen

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from framewatch.errors import InputError
-from framewatch.io import storage
+from framewatch.io import atomic, storage
 from framewatch.tables.results import Results
 
 
@@ -40,6 +40,33 @@ def test_files_there_and_back(tmp_path: Path) -> None:
     assert not storage.matches(str(tmp_path), "*")
     with pytest.raises(FileNotFoundError):
         storage.read_json(uri)
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, old: str | None) -> None:
+    target = tmp_path / "a.json"
+    if old:
+        target.write_text(old)
+    with pytest.raises(ValueError, match="half"), atomic.replacing(target) as part:
+        part.write_text("new")
+        part.with_name("scratch").mkdir()
+        raise ValueError("half")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({"a.json": old} if old else {})
+    with pytest.raises(FileNotFoundError), atomic.replacing(target):
+        pass
+    with atomic.replacing(target) as part:
+        part.write_text("new")
+        part.with_name("scratch").mkdir()
+        assert not old or target.read_text() == old
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "new"}
+
+
+def test_a_directory_appears_whole(tmp_path: Path) -> None:
+    with atomic.replacing(tmp_path / "a") as part:
+        part.mkdir()
+        (part / "1").write_text("x")
+        assert not (tmp_path / "a").exists()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["a", "a/1"]
 
 
 def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:

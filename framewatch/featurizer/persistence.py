@@ -1,9 +1,7 @@
 """Saves and loads transformers: the weights by name and SHA-256, or included in the saved files."""
 
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLWritable
@@ -11,6 +9,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.errors import WeightsError
+from framewatch.io import atomic
 from framewatch.models.registry import is_model_file
 from framewatch.models.weights import cache_directory
 from framewatch.models.weights_file import file_digest
@@ -88,8 +87,7 @@ def _unpack(source: str, sha256: str) -> str:
     if target.is_file() and file_digest(target) == sha256:
         return str(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        part = Path(directory) / target.name
+    with atomic.replacing(target) as part:
         with open(part, "wb") as file:
             for row in rows.toLocalIterator():
                 file.write(row["content"])
@@ -97,5 +95,4 @@ def _unpack(source: str, sha256: str) -> str:
             raise WeightsError(
                 f"the weights in {source} do not have SHA-256 {sha256}: save the transformer again"
             )
-        os.replace(part, target)
     return str(target)

@@ -7,14 +7,13 @@ import json
 import os
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import fsspec
 
 from framewatch.errors import InputError, SetupError
-from framewatch.io import access, fences
+from framewatch.io import access, atomic, fences
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(/.*)$", re.DOTALL)
 # Prefix of a percent-encoded path. No other URI of a local file has a host.
@@ -121,15 +120,9 @@ def write_bytes(uri: str, data: bytes) -> None:
         with files.transaction, files.open(path, "wb") as file:
             file.write(data)
         return
-    # In the same directory, because a rename is only atomic within one file system.
     access.make_directory(os.path.dirname(local) or ".")
-    part = f"{local}.{os.getpid()}.part"
-    try:
-        with open(part, "wb", opener=access.opener) as file:
-            file.write(data)
-        os.replace(part, local)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with atomic.replacing(local) as part, open(part, "wb", opener=access.opener) as file:
+        file.write(data)
 
 
 def write_json(uri: str, value: object) -> None:

@@ -6,10 +6,6 @@ driver or a worker should not keep. Results are cached under names that include 
 
 import contextlib
 import fcntl
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from framewatch.errors import FramewatchError, SetupError, WeightsError
+from framewatch.io import atomic
+from framewatch.io.child import Answer, ChildError, ask, serve
 from framewatch.models.spec import Network, Precision
 from framewatch.models.weights import cache_directory
 from framewatch.models.weights_file import Weights, file_digest
@@ -133,37 +131,33 @@ def _locked(target: Path) -> Iterator[None]:
 
 
 def _run(task: str, network: Network, work: dict[str, str]) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "CUDA_VISIBLE_DEVICES": "-1",
-        # Turns off the telemetry of OpenVINO and NNCF.
-        "CI": "true",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "framewatch.models.conversion"],
-        input=json.dumps({"task": task, "network": asdict(network), **work}),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise WeightsError((lines or [f"exit code {done.returncode}"])[-1].removeprefix("error: "))
+    request = {"task": task, "network": asdict(network), **work}
+    # CI turns off the telemetry of OpenVINO and NNCF.
+    env = {"CUDA_VISIBLE_DEVICES": "-1", "CI": "true"}
+    try:
+        error = ask("framewatch.models.conversion", request, env=env)["error"]
+    except ChildError as child_error:
+        error = _not_converted(network, f"the process {child_error}")
+    if error:
+        raise WeightsError(error)
 
 
-def _main() -> None:
-    work = json.load(sys.stdin)
+def _handle(work: dict[str, Any]) -> Iterator[Answer]:
+    """Answers one request; failures become answers."""
     fields = work.pop("network")
     network = Network(**{**fields, "weights": Weights(**fields["weights"])})
+    message = None
     try:
         (_convert if work.pop("task") == "convert" else _quantize)(network, **work)
     except FramewatchError as error:
-        sys.exit(f"error: {error}")
+        message = str(error)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        sys.exit(f"error: {network.name} could not be converted ({reason}): set engine=tensorflow")
+        message = _not_converted(network, " ".join(str(error).split())[:300])
+    yield {"outcome": {"error": message}}, b""
+
+
+def _not_converted(network: Network, reason: str) -> str:
+    return f"{network.name} could not be converted ({reason}): set engine=tensorflow"
 
 
 def _convert(network: Network, path: str, target: str) -> None:
@@ -191,17 +185,15 @@ def _convert_clip(network: Network, path: str, target: str) -> None:
 def _write(model: Any, target: str, files: Mapping[str, str] | None = None) -> None:
     import openvino
 
-    with tempfile.TemporaryDirectory(dir=Path(target).parent) as directory:
+    with atomic.replacing(target) as part:
         # Keeps float32 weights; OpenVINO compresses to float16 by default.
-        openvino.save_model(model, f"{directory}/model.xml", compress_to_fp16=False)
-        part = Path(directory) / "model.zip"
+        openvino.save_model(model, part.parent / "model.xml", compress_to_fp16=False)
         with zipfile.ZipFile(part, "w") as archive:
             for name in ("model.xml", "model.bin"):
                 # A ZipInfo without a date, so that equal content gives an equal SHA-256.
-                archive.writestr(zipfile.ZipInfo(name), (Path(directory) / name).read_bytes())
+                archive.writestr(zipfile.ZipInfo(name), (part.parent / name).read_bytes())
             for name, text in (files or {}).items():
                 archive.writestr(zipfile.ZipInfo(name), text)
-        os.replace(part, target)
 
 
 def _quantize(network: Network, source: str, target: str, pictures: str, to: str) -> None:
@@ -236,4 +228,4 @@ def _features(core: Any, model: Any, pictures: np.ndarray, precision: Precision)
 
 
 if __name__ == "__main__":
-    _main()
+    serve(_handle)

@@ -8,13 +8,11 @@ bytes in base64. Both are parsed as text; no JavaScript runs.
 
 import base64
 import math
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from framewatch.errors import WeightsError
+from framewatch.io import atomic
 from framewatch.models.registry import get_model
 
 PACKAGE = "nsfwjs@4.3.0"
@@ -51,11 +50,8 @@ def fetch_and_convert(path: Path) -> None:
         WeightsError: npm is missing, the download failed, or the package is not the expected one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        package = _fetch(Path(directory))
-        part = Path(directory) / path.name
-        _convert(package, part)
-        os.replace(part, path)
+    with atomic.replacing(path) as part:
+        _convert(_fetch(part.parent), part)
 
 
 def _npm() -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from framewatch.errors import FramewatchError, SetupError, WeightsError
+from framewatch.io import atomic
 from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.registry import MODEL_FILES, ModelSpec, get_model
 from framewatch.models.weights_file import Weights, file_digest
@@ -122,8 +123,7 @@ def _imagenet_path(file: WeightsFile) -> Path:
 def _download(file: WeightsFile, path: Path) -> None:
     url = file.url
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        part = Path(directory) / path.name
+    with atomic.replacing(path) as part:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, open(part, "wb") as target:
                 shutil.copyfileobj(response, target)
@@ -139,7 +139,6 @@ def _download(file: WeightsFile, path: Path) -> None:
                 f"{url} was downloaded with errors, its {algorithm} is not {file.digest}: run again, or "
                 f"{_DOWNLOAD_REMEDY} {path}"
             )
-        os.replace(part, path)
 
 
 def _pinned_digest(path: Path, sha256: str | None = None) -> str:
@@ -158,7 +157,8 @@ def _pinned_digest(path: Path, sha256: str | None = None) -> str:
     pin = cache_directory() / "sha256" / path.name
     if not pin.is_file():
         pin.parent.mkdir(parents=True, exist_ok=True)
-        pin.write_text(digest + "\n", encoding="ascii")
+        with atomic.replacing(pin) as part:
+            part.write_text(digest + "\n", encoding="ascii")
     expected = pin.read_text(encoding="ascii").strip()
     if digest != expected:
         raise WeightsError(

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from framewatch.io import atomic
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH
 
 # Container, codec and options for each file extension, like an old and a new recorder.
@@ -27,18 +28,13 @@ def write_video(frames: Iterable[np.ndarray], path: Path) -> None:
         path: its extension chooses the format: .mpg is MPEG-2, .mp4 is H.264.
     """
     container_format, codec, options = _FORMATS[path.suffix]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with av.open(str(partial), "w", format=container_format) as container:
-            stream: Any = container.add_stream(codec, rate=FPS, options=options)
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            stream.bit_rate = 1_000_000
-            # Clips are encoded in parallel processes, so one thread per clip is fastest.
-            stream.thread_count = 1
-            for frame in frames:
-                planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
-            container.mux(stream.encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic.replacing(path) as part, av.open(str(part), "w", format=container_format) as container:
+        stream: Any = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.bit_rate = 1_000_000
+        # Clips are encoded in parallel processes, so one thread per clip is fastest.
+        stream.thread_count = 1
+        for frame in frames:
+            planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        container.mux(stream.encode())

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 
 from framewatch.errors import InputError
+from framewatch.io import atomic
 from framewatch.samples.camera import FPS, HEIGHT, WIDTH
 from framewatch.samples.encode import write_video
 from framewatch.samples.render import frames
@@ -127,6 +128,5 @@ def _is_drawn(root: Path, clips: list[Clip], seed: int) -> bool:
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with atomic.replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from framewatch.errors import SetupError
-from framewatch.io import access
+from framewatch.io import access, atomic
 from framewatch.models.weights import cache_directory, home_directory
 from framewatch.spark import fast_start, user
 from framewatch.spark.java_errors import explained
@@ -253,8 +253,7 @@ def packaged_java(home: Path) -> Path:
     )
     if not script.is_file() or script.read_text(encoding="utf-8") != text:
         script.parent.mkdir(parents=True, exist_ok=True)
-        part = script.with_suffix(f".{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
-        part.chmod(part.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        os.replace(part, script)
+        with atomic.replacing(script) as part:
+            part.write_text(text, encoding="utf-8")
+            part.chmod(part.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return shim

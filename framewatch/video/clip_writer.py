@@ -1,18 +1,12 @@
 """Writes a moment of any video as an MP4 that browsers play. Recorders often write MPEG-2 or AVI.
 
 A clip has all frames between two times on the samples' clock, at most `max_fps` a second. It is written by
-a child process, `python -m framewatch.video.clip_writer`, which reads and writes one line of JSON.
+a child process, `python -m framewatch.video.clip_writer`, see `framewatch.io.child`.
 """
 
 import contextlib
 import itertools
-import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -24,7 +18,8 @@ import cv2
 import numpy as np
 
 from framewatch.errors import InputError, VideoError
-from framewatch.io import access, storage
+from framewatch.io import access, atomic, storage
+from framewatch.io.child import Answer, ChildError, ChildTimeoutError, ask, serve
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.probe import OpenVideo
 from framewatch.video.sampling import SampleClock
@@ -36,8 +31,6 @@ _TICKS_A_SECOND = 90_000
 _LAST_S = 1e8
 # More threads would be faster, but the server may write other clips at the same time.
 _ENCODER_THREADS = 2
-# A child whose parent died ends this long after its timeout.
-_GRACE_S = 5
 
 _SYSTEM_ERRORS = (OSError, av.error.FFmpegError)
 
@@ -131,15 +124,26 @@ def cut_clip_in_child(
 
     Raises:
         InputError: the range is empty or negative, or the directory of `target` is not writable.
-        VideoError: the child failed, crashed, or took longer than `timeout_s`.
+        VideoError: the child failed, crashed, or did not end within `timeout_s`.
     """
     _require_range(start_s, end_s)
     request = {"source": source, "start_s": start_s, "end_s": end_s, "settings": asdict(settings)}
     with _written_whole(Path(target)) as partial:
-        answer = _run_child({**request, "target": str(partial), "timeout_s": timeout_s}, timeout_s)
-        if "error" in answer:
-            raise VideoError(answer["error"])
-    return answer["begin_s"]
+        try:
+            outcome = ask(
+                "framewatch.video.clip_writer",
+                {**request, "target": str(partial)},
+                timeout_s=timeout_s,
+                umask=access.umask(),
+            )
+        except ChildTimeoutError as error:
+            remedy = "choose a shorter range, or set timeout_s higher"
+            raise VideoError(f"writing the clip {error}: {remedy}") from None
+        except ChildError as error:
+            raise VideoError(f"the decoder {error}") from None
+        if "error" in outcome:
+            raise VideoError(outcome["error"])
+    return outcome["begin_s"]
 
 
 def _require_range(start_s: float, end_s: float) -> None:
@@ -155,12 +159,10 @@ def _ticks(seconds: float) -> int:
 
 @contextlib.contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """Yields a path in a temporary directory next to `target`, and moves the written file to `target`."""
+    """Context of `atomic.replacing` in which an error of the system becomes an InputError."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".clip-", dir=target.parent) as directory:
-            partial = Path(directory) / "clip.mp4"
+        with atomic.replacing(target) as partial:
             yield partial
-            partial.replace(target)
     except _SYSTEM_ERRORS as error:
         reason = f"{target} cannot be written ({error.strerror or error})"
         raise InputError(f"{reason}: give a path in a directory with write permission") from error
@@ -260,44 +262,15 @@ def _video_frame(image: np.ndarray, width: int, height: int) -> Any:
     return av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
 
 
-def _run_child(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """Sends a request to a new child process, and returns its answer.
-
-    Raises:
-        VideoError: the child could not start, crashed, or was killed after `timeout_s`.
-    """
-    command = [sys.executable, "-m", "framewatch.video.clip_writer"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    options: dict[str, Any] = {"timeout": timeout_s, "env": env, "umask": access.umask()}
-    try:
-        child = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, **options)
-    except subprocess.TimeoutExpired:
-        reason = f"writing the clip took longer than {timeout_s:g} s"
-        raise VideoError(f"{reason}: choose a shorter range, or set timeout_s higher") from None
-    except OSError as error:
-        raise VideoError(f"the process that writes the clip could not start: {error.strerror}") from error
-    if child.returncode < 0:
-        raise VideoError(f"the decoder crashed (signal {-child.returncode})")
-    if child.returncode > 0:
-        complaint = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise VideoError(f"the decoder ended with exit code {child.returncode}: {' '.join(complaint)}")
-    return json.loads(child.stdout)
-
-
-def _main() -> None:
+def _handle(request: dict[str, Any]) -> Iterator[Answer]:
     """Answers one request. Any failure of the decoder on a damaged file becomes an answer."""
-    request = json.loads(sys.stdin.buffer.read())
-    signal.alarm(math.ceil(request.pop("timeout_s")) + _GRACE_S)
-    # Redirects other output of libraries to stderr, so that only the answer reaches the pipe.
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     settings = ClipSettings(**request.pop("settings"))
     try:
-        answer: dict[str, Any] = {"begin_s": cut_clip(**request, settings=settings)}
+        outcome: dict[str, Any] = {"begin_s": cut_clip(**request, settings=settings)}
     except Exception as error:
-        answer = {"error": " ".join(str(error).split()) or type(error).__name__}
-    print(json.dumps(answer), file=out, flush=True)
+        outcome = {"error": " ".join(str(error).split()) or type(error).__name__}
+    yield {"outcome": outcome}, b""
 
 
 if __name__ == "__main__":
-    _main()
+    serve(_handle)

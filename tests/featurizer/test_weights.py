@@ -12,6 +12,7 @@ import pytest
 
 from framewatch.errors import WeightsError
 from framewatch.models import weights as weights_module
+from framewatch.models.conversion import convert
 from framewatch.models.engines import make_predict_fn
 from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.networks import build_model
@@ -146,6 +147,27 @@ def test_a_damaged_or_failed_download_leaves_nothing(served, tmp_path: Path) -> 
     with pytest.raises(WeightsError, match="could not be downloaded"):
         resolve_weights("imagenet", "InceptionV3")
     assert list((tmp_path / "keras" / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("openvino", "reason"),
+    [
+        ("raise ImportError('no OpenVINO here')", "no OpenVINO here"),
+        ("import os; os.kill(os.getpid(), 9)", r"the process crashed \(signal SIGKILL\)"),
+    ],
+)
+def test_a_conversion_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openvino: str, reason: str
+) -> None:
+    (tmp_path / "openvino.py").write_text(openvino)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = Network("InceptionV3", Weights("x", "x.h5", "0" * 64), "avg", "tf")
+    with pytest.raises(
+        WeightsError, match=rf"^InceptionV3 could not be converted \({reason}\): set engine=tensorflow$"
+    ):
+        convert(network, "x.h5")
+    left = {path.suffix for path in (tmp_path / "cache" / "openvino").iterdir()}
+    assert left == {".lock"}
 
 
 def test_without_npm_it_says_how_to_get_it(clean_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The decoding process: real children, killed, hung and fed with what is no video."""
 
-import io
 import os
 import signal
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from framewatch.errors import VideoError
-from framewatch.video.process import DecoderProcess, _answers
+from framewatch.video.process import DecoderProcess
 
 SAMPLING = {
     "fps": 5,
@@ -61,13 +60,6 @@ def test_a_crash_is_told_and_the_next_video_is_read(decoder, video: Path) -> Non
     with pytest.raises(VideoError, match=r"the decoder crashed \(signal SIGSEGV\)"):
         list(answers)
     assert len(list(decoder.run(extract(video), timeout_s=60))) == 31
-
-
-def test_half_an_answer_is_none() -> None:
-    """What a decoder that dies while it writes leaves behind must not become a frame."""
-    whole = b'{"index": 0, "size": 4}\njpeg'
-    for cut in range(len(whole)):
-        assert list(_answers(io.BytesIO(whole + whole[:cut]))) == [({"index": 0, "size": 4}, b"jpeg")]
 
 
 def test_a_hang_is_ended(decoder, video: Path) -> None:
