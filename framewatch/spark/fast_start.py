@@ -15,8 +15,10 @@ _LATE_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
-# Beside the JVM's own defaults, one collector is enough for a driver of a few gigabytes.
+# Cheaper than the JVM's default where the heap has a few gigabytes.
 _COLLECTOR = "-XX:+UseParallelGC"
+# A JVM that is given two collectors does not start.
+_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
 
 
 def options(java: str, given: str, *, write_archive: bool) -> str:
@@ -24,9 +26,10 @@ def options(java: str, given: str, *, write_archive: bool) -> str:
 
     Args:
         java: the path of Java.
-        given: the user's own options.
+        given: the user's own options; those in environment variables are read here.
         write_archive: whether the JVM writes the archive at its exit if there is none, which takes seconds.
     """
+    given = " ".join([given, *(os.environ.get(name, "") for name in _VARIABLES)])
     found = [_LATE_COMPILER] if "-XX:Tier" not in given else []
     if not re.search(r"-XX:\+Use\w*GC\b", given):
         found.append(_COLLECTOR)
