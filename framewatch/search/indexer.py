@@ -13,7 +13,7 @@ from framewatch.search.milvus_client import short
 from framewatch.search.moment_store import Store, stamp
 from framewatch.search.moment_vectors import FRAME, moments_of, values_of
 from framewatch.search.source import Known, SourceVideo, labels_of, read_known, read_video_frames
-from framewatch.tables.feature_files import FeatureFiles, unit
+from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.feature_lookup import read_background, vector_length
 
 _log = logs.get("index")
@@ -157,9 +157,7 @@ def fit(features: FeatureFiles, about: About, *, num_videos: int) -> Fitted:
         num_videos: number of videos in the output.
     """
     rows, videos = read_background(features, most=_SAMPLE_FRAMES, files=_SAMPLE_FILES)
-    return Fitted.fit(
-        unit(rows), videos, scenes=about.scenes, sketch=about.sketch_length, num_videos=num_videos
-    )
+    return Fitted.fit(rows, videos, scenes=about.scenes, sketch=about.sketch_length, num_videos=num_videos)
 
 
 def about_of(
@@ -179,7 +177,7 @@ def about_of(
         clip_s: length of clips in seconds; 0 for no clips.
         still_cosine: cosine from which on a frame is a near-duplicate.
         exact: whether every search compares all vectors.
-        scenes: maximum number of scenes; 0 leaves the vectors unchanged.
+        scenes: maximum number of scenes; 0 for the plain cosine.
         sketch_length: length of a sketch; 0 for no sketches.
         output: absolute path or URI of the output.
 

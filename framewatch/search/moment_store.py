@@ -298,7 +298,7 @@ def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> St
             return open_store(place)
         fitted = fit()
         fitted.write(fitted_path(place, about.output))
-        make_collections(client, place, about)
+        make_collections(client, place, about, length=fitted.length)
     return Store(client, place, about, fitted)
 
 

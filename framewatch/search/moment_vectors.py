@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framewatch.tables.feature_files import unit
+from framewatch.models.similarity import unit
 
 FRAME, CLIP = "frame", "clip"
 SCOPES = (FRAME, CLIP)

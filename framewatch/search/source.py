@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io.storage import basename
+from framewatch.models.similarity import unit
 from framewatch.search.moment_vectors import Frames
-from framewatch.tables.feature_files import PATH, FeatureFiles, camera, unit, vectors
+from framewatch.tables.feature_files import PATH, FeatureFiles, camera, vectors
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import Results, open_table
 from framewatch.tables.timeline import find_video
