@@ -30,7 +30,8 @@ from framewatch.pipeline import stages  # noqa: E402
 from framewatch.pipeline.run import Run  # noqa: E402
 from framewatch.prompts import classifications  # noqa: E402
 from framewatch.prompts.prepare import prepare  # noqa: E402
-from framewatch.prompts.request import Request, parse_request  # noqa: E402
+from framewatch.prompts.request import parse_request  # noqa: E402
+from framewatch.prompts.scoring import ScoringPlan  # noqa: E402
 from framewatch.spark.session import get_spark  # noqa: E402
 from framewatch.tables.feature_files import FeatureFiles  # noqa: E402
 
@@ -60,8 +61,9 @@ def request_for(frames: Frames) -> dict:
     }
 
 
-def by_numpy(output: Path, request: Request, columns: np.ndarray) -> dict[tuple[str, str], tuple]:
+def by_numpy(output: Path, plan: ScoringPlan) -> dict[tuple[str, str], tuple]:
     """The loop: (video, class) -> score, share of the video, and clips."""
+    request, fitted, columns = plan.request, plan.project.similarity, plan.project.pictures
     similarities, of_camera = {}, defaultdict(list)
     rows = ds.dataset(output / "features", format="parquet", partitioning="hive")
     rows = rows.to_table(columns={"video": pc.field("video"), "x": pc.field("features", "values")})
@@ -69,8 +71,10 @@ def by_numpy(output: Path, request: Request, columns: np.ndarray) -> dict[tuple[
     x = rows["x"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     bounds = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), len(names)]
     for begin, end in itertools.pairwise(bounds):  # the files are in order
-        its = x[begin:end] / np.linalg.norm(x[begin:end], axis=1, keepdims=True)
-        similarities[names[begin]] = its @ columns
+        its = x[begin:end] / np.linalg.norm(x[begin:end], axis=1, keepdims=True) - fitted.center
+        its = its - (its @ fitted.directions * (1 - fitted.kept)) @ fitted.directions.T
+        its = np.append(its, np.full((len(its), 1), fitted.constant), axis=1)
+        similarities[names[begin]] = its / np.linalg.norm(its, axis=1, keepdims=True) @ columns
         of_camera[names[begin].rsplit("/", 1)[0]].append(similarities[names[begin]])
     usual = {camera: np.concatenate(parts) for camera, parts in of_camera.items()}
     usual = {camera: (all_.mean(axis=0), all_.std(axis=0)) for camera, all_ in usual.items()}
@@ -80,21 +84,21 @@ def by_numpy(output: Path, request: Request, columns: np.ndarray) -> dict[tuple[
         log_odds = ((values - mean) / deviation - EVEN) / PER_UNIT
         scores = 100 / (1 + np.exp(-log_odds))
         for number, it in enumerate(request.classes):
-            its = scores[:, number * PROMPTS : (number + 1) * PROMPTS]
-            clips, covered = [], np.zeros(len(its), bool)
-            for prompt, column in zip(it.prompts, its.T, strict=True):
-                matching = [second for second, score in enumerate(column) if score >= request.threshold]
-                while matching:
-                    last = 0
-                    while last + 1 < len(matching) and matching[last + 1] - matching[last] - 1 <= GAP_S:
-                        last += 1
-                    run = matching[: last + 1]
-                    matching = matching[last + 1 :]
-                    clips.append((str(prompt), run[0], run[-1] + 1, float(column[run].mean())))
-                    covered[run[0] : run[-1] + 1] = True
+            of_prompts = log_odds[:, number * PROMPTS : (number + 1) * PROMPTS]
+            column = scores[:, CLASSES * PROMPTS + number]
+            clips, covered = [], np.zeros(len(column), bool)
+            matching = [second for second, score in enumerate(column) if score >= request.threshold]
+            while matching:
+                last = 0
+                while last + 1 < len(matching) and matching[last + 1] - matching[last] - 1 <= GAP_S:
+                    last += 1
+                run = matching[: last + 1]
+                matching = matching[last + 1 :]
+                prompt = it.prompts[int(of_prompts[run].mean(axis=0).argmax())]
+                clips.append((str(prompt), run[0], run[-1] + 1, float(column[run].mean())))
+                covered[run[0] : run[-1] + 1] = True
             if clips:
-                mine = log_odds[:, number * PROMPTS : (number + 1) * PROMPTS].mean(axis=1)
-                best = np.sort(100 / (1 + np.exp(-mine)))[::-1][: (len(mine) + 1) // 2]
+                best = np.sort(column)[::-1][: (len(column) + 1) // 2]
                 found[video, it.name] = (float(best.mean()), covered.mean(), sorted(clips))
     return found
 
@@ -145,8 +149,7 @@ def main() -> int:
             stages.classify(run, request, source=source)
             on_spark.append(time.perf_counter() - started)
             started = time.perf_counter()
-            columns = prepare(request, features, Encoder({}, model="", weights="")).columns
-            wanted = by_numpy(output, request, columns)
+            wanted = by_numpy(output, prepare(request, features, Encoder({}, model="", weights="")))
             in_numpy.append(time.perf_counter() - started)
         most = apart(output, wanted)
         spark.stop()

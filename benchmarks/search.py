@@ -95,9 +95,9 @@ def build(place: Place, vectors: np.ndarray, prob2: np.ndarray, output: str) -> 
 def measure(store: Store, vectors: np.ndarray, prob2: np.ndarray) -> None:
     """A filtered top 10: ours, FAISS' exact search, and NumPy's, on the same queries."""
     flat, probabilities = vectors.reshape(-1, vectors.shape[2]), prob2.ravel()
-    print(f"told from {len(store.fitted.scenes)} scenes")
-    for first in range(0, len(flat), 10_000):  # what the others search
-        flat[first : first + 10_000] = store.fitted.vectors(flat[first : first + 10_000])
+    print(f"told from {len(store.fitted.similarity.scenes)} scenes")
+    parts = [store.fitted.vectors(flat[first : first + 10_000]) for first in range(0, len(flat), 10_000)]
+    flat = np.concatenate(parts)  # what the others search
     cameras = np.repeat(np.arange(len(vectors)) % CAMERAS, FRAMES)
     index = faiss.IndexFlatIP(flat.shape[1])
     index.add(flat)

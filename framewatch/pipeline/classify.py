@@ -1,5 +1,7 @@
 """Classifies videos by prompts: `features` -> `classifications` and `class_clips`, and single questions."""
 
+import functools
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +26,10 @@ from framewatch.prompts.classification import (
     find_classes,
     summarize,
 )
-from framewatch.prompts.request import Request
+from framewatch.prompts.frame_runs import Background, run_arrays
+from framewatch.prompts.request import PromptClass, Request
 from framewatch.prompts.response import Given, PromptClip, VideoClasses
 from framewatch.prompts.scoring import Calibration, ScoringPlan, calibrate
-from framewatch.prompts.similarity import Background, run_arrays
 from framewatch.ranking import labels
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog
@@ -182,15 +184,35 @@ def _calibrations(
             continue
         if file not in of_file:
             of_file[file] = _labelled_frames(run, file)
-        odds, truth = _labelled_odds(plan, columns, runs, backgrounds, of_file[file])
-        calibration = calibrate(odds, truth)
+        name, labelled = columns.wanted.name, of_file[file]
+        # A frame resembles an example of its own video more than the class in another one.
+        own = _videos_of_examples(run, columns.wanted)
+        others = [row for row in labelled if row[0] not in own]
+        calibration = calibrate(*_labelled_odds(plan, columns, runs, backgrounds, others))
+        if calibration is None and own:
+            calibration = calibrate(*_labelled_odds(plan, columns, runs, backgrounds, labelled))
+            if calibration is not None:
+                run.note(
+                    "classify",
+                    f"class '{name}' is calibrated on the videos of its own examples, where it scores better "
+                    f"than elsewhere: label other videos in {file}",
+                )
         if calibration is None:
-            run.note(
-                "classify", f"class '{columns.wanted.name}' stays uncalibrated: {file} has not both labels"
-            )
+            run.note("classify", f"class '{name}' stays uncalibrated: {file} has not both labels")
         else:
-            found[columns.wanted.name] = calibration
+            found[name] = calibration
     return found
+
+
+def _videos_of_examples(run: Run, wanted: PromptClass) -> set[str]:
+    """Returns the URIs of the videos that a class's examples are frames of."""
+    names = [prompt.value for prompt in wanted.prompts if prompt.kind == "example"]
+    if not names:
+        return set()
+    origin = F.col("origin")
+    matches = [(origin == name) | origin.endswith("/" + name.lstrip("/")) for name in names]
+    frames = run.tables.current("features").where(functools.reduce(operator.or_, matches))
+    return {row["video"] for row in frames.select("video").distinct().collect()}
 
 
 def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
@@ -229,8 +251,7 @@ def _labelled_odds(
     truth: list[float] = []
     for row in runs.where(F.col("video").isin(videos)).collect():
         video = joined(row["video"], [run_arrays(row["times_s"], row["similarities"])], None)
-        of_prompts = plan.log_odds(video.similarities, backgrounds.get(camera(video.uri)), its)
-        values = plan.class_log_odds(of_prompts, its)
+        values = plan.log_odds(video.similarities, backgrounds.get(camera(video.uri)), its)
         for time_s, value in zip(video.times_s.tolist(), values.tolist(), strict=True):
             if (video.uri, time_s) in label_at:
                 odds.append(value)

@@ -59,15 +59,17 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
                 features,
                 sampling_period_s(config.output, default=1 / config.sampling.fps),
                 todo.begun,
+                frozenset(video.uri for video in todo.update),
             )
-            if place.is_server and todo.write:
-                written = _by_executors(config, write, todo.write, place, debug=debug)
+            changed = (*todo.write, *todo.update)
+            if place.is_server and changed:
+                written = _by_executors(config, write, changed, place, debug=debug)
             else:
-                written = _by_this_process(store, write, todo.write)
+                written = _by_this_process(store, write, changed)
             store.finish()
             storage.write_json(storage.join(config.output, "search", "index.json"), _stamp(todo, written))
             _tell(store, config.output, todo, written, time.monotonic() - started)
-    _require_none_failed(written, len(todo.write))
+    _require_none_failed(written, len(changed))
 
 
 def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
@@ -103,7 +105,7 @@ def _by_this_process(store: Store, write: WriteVideos, videos: Sequence[SourceVi
 class _Task:
     """Indexes videos in a Spark task, with a client of its own.
 
-    Takes rows of `id`, an index into `videos`, and returns rows of `video`, `moments` and `error`.
+    Takes rows of `id`, an index into `videos`, and returns the fields of `Written`.
     """
 
     write: WriteVideos
@@ -117,7 +119,15 @@ class _Task:
         with open_store(self.place) as store:
             rows = [vars(result) for result in self.write(store, [self.videos[number] for number in numbers])]
         yield pa.RecordBatch.from_pylist(
-            rows, pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
+            rows,
+            pa.schema(
+                [
+                    ("video", pa.string()),
+                    ("moments", pa.int64()),
+                    ("error", pa.string()),
+                    ("is_update", pa.bool_()),
+                ]
+            ),
         )
 
 
@@ -138,9 +148,9 @@ def _by_executors(
     with task_progress(spark, "index"):
         numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
         done = numbers.coalesce(config.index.writers).mapInArrow(
-            _Task(write, videos, place), "video string, moments long, error string"
+            _Task(write, videos, place), "video string, moments long, error string, is_update boolean"
         )
-        return [Written(row["video"], row["moments"], row["error"]) for row in done.collect()]
+        return [Written(**row.asDict()) for row in done.collect()]
 
 
 def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
@@ -155,20 +165,27 @@ def _stamp(todo: IndexPlan, written: Sequence[Written]) -> dict[str, object]:
 
 
 def _tell(store: Store, output: str, todo: IndexPlan, written: Sequence[Written], seconds: float) -> None:
-    moments = sum(result.moments for result in written)
+    done = [result for result in written if result.error is None]
+    whole = [result for result in done if not result.is_update]
+    updated = [result for result in done if result.is_update]
+    changed = f"{len(updated)} updated ({_moments(updated)} moments), " if updated else ""
     # Shows the output as it was given, so that a saved notebook has no paths of the machine.
     shown = str(store.place).replace(storage.absolute(output), output)
     print_line(
-        f"index: {len(written) - len(failed_videos(written))} videos written ({moments} moments), "
+        f"index: {len(whole)} videos written ({_moments(whole)} moments), {changed}"
         f"{len(todo.drop)} dropped, {todo.kept} as they were: {store.count()} moments in {shown}, "
         f"in {seconds:.1f} s"
     )
-    num_videos = todo.kept + len(todo.write)
+    num_videos = todo.kept + len(todo.write) + len(todo.update)
     if store.about.scenes and num_videos > 2 * store.fitted.num_videos:
         print_line(
             f"the index knows the scenes of {store.fitted.num_videos} videos, and there are {num_videos}: "
             "`framewatch index --rebuild` learns the others'"
         )
+
+
+def _moments(written: Sequence[Written]) -> int:
+    return sum(result.moments for result in written)
 
 
 def _require_none_failed(written: Sequence[Written], count: int) -> None:

@@ -11,7 +11,7 @@ _ROUNDING_S = 1e-6
 
 @dataclass(frozen=True)
 class ClassClip:
-    """A stretch of a video, `[start_s, end_s)`, whose frames match a prompt.
+    """A stretch of a video, `[start_s, end_s)`, whose frames match a class.
 
     Attributes:
         start_s: start of the first matching frame, in seconds.
@@ -47,7 +47,7 @@ def find_clips(
     Args:
         times_s: (frames,) times in seconds, ascending.
         ends_s: (frames,) ends in seconds, from `frame_ends`.
-        scores: (frames,) scores for one prompt, 0 to 100; NaN for a frame without features.
+        scores: (frames,) scores for one class, 0 to 100; NaN for a frame without features.
         threshold: minimum score of a matching frame.
         gap_s: maximum seconds without a matching frame inside a clip.
 

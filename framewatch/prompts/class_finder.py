@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from framewatch.prompts.class_clips import duration_ratio, find_clips, frame_ends
+from framewatch.prompts.frame_runs import Background, iterate_runs
 from framewatch.prompts.response import Given, PromptClip
 from framewatch.prompts.scoring import Calibration, ClassColumns, ScoringPlan, scores
-from framewatch.prompts.similarity import Background, iterate_runs
 from framewatch.tables.feature_files import camera
 
 # One row per class and video, with all clips of the class.
@@ -100,19 +100,18 @@ class Find:
             return None  # no frame of this camera has features
         calibration = self.calibrations.get(its.wanted.name)
         threshold = calibration.threshold if calibration else self.plan.request.threshold
-        log_odds = self.plan.log_odds(video.similarities, background, its)
-        found = scores(log_odds, calibration)
-        clips = [
-            PromptClip(str(prompt), clip)
-            for prompt, column in zip(its.wanted.prompts, found.T, strict=True)
-            for clip in find_clips(video.times_s, ends_s, column, threshold=threshold, gap_s=self.gap_s)
-        ]
+        found = scores(self.plan.log_odds(video.similarities, background, its), calibration)
+        clips = find_clips(video.times_s, ends_s, found, threshold=threshold, gap_s=self.gap_s)
         if not clips:
             return None
-        clips.sort(key=lambda it: (-it.clip.score, it.clip.start_s, it.prompt))
-        ratio = duration_ratio((prompt_clip.clip for prompt_clip in clips), length_s=length_s)
-        score = video_score(scores(self.plan.class_log_odds(log_odds, its), calibration))
-        return Given(its.wanted.name, score, ratio, tuple(clips), calibration is not None)
+        of_prompts = self.plan.prompt_log_odds(video.similarities, background, its)
+        named = []
+        for clip in sorted(clips, key=lambda it: (-it.score, it.start_s)):
+            inside = (video.times_s >= clip.start_s) & (video.times_s < clip.end_s) & (found >= threshold)
+            best = int(of_prompts[inside].mean(axis=0).argmax())
+            named.append(PromptClip(str(its.wanted.prompts[best]), clip))
+        ratio = duration_ratio(clips, length_s=length_s)
+        return Given(its.wanted.name, video_score(found), ratio, tuple(named), calibration is not None)
 
 
 def video_score(of_frames: np.ndarray) -> float:

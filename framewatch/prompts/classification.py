@@ -17,8 +17,8 @@ from pyspark.sql.types import (
 )
 
 from framewatch.prompts.class_finder import Find
+from framewatch.prompts.frame_runs import Background, Compare, backgrounds, total
 from framewatch.prompts.scoring import ScoringPlan
-from framewatch.prompts.similarity import Background, Compare, Project, backgrounds, total
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.schema import (
     CLASS_CLIPS,
@@ -61,7 +61,7 @@ _FILES_PER_TASK, _FEWEST_TASKS = 200, 8
 
 
 def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> DataFrame:
-    """Computes the similarity of each frame to each prompt.
+    """Computes the similarity of each frame to each prompt and class.
 
     Args:
         spark: the session.
@@ -69,13 +69,13 @@ def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> D
         plan: the prepared request.
 
     Returns:
-        One row per run, a stretch of one video's frames, with the columns of `similarity.RUNS`.
+        One row per run, a stretch of one video's frames, with the columns of `frame_runs.RUNS`.
     """
     paths = spark.createDataFrame([(path,) for path in features.paths], "path string")
     num_tasks = max(min(len(features.paths), _FEWEST_TASKS), len(features.paths) // _FILES_PER_TASK)
     # The tasks get the paths as rows. As a part of the function, all of them would be sent to each task.
     mine = FeatureFiles(features.directory, (), features.stale)
-    return paths.repartition(num_tasks).mapInArrow(Compare(mine, Project(plan.columns)), _RUNS)
+    return paths.repartition(num_tasks).mapInArrow(Compare(mine, plan.project), _RUNS)
 
 
 def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:

@@ -3,17 +3,15 @@
 import numpy as np
 
 from framewatch.models.encoder import Encoder, read_picture
+from framewatch.models.similarity import Similarity, unit
+from framewatch.prompts.frame_runs import Project
 from framewatch.prompts.request import Prompt, Request
 from framewatch.prompts.scoring import ClassColumns, ScoringPlan
-from framewatch.tables.feature_files import FeatureFiles, unit
+from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.feature_lookup import read_background, read_examples
 
-# Number of background frames. More frames change little, and their Gram matrix must be computed.
+# Number of frames that the similarity is fitted to. More frames change little.
 _BACKGROUND_FRAMES = 1000
-# This multiple of the mean variance is added to each direction's variance, because estimates from few frames
-# in two thousand dimensions are mostly noise. Chosen from 0.3 to 100 on drawn clips of three seeds, including
-# test clips.
-_SHRINKAGE = 10.0
 
 
 def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> ScoringPlan:
@@ -27,24 +25,39 @@ def prepare(request: Request, features: FeatureFiles, encoder: Encoder) -> Scori
     Raises:
         InputError: a prompt cannot be used; the message names it.
     """
-    vectors = _texts(request, encoder)
-    pictured = _of_kind(request, "example") + _of_kind(request, "image")
-    if pictured:
-        shown = _examples(pictured, features) | _images(pictured, encoder)
-        background = read_background(features, most=_BACKGROUND_FRAMES)[0]
-        whitened = whiten(np.stack(list(shown.values())), background)
-        vectors |= dict(zip(shown, whitened, strict=True))
-    place = {prompt: number for number, prompt in enumerate(vectors)}
-    classes = tuple(
-        ClassColumns(
-            wanted,
-            tuple(place[prompt] for prompt in wanted.prompts),
-            tuple(place[text] for text in wanted.negatives) if _has_text(wanted.prompts) else (),
+    texts = _texts(request, encoder)
+    pictures = {**_examples(request, features), **_images(request, encoder)}
+    similarity, vectors = Similarity.plain(0), np.empty((0, 0), np.float32)
+    if pictures:
+        # A camera's usual similarity is subtracted later, so that scenes need not be.
+        background = read_background(features, most=_BACKGROUND_FRAMES)
+        similarity = Similarity.fit(*background, centre="footage")
+        vectors = similarity.vectors(np.stack(list(pictures.values())))
+    place = {prompt: number for number, prompt in enumerate([*texts, *pictures])}
+    columns, classes = list(vectors), []
+    for wanted in request.classes:
+        shown = [place[prompt] for prompt in wanted.prompts if prompt in pictures]
+        together = None
+        if shown:
+            together = len(texts) + len(columns)
+            columns.append(unit(vectors[np.array(shown) - len(texts)].mean(axis=0, keepdims=True))[0])
+        classes.append(
+            ClassColumns(
+                wanted,
+                tuple(place[prompt] for prompt in wanted.prompts),
+                tuple(place[text] for text in wanted.negatives) if _has_text(wanted.prompts) else (),
+                together,
+            )
         )
-        for wanted in request.classes
-    )
-    columns = np.stack(list(vectors.values()), axis=1).astype(np.float32)
-    return ScoringPlan(request, columns, classes, encoder.logit_scale if _of_kind(request, "text") else 100.0)
+    project = Project(_columns(list(texts.values())), _columns(columns), similarity)
+    scale = encoder.logit_scale if _of_kind(request, "text") else 100.0
+    return ScoringPlan(request, project, tuple(classes), scale)
+
+
+def _columns(vectors: list[np.ndarray]) -> np.ndarray:
+    if not vectors:
+        return np.empty((0, 0), np.float32)
+    return np.stack(vectors, axis=1).astype(np.float32)
 
 
 def check(request: Request, features: FeatureFiles, encoder: Encoder) -> None:
@@ -87,42 +100,14 @@ def _texts(request: Request, encoder: Encoder) -> dict[Prompt, np.ndarray]:
     return dict(zip(texts, encoder.texts([text.value for text in texts]), strict=True))
 
 
-def _examples(pictured: list[Prompt], features: FeatureFiles) -> dict[Prompt, np.ndarray]:
-    examples = [prompt for prompt in pictured if prompt.kind == "example"]
+def _examples(request: Request, features: FeatureFiles) -> dict[Prompt, np.ndarray]:
+    examples = _of_kind(request, "example")
     found = read_examples(features, [prompt.value for prompt in examples])
     return {prompt: found[prompt.value] for prompt in examples}
 
 
-def _images(pictured: list[Prompt], encoder: Encoder) -> dict[Prompt, np.ndarray]:
-    images = [prompt for prompt in pictured if prompt.kind == "image"]
+def _images(request: Request, encoder: Encoder) -> dict[Prompt, np.ndarray]:
+    images = _of_kind(request, "image")
     if not images:
         return {}
     return dict(zip(images, encoder.pictures([prompt.value for prompt in images]), strict=True))
-
-
-def whiten(examples: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Returns directions that measure what a frame shares with each example beyond what the background has.
-
-    They are linear discriminants of each example against the background: Hariharan, Malik and Ramanan 2012,
-    "Discriminative decorrelation for clustering and classification".
-
-    Args:
-        examples: (examples, length) features of the examples.
-        background: (frames, length) features of the background. With fewer than two frames, the result is the
-            examples scaled to unit length, so that products are cosines.
-
-    Returns:
-        (examples, length) float32, scaled so that products with the background have standard deviation 1.
-    """
-    wanted = unit(examples.astype(float))
-    if len(background) < 2:
-        return wanted.astype(np.float32)
-    usual = unit(background.astype(float))
-    mean = usual.mean(axis=0)
-    usual, wanted = usual - mean, wanted - mean
-    gram = usual @ usual.T
-    ridge = max(_SHRINKAGE * float(np.trace(gram)) / len(gram), 1e-9)
-    # Woodbury's identity solves this in the number of frames, which is smaller than the number of dimensions.
-    inner = np.linalg.solve(gram + ridge * np.eye(len(gram)), usual @ wanted.T)
-    columns = wanted.T - usual.T @ inner
-    return (columns / np.maximum((usual @ columns).std(axis=0), 1e-9)).T.astype(np.float32)

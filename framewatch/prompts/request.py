@@ -47,7 +47,7 @@ class PromptClass:
 
     Attributes:
         name: name of the class.
-        prompts: one or more prompts; a frame that matches any of them belongs to the class.
+        prompts: one or more prompts, which describe the class together.
         negatives: texts that the class's text prompts are compared with.
         labels: a CSV file of labels, 1 for frames of the class; or `verdicts` for the reviewers' verdicts;
             None for no calibration.

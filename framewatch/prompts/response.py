@@ -14,7 +14,7 @@ from framewatch.prompts.class_clips import ClassClip
 
 @dataclass(frozen=True)
 class PromptClip:
-    """A clip and the prompt that it matches."""
+    """A clip of a class, and the prompt that matches it best."""
 
     prompt: str
     clip: ClassClip

@@ -1,9 +1,11 @@
 """Converts similarities to scores from 0 to 100. Does not import Spark.
 
-Each prompt assigns log-odds to a frame; the score is 100 times the probability. The log-odds of a text come
-from a softmax, as in CLIP's training, over the texts of the class and the negatives. The log-odds of an
-example measure how far the frame's similarity is above the mean of its camera, in standard deviations. If a
-class has labels, its log-odds are calibrated so that scores are probabilities (Platt 1999).
+Each class assigns log-odds to a frame; the score is 100 times the probability. Clips, thresholds,
+calibrations and everything that is shown are of this one score. The log-odds of texts come from a softmax, as
+in CLIP's training, of the mean over the texts of the class against the mean over the negatives. The log-odds
+of examples measure how far the frame's similarity to the mean of the examples' vectors is above the mean of
+its camera, in standard deviations. If a class has labels, its log-odds are calibrated so that scores are
+probabilities (Platt 1999).
 """
 
 from collections.abc import Sequence
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from framewatch.prompts.frame_runs import Background, Project
 from framewatch.prompts.request import PromptClass, Request
-from framewatch.prompts.similarity import Background
 
 # Log-odds of an example are 0 at the first number of standard deviations above the camera's mean, and rise
 # by 1 with each further second number of standard deviations.
@@ -47,11 +49,18 @@ class ClassColumns:
         wanted: the class.
         columns: indices of the columns of its prompts, in the order of the prompts.
         negatives: indices of the columns of its negatives; empty without text prompts.
+        together: index of the column of the mean of its examples; None without examples.
     """
 
     wanted: PromptClass
     columns: tuple[int, ...]
     negatives: tuple[int, ...]
+    together: int | None = None
+
+    @property
+    def is_text(self) -> tuple[bool, ...]:
+        """Whether each prompt is a text."""
+        return tuple(prompt.kind == "text" for prompt in self.wanted.prompts)
 
 
 @dataclass(frozen=True)
@@ -60,72 +69,79 @@ class ScoringPlan:
 
     Attributes:
         request: the request.
-        columns: (length, columns) float32, the matrix that unit-length features are multiplied with.
+        project: computes the similarities to the columns of prompts and classes.
         classes: the columns of each class.
         logit_scale: factor from cosines to CLIP's logits.
     """
 
     request: Request
-    columns: np.ndarray
+    project: Project
     classes: tuple[ClassColumns, ...]
     logit_scale: float = 100.0
 
     @property
     def needs_background(self) -> bool:
         """Whether any prompt is compared with the background of its camera."""
-        return any(
-            prompt.kind != "text" for prompt_class in self.request.classes for prompt in prompt_class.prompts
-        )
+        return any(columns.together is not None for columns in self.classes)
 
     def log_odds(
         self, similarities: np.ndarray, background: Background | None, its: ClassColumns
     ) -> np.ndarray:
-        """Returns the log-odds of each frame for each prompt of a class, (frames, prompts).
+        """Returns the log-odds of each frame for a class, (frames,); NaN for a frame without features.
+
+        This is the higher one of two log-odds: of all texts together, and of all examples together. Neither
+        grows with the number of prompts.
 
         Args:
             similarities: (frames, columns) similarities of one camera's frames.
             background: that camera's background; None if `needs_background` is false.
             its: the class.
         """
+        parts = []
+        texts = [column for column, is_text in zip(its.columns, its.is_text, strict=True) if is_text]
         with np.errstate(invalid="ignore"):  # NaN marks a frame without features
-            return self._log_odds(similarities, background, its)
+            if texts:
+                parts.append(
+                    _log_mean(self.logit_scale * similarities[:, texts].astype(float))
+                    - _log_mean(self.logit_scale * similarities[:, list(its.negatives)].astype(float))
+                )
+            if its.together is not None:
+                parts.append(_unusual(similarities[:, [its.together]], background, [its.together])[:, 0])
+            return np.max(parts, axis=0)
 
-    def _log_odds(
+    def prompt_log_odds(
         self, similarities: np.ndarray, background: Background | None, its: ClassColumns
     ) -> np.ndarray:
-        found = np.empty((len(similarities), len(its.columns)))
-        is_text = np.array([prompt.kind == "text" for prompt in its.wanted.prompts])
-        columns = np.array(its.columns)
-        if is_text.any():
-            logits = self.logit_scale * similarities[:, columns[is_text]].astype(float)
-            others = self.logit_scale * similarities[:, list(its.negatives)].astype(float)
-            of_class = np.logaddexp.reduce(logits, axis=1) - np.logaddexp.reduce(others, axis=1)
-            # Similar prompts would share the softmax's probability, so the best one gets that of its class.
-            behind = logits.max(axis=1, keepdims=True) - logits
-            found[:, is_text] = of_class[:, None] - behind
-        if not is_text.all():
-            assert background is not None
-            chosen = columns[~is_text]
-            above = (similarities[:, chosen] - background.mean[chosen]) / background.deviation[chosen]
-            found[:, ~is_text] = (above - _EVEN_DEVIATIONS) / _DEVIATIONS_PER_UNIT
-        return found
-
-    @staticmethod
-    def class_log_odds(found: np.ndarray, its: ClassColumns) -> np.ndarray:
-        """Returns the log-odds of each frame for a class, (frames,).
-
-        This is the maximum of the best text, which has the softmax of all texts, and of the mean of the
-        examples. The mean is used because each example differs from the background in the class, but also in
-        much that is unrelated to it.
+        """Returns what each prompt alone contributes, (frames, prompts): which prompt matches best.
 
         Args:
-            found: (frames, prompts) log-odds, from `log_odds`.
+            similarities: (frames, columns) similarities of one camera's frames.
+            background: that camera's background; None if `needs_background` is false.
             its: the class.
         """
-        is_text = np.array([prompt.kind == "text" for prompt in its.wanted.prompts])
-        parts = [found[:, is_text].max(axis=1)] if is_text.any() else []
-        parts += [found[:, ~is_text].mean(axis=1)] if not is_text.all() else []
-        return np.max(parts, axis=0)
+        found = np.empty((len(similarities), len(its.columns)))
+        is_text, columns = np.array(its.is_text), np.array(its.columns)
+        with np.errstate(invalid="ignore"):
+            if is_text.any():
+                others = self.logit_scale * similarities[:, list(its.negatives)].astype(float)
+                logits = self.logit_scale * similarities[:, columns[is_text]].astype(float)
+                found[:, is_text] = logits - _log_mean(others)[:, None]
+            if not is_text.all():
+                chosen = columns[~is_text]
+                found[:, ~is_text] = _unusual(similarities[:, chosen], background, chosen.tolist())
+        return found
+
+
+def _log_mean(logits: np.ndarray) -> np.ndarray:
+    """Returns the logarithm of the mean of exponentials, (frames,)."""
+    return np.logaddexp.reduce(logits, axis=1) - np.log(logits.shape[1])
+
+
+def _unusual(similarities: np.ndarray, background: Background | None, columns: list[int]) -> np.ndarray:
+    """Returns how far similarities are above their camera's mean, as log-odds."""
+    assert background is not None
+    above = (similarities - background.mean[columns]) / background.deviation[columns]
+    return (above - _EVEN_DEVIATIONS) / _DEVIATIONS_PER_UNIT
 
 
 def scores(log_odds: np.ndarray, calibration: Calibration | None) -> np.ndarray:
@@ -153,8 +169,7 @@ def calibrate(log_odds: Sequence[float], labels: Sequence[float]) -> Calibration
     of 0 or 1; and with a weak prior on the uncalibrated log-odds.
 
     Args:
-        log_odds: (frames,) log-odds of the class, from `ScoringPlan.class_log_odds`: the maximum of its best
-            text and of the mean of its examples. Frames with NaN are ignored.
+        log_odds: (frames,) log-odds of the class, from `ScoringPlan.log_odds`. Frames with NaN are ignored.
         labels: (frames,) 1 for frames of the class, 0 for others.
 
     Returns:

@@ -17,11 +17,11 @@ from framewatch.io.storage import basename
 from framewatch.models.encoder import Encoder
 from framewatch.prompts.class_finder import Find, Video, joined
 from framewatch.prompts.classifications import in_order
+from framewatch.prompts.frame_runs import Background, backgrounds, iterate_runs, total
 from framewatch.prompts.prepare import prepare
 from framewatch.prompts.request import parse_request
 from framewatch.prompts.response import Given, VideoClasses, make_response
 from framewatch.prompts.scoring import ScoringPlan, scores
-from framewatch.prompts.similarity import Background, Project, backgrounds, iterate_runs, total
 from framewatch.review.clip_cache import BusyError
 from framewatch.tables.feature_files import FeatureFiles, camera
 from framewatch.tables.results import Results
@@ -85,7 +85,7 @@ class ClassRun:
         curves = {}
         for wanted in self.find.plan.classes:
             log_odds = self.find.plan.log_odds(video.similarities, background, wanted)
-            values = np.nan_to_num(scores(self.find.plan.class_log_odds(log_odds, wanted), None))
+            values = np.nan_to_num(scores(log_odds, None))
             times_s, values = thinned(video.times_s, values, _MOST_POINTS)
             points = {"times_s": np.round(times_s, 3).tolist(), "scores": np.round(values, 1).tolist()}
             curves[wanted.wanted.name] = points
@@ -230,9 +230,8 @@ class ClassFinder:
     def _find(self, plan: ScoringPlan, features: FeatureFiles, min_duration_ratio: float) -> ClassRun:
         parts: dict[str, list[Any]] = {}
         totals: list[dict[str, Any]] = []
-        project = Project(plan.columns)
         for path in features.paths:
-            for batch in project(features.read(path, ["timestamp_s", "features"])):
+            for batch in plan.project(features.read(path, ["timestamp_s", "features"])):
                 totals += [row for sums in total([batch]) for row in sums.to_pylist()]
                 for video, times_s, similarities in iterate_runs(batch):
                     parts.setdefault(video, []).append((times_s, similarities))

@@ -11,12 +11,16 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
+from framewatch.models.similarity import Similarity, unit
 from framewatch.search.moment_vectors import still_frames
 from framewatch.search.source import Known, SourceVideo, read_video_frames
-from framewatch.tables.feature_files import FeatureFiles, camera, unit
+from framewatch.tables.feature_files import FeatureFiles, camera
+from framewatch.tables.feature_lookup import read_background
 from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS
 
 _TIME_S = 60.0
+# Frames and files that the similarity is fitted to.
+_FITTED_FRAMES, _FITTED_FILES = 4000, 64
 _COMPARED = (
     "origin string, video string, camera string, timestamp_s double, still boolean, cosines array<float>"
 )
@@ -46,7 +50,7 @@ class ExploreSettings:
 
 @dataclass(frozen=True)
 class _Read:
-    """Reads unit-length vectors of videos' frames in a task, and marks near-duplicates.
+    """Reads vectors of videos' frames in a task, and marks near-duplicates.
 
     Takes rows of `id`, an index into `videos`.
     """
@@ -54,6 +58,7 @@ class _Read:
     features: FeatureFiles
     videos: Sequence[SourceVideo]
     still_cosine: float
+    similarity: Similarity
 
     def frames(
         self, batches: Iterator[pa.RecordBatch]
@@ -63,9 +68,9 @@ class _Read:
                 frames = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
                 usable = frames.vectors.any(axis=1)  # the cosine with a vector of zeros is undefined
                 if usable.any():
-                    vectors = frames.vectors[usable]
                     origins = [frames.origins[row] for row in np.flatnonzero(usable)]
-                    still = still_frames(vectors, self.still_cosine)
+                    still = still_frames(frames.vectors[usable], self.still_cosine)
+                    vectors = self.similarity.vectors(frames.vectors[usable])
                     yield self.videos[number], origins, frames.times_s[usable], still, vectors
 
 
@@ -80,7 +85,7 @@ class _Vectors(_Read):
 
 @dataclass(frozen=True)
 class _Compare(_Read):
-    """Computes each frame's cosine with each centre, with one matrix product per video."""
+    """Computes each frame's similarity to each centre, with one matrix product per video."""
 
     centres: np.ndarray
 
@@ -109,7 +114,7 @@ def _lists(rows: np.ndarray) -> pa.Array:
 def compare_clusters(
     spark: SparkSession, features: FeatureFiles, videos: Sequence[SourceVideo], settings: ExploreSettings
 ) -> DataFrame:
-    """Fits clusters with Spark's k-means on unit-length vectors, and compares each frame with each centre.
+    """Fits clusters with Spark's k-means on vectors of similarity, and compares each frame with each centre.
 
     Args:
         spark: the session.
@@ -125,7 +130,10 @@ def compare_clusters(
         InputError: no frame has features.
     """
     ids = spark.range(0, len(videos), 1, max(1, min(len(videos), 64)))
-    read = _Vectors(features, videos, settings.still_cosine)
+    similarity = Similarity.fit(
+        *read_background(features, most=_FITTED_FRAMES, files=_FITTED_FILES), centre="footage"
+    )
+    read = _Vectors(features, videos, settings.still_cosine, similarity)
     vectors = ids.mapInArrow(read, "values array<float>").cache()
     num_vectors = vectors.count()
     if not num_vectors:
@@ -136,7 +144,8 @@ def compare_clusters(
     model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))
     vectors.unpersist()
     centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
-    return ids.mapInArrow(_Compare(features, videos, settings.still_cosine, centres), _COMPARED)
+    compare = _Compare(features, videos, settings.still_cosine, similarity, centres)
+    return ids.mapInArrow(compare, _COMPARED)
 
 
 def cluster_frames(compared: DataFrame) -> DataFrame:

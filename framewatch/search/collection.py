@@ -13,6 +13,8 @@ from framewatch.search.milvus_client import Place
 
 # Key and version of the row that describes the collection.
 ABOUT = "about"
+# 1 was half of the nearest scene and a scale for each component.
+DEFINITION = 2
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,14 @@ class About:
 
     Attributes:
         features: metadata of the features' column: model, weights and so on.
-        length: length of a vector.
+        length: length of the features.
         clip_s: length of clips in seconds; 0 for no clips.
         still_cosine: cosine from which on a frame is a near-duplicate.
         exact: whether every search compares all vectors.
-        scenes: maximum number of scenes; 0 leaves the vectors unchanged.
+        scenes: maximum number of scenes; 0 for the plain cosine.
         sketch_length: length of a sketch; 0 for no sketches.
         output: absolute path or URI of the output that the collection belongs to.
+        definition: number of the definition of similarity; see `framewatch.models.similarity`.
     """
 
     features: dict[str, Any]
@@ -38,6 +41,7 @@ class About:
     scenes: int
     sketch_length: int
     output: str
+    definition: int = DEFINITION
 
     @property
     def settings(self) -> str:
@@ -45,13 +49,14 @@ class About:
         return json.dumps([self.features, self.clip_s, self.still_cosine], sort_keys=True)
 
 
-def make_collections(client: Any, place: Place, about: About) -> None:
+def make_collections(client: Any, place: Place, about: About, *, length: int) -> None:
     """Creates both collections, empty.
 
     Args:
         client: a `pymilvus.MilvusClient`.
         place: the address and the name of the collection.
         about: the description to store.
+        length: length of the vectors to compare.
     """
     from pymilvus import DataType
 
@@ -67,7 +72,7 @@ def make_collections(client: Any, place: Place, about: About) -> None:
     schema.add_field("label", DataType.INT8, nullable=True)
     schema.add_field("still", DataType.BOOL)
     schema.add_field("version", DataType.VARCHAR, max_length=32)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=about.length)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=length)
     indexes = client.prepare_index_params()
     if place.is_server:
         params = {} if about.exact else {"M": 16, "efConstruction": 200}
@@ -120,7 +125,7 @@ def read_collection(client: Any, place: Place) -> About | None:
     if not both[0]:  # creation was interrupted
         client.drop_collection(name)
         return None
-    return About(**json.loads(base64.b64decode(rows[0]["video"])))
+    return About(**{"definition": 1, **json.loads(base64.b64decode(rows[0]["video"]))})
 
 
 def require_same(there: About, about: About, place: Place) -> None:
@@ -144,6 +149,11 @@ def require_same(there: About, about: About, place: Place) -> None:
         "rebuild the index, `framewatch index --rebuild`, or give another, index.collection=NAME",
         also=["length"],
     )
+    if there.definition != about.definition:
+        raise InputError(
+            f"the index {place} was made by another version, with another definition of similarity: make it "
+            "anew, `framewatch index --rebuild`"
+        )
     for name in ("clip_s", "still_cosine", "exact", "scenes"):
         if getattr(there, name) != getattr(about, name):
             raise InputError(

@@ -28,11 +28,13 @@ from framewatch.search.collection import (
 from framewatch.search.fitted import Fitted
 from framewatch.search.hits import Hit
 from framewatch.search.milvus_client import Place, retried
-from framewatch.search.moment_vectors import MomentVectors
+from framewatch.search.moment_vectors import MomentValues, MomentVectors
 from framewatch.search.source import SourceVideo, at_clock
 from framewatch.tables.feature_files import camera
 
 _FIELDS = ("video", "timestamp_s", "end_s", "scope", "probability", "label")
+_VALUES = ("origin", "timestamp_s", "scope", "probability", "label")
+_WINDOW_S = 3600.0
 _WRITING = "being written"
 _ROWS = 500
 _METRICS = {"vector": "COSINE", "sketch": "IP"}
@@ -70,7 +72,10 @@ class Store:
     # Contents
 
     def versions(self) -> dict[str, str]:
-        """Returns the version of each video by URI; of a partly written video, a marker that equals none."""
+        """Returns version and values of each video by URI; of a partly written video, a marker.
+
+        The text is `VERSION:VALUES`, of `SourceVideo.version` and `SourceVideo.values`.
+        """
         found = {}
         rows = self._client.query_iterator(
             self._videos, batch_size=5000, filter="", output_fields=["video", "version"]
@@ -105,7 +110,54 @@ class Store:
         if begun:
             older = f"video == {_quoted(video.uri)} and version != {_quoted(video.version)}"
             retried(lambda: self._client.delete(self.place.collection, filter=older))
-        retried(lambda: self._mark(video.uri, video.version))
+        retried(lambda: self._mark(video.uri, stamp(video)))
+
+    def values(self, video: str) -> list[dict[str, Any]]:
+        """Returns `origin`, `timestamp_s`, `scope`, `probability` and `label` of a video's moments."""
+        collection, of_video = self.place.collection, f"video == {_quoted(video)}"
+        total = self._client.query(collection, filter=of_video, output_fields=["count(*)"])[0]["count(*)"]
+        found: list[dict[str, Any]] = []
+        # Milvus limits the rows of a query, and its iterator fails on names with quotes. So the rows are read
+        # by stretches of time, which are halved where there are too many rows.
+        from_s, to_s, window_s = float("-inf"), _WINDOW_S, _WINDOW_S
+        while len(found) < total:
+            since = "" if from_s == float("-inf") else f" and timestamp_s >= {from_s!r}"
+            expression = f"{of_video}{since} and timestamp_s < {to_s!r}"
+            rows = self._client.query(collection, filter=expression, output_fields=list(_VALUES), limit=_MOST)
+            if len(rows) == _MOST:
+                window_s /= 2
+                to_s -= window_s
+                continue
+            found += rows
+            from_s, to_s = to_s, to_s + window_s
+        return found
+
+    def update(self, video: SourceVideo, origins: Sequence[str], values: MomentValues) -> None:
+        """Writes new probabilities and labels of moments, and leaves their vectors as they are.
+
+        Milvus merges the given fields into the stored rows (partial upsert, since Milvus 2.6.2). If this is
+        interrupted, the next `index` continues.
+
+        Args:
+            video: the video.
+            origins: the moments that have changed.
+            values: the values of all moments of the video.
+        """
+        place = {origin: n for n, origin in enumerate(values.origins)}
+        of_camera = camera(video.uri)
+        rows = [
+            {
+                "origin": origin,
+                "camera": of_camera,  # the key of the partition
+                "probability": _or_none(values.probabilities[place[origin]]),
+                "label": _label(values.labels[place[origin]]),
+            }
+            for origin in origins
+        ]
+        for first in range(0, len(rows), _ROWS):
+            part = rows[first : first + _ROWS]
+            retried(lambda part=part: self._client.upsert(self.place.collection, part, partial_update=True))
+        retried(lambda: self._mark(video.uri, stamp(video)))
 
     def drop(self, video: str) -> None:
         """Removes a video's moments."""
@@ -136,7 +188,7 @@ class Store:
                 "clock_s": _or_none(clocks[n]),
                 "scope": moments.scopes[n],
                 "probability": _or_none(moments.probabilities[n]),
-                "label": None if np.isnan(moments.labels[n]) else int(moments.labels[n]),
+                "label": _label(moments.labels[n]),
                 "still": bool(moments.still[n]),
                 "version": video.version,
                 "vector": vectors[n],
@@ -246,7 +298,7 @@ def create_store(place: Place, about: About, *, fit: Callable[[], Fitted]) -> St
             return open_store(place)
         fitted = fit()
         fitted.write(fitted_path(place, about.output))
-        make_collections(client, place, about)
+        make_collections(client, place, about, length=fitted.length)
     return Store(client, place, about, fitted)
 
 
@@ -301,6 +353,15 @@ def _quoted(text: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def stamp(video: SourceVideo) -> str:
+    """Returns what `Store.versions` has of a video that is completely written."""
+    return f"{video.version}:{video.values}"
+
+
+def _label(value: float) -> int | None:
+    return None if np.isnan(value) else int(value)
 
 
 def _or_none(value: float) -> float | None:

@@ -1,10 +1,11 @@
 """Makes a video's moments: its frames, and clips, which are means over windows. Does not import Spark."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from framewatch.tables.feature_files import unit
+from framewatch.models.similarity import unit
 
 FRAME, CLIP = "frame", "clip"
 SCOPES = (FRAME, CLIP)
@@ -74,21 +75,60 @@ def moments_of(frames: Frames, *, clip_s: float, period_s: float, still_cosine: 
     firsts = np.array([first for first, _ in windows], int)
     lasts = np.array([stop - 1 for _, stop in windows], int)
     parts = [slice(first, stop) for first, stop in windows]
+    values = values_of(frames.origins, frames.times_s, frames.probabilities, frames.labels, clip_s=clip_s)
     still = still_frames(frames.vectors, still_cosine)
     clip_vectors = [frames.vectors[part].mean(axis=0) for part in parts]
     vectors = np.stack([*frames.vectors, *clip_vectors]) if len(frames.vectors) else frames.vectors
     return MomentVectors(
         video=frames.video,
-        origins=[*frames.origins, *(f"{frames.origins[first]}+{clip_s:g}s" for first in firsts)],
+        origins=values.origins,
         starts_s=np.concatenate([frames.times_s, frames.times_s[firsts]]),
         ends_s=np.concatenate([frames.times_s, frames.times_s[lasts]]) + period_s,
         scopes=[FRAME] * len(frames.origins) + [CLIP] * len(windows),
-        probabilities=np.append(
-            frames.probabilities, [_most(frames.probabilities[window]) for window in parts]
-        ),
-        labels=np.append(frames.labels, [_most(frames.labels[window]) for window in parts]),
+        probabilities=values.probabilities,
+        labels=values.labels,
         still=np.append(still, np.array([still[window].all() for window in parts], bool)).astype(bool),
         vectors=unit(vectors),
+    )
+
+
+@dataclass(frozen=True)
+class MomentValues:
+    """What may change of a video's moments while their vectors stay the same.
+
+    Attributes:
+        origins: (n,) permanent names of the moments, frames first.
+        probabilities: (n,) P(suspicious), the maximum over the frames of a clip; NaN if not ranked.
+        labels: (n,) 1 suspicious, 0 not suspicious, NaN unknown; the maximum over the frames of a clip.
+    """
+
+    origins: list[str]
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+
+def values_of(
+    origins: Sequence[str],
+    times_s: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    clip_s: float,
+) -> MomentValues:
+    """Returns the probabilities and labels of a video's moments from those of its frames.
+
+    Args:
+        origins: (n,) origins of the frames.
+        times_s: (n,) times in seconds, ascending.
+        probabilities: (n,) P(suspicious); NaN if not ranked.
+        labels: (n,) 1 suspicious, 0 not suspicious, NaN unknown.
+        clip_s: length of a clip in seconds; 0 for no clips.
+    """
+    windows = clip_windows(times_s, clip_s)
+    return MomentValues(
+        [*origins, *(f"{origins[first]}+{clip_s:g}s" for first, _ in windows)],
+        np.append(probabilities, [_most(probabilities[first:stop]) for first, stop in windows]),
+        np.append(labels, [_most(labels[first:stop]) for first, stop in windows]),
     )
 
 

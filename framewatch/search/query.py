@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from framewatch.errors import InputError
+from framewatch.models.similarity import unit
 from framewatch.search.moment_vectors import SCOPES
-from framewatch.tables.feature_files import unit
 
 Kind = Literal["frame", "image", "clip", "text"]
 KINDS: tuple[str, ...] = get_args(Kind)

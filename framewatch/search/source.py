@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io.storage import basename
+from framewatch.models.similarity import unit
 from framewatch.search.moment_vectors import Frames
-from framewatch.tables.feature_files import PATH, FeatureFiles, camera, unit, vectors
+from framewatch.tables.feature_files import PATH, FeatureFiles, camera, vectors
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import Results, open_table
 from framewatch.tables.timeline import find_video
@@ -36,13 +37,15 @@ class SourceVideo:
         uri: URI of the video.
         paths: the files of `features` that contain its rows.
         clock_s: second of the day at which the video begins, from its name; None if unknown.
-        version: a hash that changes if anything that is indexed of the video changes.
+        version: a hash that changes if the video's frames, its features or the settings change.
+        values: a hash that changes if the probabilities or labels of its frames change.
     """
 
     uri: str
     paths: tuple[str, ...]
     clock_s: float | None
     version: str
+    values: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def read_indexed_videos(
     Args:
         output: the output directory.
         features: the files of `features`.
-        settings: `About.settings` of the index, which are part of each video's version. If None, the versions
-            do not depend on probabilities and labels, and these are not read.
+        settings: `About.settings` of the index, which are part of each video's version. If None,
+            probabilities and labels are not read, and `values` is empty.
     """
     paths: dict[str, dict[str, None]] = defaultdict(dict)
     for batch in features.scan([]):
@@ -82,9 +85,10 @@ def read_indexed_videos(
     found = []
     for uri in sorted(paths):
         row = ledger.get(uri, {})
-        parts = (settings, row.get("batch"), row.get("modified_at"), digests.get(uri, ""))
+        parts = (settings, row.get("batch"), row.get("modified_at"))
         version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        found.append(SourceVideo(uri, tuple(sorted(paths[uri])), clock_of(uri), version))
+        paths_of_video = tuple(sorted(paths[uri]))
+        found.append(SourceVideo(uri, paths_of_video, clock_of(uri), version, digests.get(uri, "")))
     return found
 
 
@@ -132,19 +136,23 @@ def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) 
         origins,
         times_s[order],
         probabilities,
-        _labels(times_s[order], known.labels.get(video.uri, ()), known.ranges.get(video.uri, ())),
+        labels_of(video.uri, times_s[order], known),
         unit(rows_of) if len(rows_of) else rows_of,
     )
 
 
-def _labels(
-    times_s: np.ndarray, labels: Iterable[tuple[float, float]], ranges: Iterable[tuple[float, float, float]]
-) -> np.ndarray:
-    """Returns (n,) labels of frames, NaN if unknown; verdicts replace hand labels."""
+def labels_of(video: str, times_s: np.ndarray, known: Known) -> np.ndarray:
+    """Returns (n,) labels of a video's frames, NaN if unknown; verdicts replace hand labels.
+
+    Args:
+        video: URI of the video.
+        times_s: (n,) times of its frames in seconds.
+        known: the labels.
+    """
     found = np.full(len(times_s), np.nan)
-    for second, label in labels:
+    for second, label in known.labels.get(video, ()):
         found[np.abs(times_s - second) < 1e-6] = label
-    for start_s, end_s, label in ranges:
+    for start_s, end_s, label in known.ranges.get(video, ()):
         found[(times_s >= start_s - 1e-6) & (times_s < end_s - 1e-6)] = label
     return found
 
@@ -174,7 +182,7 @@ def _digests(output: str) -> dict[str, str]:
             digests[video].update(repr(labels).encode())
     for video, ranges in _ranges(output).items():
         digests[video].update(repr(ranges).encode())
-    return {video: digest.hexdigest() for video, digest in digests.items()}
+    return {video: digest.hexdigest()[:12] for video, digest in digests.items()}
 
 
 def _totals(results: Results) -> dict[str, int]:

@@ -159,9 +159,3 @@ def write(uri: str, rows: pa.Table) -> None:
 def camera(video: str) -> str:
     """Returns a video's camera, which is the directory of its URI."""
     return video.rpartition("/")[0]
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Returns the rows scaled to unit length, (n, length); a row of zeros is unchanged."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    return rows / np.maximum(lengths, 1e-12)[:, None]

@@ -74,7 +74,9 @@ def test_each_video_has_the_class_that_it_shows(spark, output: Path, capsys) -> 
     tables = Tables(spark, str(output))
     assert tables.read("classifications").count() == 4
     clips = tables.read("class_clips")
-    assert clips.select("prompt").distinct().count() == 4
+    named = {(row["class"], row["prompt"]) for row in clips.collect()}
+    prompts = {(its["name"], one["example"]) for its in two_classes()["classes"] for one in its["prompts"]}
+    assert {name for name, _ in named} == {"bag", "fight"} and named <= prompts
     assert not (output / "_staging" / "runs").exists()
     manifest = json.loads(max((output / "runs").glob("*-classify.json")).read_text())
     assert manifest["report"]["classify"]["prompts"] == 4
@@ -122,6 +124,18 @@ def test_labels_and_verdicts_calibrate(output: Path, tmp_path: Path, capsys) -> 
             assert 30 < found[video, name].score < 60  # 8 of the better 20 frames show it
     thresholds = json.loads((output / "classification.json").read_text())["thresholds"]
     assert thresholds.keys() == {"bag", "fight"} and all(5 < it < 95 for it in thresholds.values())
+
+
+def test_labels_of_an_example_s_own_video_are_left_out(output: Path, tmp_path: Path, capsys) -> None:
+    rows = "video,start_s,end_s,label\nsouth/Cam0.mp4,0,20,0\nsouth/Cam0.mp4,20,28,1\n"
+    wrong = "north/Cam0.mp4,0,20,1\nnorth/Cam0.mp4,20,28,0\n"
+    (tmp_path / "labels.csv").write_text(rows + wrong)
+    bag = {"name": "bag", "prompts": [example(0)], "labels": str(tmp_path / "labels.csv")}
+    assert run(output, {"classes": [bag]}, "--min-duration-ratio", "0") == 0
+    assert "videos of its own examples" not in capsys.readouterr().err
+    found = {it.video: it.classes[0] for it in read_found(str(output))}
+    assert all(found[video].duration_ratio == pytest.approx(0.2, abs=0.03) for video in SHOWN[0])
+    assert found[VIDEOS[1]].calibrated and found[VIDEOS[1]].clips[0].clip.score > 75
 
 
 def test_ask_says_whether_when_first_and_how_long(output: Path, capsys) -> None:

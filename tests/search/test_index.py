@@ -26,6 +26,7 @@ from framewatch.search.milvus_client import Place, default_place, retried
 from framewatch.search.moment_store import open_store
 
 pytest.importorskip("pymilvus", reason="pymilvus is missing: pip install 'framewatch[search]'")
+from pymilvus import MilvusClient
 
 LENGTH = 16
 NORTH, SOUTH = "file:/north/a.mp4", 'file:/south/it\'s "b" é.mp4'
@@ -113,7 +114,59 @@ def test_again_it_does_only_what_is_new_or_changed_or_gone(output: Path, capsys)
     assert contents(output) == before
     VerdictLog(str(output)).append(Verdict(SOUTH, 0, 2, "not", "ann"))
     assert index(output) == 0
-    assert "1 videos written (9 moments), 0 dropped, 1 as they were" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 videos written (0 moments), 1 updated (3 moments), 0 dropped, 1 as they were" in said
+
+
+def test_a_new_ranking_or_verdict_leaves_the_vectors_as_they_are(output: Path, capsys, monkeypatch) -> None:
+    write_ranking(output, {(NORTH, second): 0.25 for second in range(12)} | {(SOUTH, 0): 0.5})
+    assert index(output) == 0
+    before = contents(output)
+    monkeypatch.setattr("framewatch.search.indexer.read_video_frames", None)  # no features are read
+    sent: list[dict] = []
+    upsert = MilvusClient.upsert
+
+    def recorded(client: MilvusClient, name: str, rows: list[dict], **options: bool) -> object:
+        sent.extend(rows if name == "framewatch" else [])
+        return upsert(client, name, rows, **options)
+
+    monkeypatch.setattr(MilvusClient, "upsert", recorded)
+    write_ranking(
+        output, {(NORTH, 3): 0.75} | {(NORTH, second): 0.25 for second in range(4, 12)} | {(SOUTH, 0): 0.5}
+    )
+    VerdictLog(str(output)).append(Verdict(SOUTH, 0, 2, "not", "ann"))
+    capsys.readouterr()
+    assert index(output) == 0
+    # North: four frames, and the clips from 0 and 3 s. South: two frames, and the clip from 0 s.
+    assert "0 videos written (0 moments), 2 updated (9 moments), 0 dropped, 0 as" in capsys.readouterr().out
+    assert len(sent) == 9 and not any("vector" in row for row in sent)
+    after = contents(output)
+    assert {name: row[-1] for name, row in after.items()} == {name: row[-1] for name, row in before.items()}
+    assert [after[origin_of(NORTH, second)][6] for second in (0, 2, 3, 4)] == [None, None, 0.75, 0.25]
+    assert [after[origin_of(SOUTH, second)][7] for second in (0, 1, 2)] == [0, 0, None]
+    assert after[origin_of(NORTH, 0) + "+6s"][6] == 0.75 and after[origin_of(SOUTH, 0) + "+6s"][6:8] == (
+        0.5,
+        0,
+    )
+    assert index(output) == 0
+    assert "0 videos written (0 moments), 0 dropped, 2 as they were" in capsys.readouterr().out
+
+
+def test_a_server_without_partial_upsert_gets_whole_rows(output: Path, capsys, monkeypatch) -> None:
+    assert index(output) == 0
+    upsert = MilvusClient.upsert
+
+    def older(client: MilvusClient, name: str, rows: list[dict], *, partial_update: bool = False) -> object:
+        if partial_update:
+            raise ValueError("field vector is missing")
+        return upsert(client, name, rows)
+
+    monkeypatch.setattr(MilvusClient, "upsert", older)
+    write_ranking(output, {(NORTH, 3): 0.75})
+    capsys.readouterr()
+    assert index(output) == 0
+    assert "1 videos written (15 moments), 0 dropped, 1 as they were" in capsys.readouterr().out
+    assert contents(output)[origin_of(NORTH, 3)][6] == 0.75
 
 
 def test_killed_it_goes_on_to_the_same_collection(tmp_path: Path, capsys) -> None:

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewatch.errors import InputError
+from framewatch.models.similarity import unit
 from framewatch.search.fitted import Fitted
 from framewatch.search.moment_vectors import Frames, clip_windows, moments_of, still_frames
 from framewatch.search.query import MomentFilter, QueryPart, combine, parse_clip
 from framewatch.search.source import at_clock, clock_of, parse_day
-from framewatch.tables.feature_files import unit
 
 TIMES = st.lists(st.integers(0, 60), unique=True, max_size=40).map(lambda its: np.array(sorted(its), float))
 
@@ -107,13 +107,15 @@ def test_a_sketch_keeps_inner_products_as_well_as_its_length_allows(tmp_path) ->
     rng = np.random.default_rng(1)
     vectors = unit((rng.normal(size=(300, 8)) @ rng.normal(size=(8, 64))).astype(np.float32))
     fitted = Fitted.fit(vectors, np.zeros(300), scenes=0, sketch=8, num_videos=1)
-    assert fitted.scenes.shape == (0, 64) and fitted.columns.shape == (64, 8)
+    assert fitted.similarity.is_plain and fitted.columns.shape == (64, 8)
     np.testing.assert_allclose(fitted.vectors(vectors), vectors, atol=1e-6)
     sketches = fitted.sketches(vectors)
     np.testing.assert_allclose(sketches @ sketches.T, vectors @ vectors.T, atol=1e-4)
     fitted.write(f"{tmp_path}/s.npz")
     again = Fitted.read(f"{tmp_path}/s.npz")
-    assert all(np.array_equal(getattr(again, name), its) for name, its in vars(fitted).items())
+    assert again.num_videos == 1 and np.array_equal(again.columns, fitted.columns)
+    for name, its in vars(fitted.similarity).items():
+        assert np.array_equal(getattr(again.similarity, name), its)
     (tmp_path / "s.npz").write_bytes(b"x")
     with pytest.raises(InputError, match="run `framewatch index --rebuild`"):
         Fitted.read(f"{tmp_path}/s.npz")
@@ -139,15 +141,16 @@ def share_of_the_same(vectors: np.ndarray, videos: np.ndarray, happens: np.ndarr
 def test_told_from_their_scenes_the_nearest_are_those_where_the_same_happens() -> None:
     vectors, videos, happens = of_scenes(num_frames=30)
     fitted = Fitted.fit(vectors, videos, scenes=256, sketch=0, num_videos=6)
-    assert fitted.scenes.shape == (6, 40)
+    assert fitted.similarity.scenes.shape == (6, 40)
     told = fitted.vectors(vectors)
     np.testing.assert_allclose(np.linalg.norm(told, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(fitted.vectors(5 * vectors), told, atol=1e-4)  # whatever their length
     before, after = (share_of_the_same(its, videos, happens) for its in (vectors, told))
     assert after > before + 0.05
-    assert Fitted.fit(vectors, videos, scenes=3, sketch=0, num_videos=6).scenes.shape == (3, 40)
+    few = Fitted.fit(vectors, videos, scenes=3, sketch=0, num_videos=6)
+    assert few.similarity.scenes.shape == (3, 40)
 
 
 def test_a_few_frames_tell_nothing_of_a_scene() -> None:
     vectors, videos, _ = of_scenes(num_frames=9)
-    assert Fitted.fit(vectors, videos, scenes=256, sketch=0, num_videos=6).scenes.shape == (0, 40)
+    assert Fitted.fit(vectors, videos, scenes=256, sketch=0, num_videos=6).similarity.is_plain

@@ -31,8 +31,13 @@ def told_from_scenes(vectors: np.ndarray) -> np.ndarray:
     """What an index compares, from (frames of all videos, LENGTH) of length 1, frame by frame."""
     means = vectors.reshape(len(VIDEOS), FRAMES, LENGTH).mean(axis=1)
     left = np.array([it - means[np.linalg.norm(means - it, axis=1).argmin()] / 2 for it in vectors])
-    spread = left.std(axis=0)
-    left = (left - left.mean(axis=0)) / (spread + spread.mean())
+    left -= left.mean(axis=0)
+    covariance = left.T @ left / len(left)
+    variances, directions = np.linalg.eigh(covariance)
+    ridge = 0.01 * np.trace(covariance)
+    left = left @ (directions * np.sqrt(ridge / (variances + ridge))) @ directions.T
+    constant = 0.3 * np.sqrt((left**2).sum(axis=1).mean())
+    left = np.concatenate([left, np.full((len(left), 1), constant)], axis=1)
     return left / np.linalg.norm(left, axis=1, keepdims=True)
 
 
@@ -71,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     labels = np.where(rng.random(len(keys)) < 0.5, np.nan, (prob2 > 0.6).astype(float))
     known = {key: float(label) for key, label in zip(keys, labels, strict=True) if not np.isnan(label)}
     write_labelled(output, known)
-    assert main(["index", str(output), "index.sketch_length=16"]) == 0
+    assert main(["index", str(output), "index.sketch_length=24"]) == 0
     vectors = np.concatenate([rows[video] for video in VIDEOS]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     videos, seconds = (np.array(it) for it in zip(*keys, strict=True))
@@ -104,7 +109,7 @@ def test_the_exact_search_is_numpy_s(made: Made, store: Store) -> None:
     cases = filters(made)
     compared = 0
     for number in range(200):
-        vector = made.vectors[rng.integers(len(made.vectors))] + rng.normal(size=LENGTH) * 0.02
+        vector = made.vectors[rng.integers(len(made.vectors))] + rng.normal(size=made.vectors.shape[1]) * 0.02
         vector = (vector / np.linalg.norm(vector)).astype(np.float32)
         wanted, mask = cases[number % len(cases)]
         hits = find_moments(store, vector, Wanted(filter=wanted, gap_s=None, exact=True))
@@ -130,7 +135,7 @@ def test_groups_are_numpy_s_too(made: Made, store: Store) -> None:
 
 def test_sketches_find_what_comparing_with_all_does(made: Made, store: Store, monkeypatch) -> None:
     monkeypatch.setattr("framewatch.search.moment_store._FEW_NUMBERS", 0)
-    assert store.about.sketch_length == 16
+    assert store.about.sketch_length == 24
     found = 0
     for number in range(0, len(made.vectors), 29):
         wanted, mask = filters(made)[number % 7]
@@ -257,12 +262,12 @@ def test_two_searches_while_it_is_indexed(tmp_path: Path) -> None:
     settings = {"clip_s": 6.0, "still_cosine": 0.99, "exact": False, "scenes": 8, "sketch_length": 16}
     about = about_of(features, **settings, output=str(output))
     sample = np.concatenate(list(videos.values())).astype(np.float32)
-    vector = (sample[0] / np.linalg.norm(sample[0])).astype(np.float32)
     errors: list[BaseException] = []
     counts: list[int] = []
     with create_store(
         Place(f"{tmp_path}/moments.db"), about, fit=lambda: fit(features, about, num_videos=20)
     ) as store:
+        vector = store.fitted.vectors(sample[:1])[0]
         done = threading.Event()
 
         def look() -> None:

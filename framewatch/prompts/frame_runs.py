@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from framewatch.tables.feature_files import FeatureFiles, camera, unit, vectors
+from framewatch.models.similarity import Similarity, unit
+from framewatch.tables.feature_files import FeatureFiles, camera, vectors
 
 RUNS = pa.schema(
     [
@@ -35,15 +36,23 @@ TOTALS = pa.schema(
 )
 
 
+# The noise of a camera that shows nothing must not look like a rare event.
+_LEAST_DEVIATION = 0.01
+
+
 @dataclass(frozen=True)
 class Project:
     """Converts batches of `video`, `timestamp_s`, `features` to rows of `RUNS`.
 
     Attributes:
-        columns: (length, prompts) float32, the matrix that unit-length features are multiplied with.
+        texts: (length, texts) float32, what features of unit length are multiplied with.
+        pictures: (vector length, pictures) float32, what vectors of the similarity are multiplied with.
+        similarity: the map from features to vectors.
     """
 
-    columns: np.ndarray
+    texts: np.ndarray
+    pictures: np.ndarray
+    similarity: Similarity
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yields the similarities of the frames in each batch."""
@@ -69,11 +78,14 @@ class Project:
         )
 
     def similarities(self, features: Any) -> np.ndarray:
-        """Returns (rows, prompts) float32 for a column of vectors or lists; NaN without features."""
+        """Returns (rows, texts and pictures) float32 for a column of features; NaN for a row without."""
         numbers, valid = vectors(features)
-        found = np.full((len(features), self.columns.shape[1]), np.nan, np.float32)
-        if len(numbers):
-            found[valid] = unit(numbers) @ self.columns
+        num_texts = self.texts.shape[1]
+        found = np.full((len(features), num_texts + self.pictures.shape[1]), np.nan, np.float32)
+        if len(numbers) and num_texts:
+            found[valid, :num_texts] = unit(numbers) @ self.texts
+        if len(numbers) and self.pictures.shape[1]:
+            found[valid, num_texts:] = self.similarity.vectors(numbers) @ self.pictures
         return found
 
 
@@ -138,7 +150,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Background:
-    """The similarities of a camera's frames to each prompt.
+    """The usual similarities of a camera's frames to each prompt.
 
     Attributes:
         mean: (prompts,) mean.
@@ -162,5 +174,5 @@ def backgrounds(totals: Iterable[dict[str, Any]]) -> dict[str, Background]:
     for name, count in counts.items():
         mean = sums[name] / count
         variance = np.maximum(squares[name] / count - mean**2, 0.0)
-        found[name] = Background(mean, np.maximum(np.sqrt(variance), 1e-6))
+        found[name] = Background(mean, np.maximum(np.sqrt(variance), _LEAST_DEVIATION))
     return found
