@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add_debug(samples)
     timeline = verbs.add_parser(
         "timeline",
-        help="Tells what is suspicious in one video: when first, for how long, what share of it.",
+        help="Shows what is suspicious in one video: when first, for how long, what share of it.",
     )
     timeline.add_argument(
         "video", metavar="VIDEO", help="its URI, or the end of it, such as Walk1 or a/Walk1.mpg"
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_output(report)
     add_config(report, "such as files.access=group")
     add_debug(report)
-    weights = verbs.add_parser("weights", help="Fetches model weights once, and tells where they are.")
+    weights = verbs.add_parser("weights", help="Downloads model weights once, and prints where they are.")
     weights.add_argument(
         "name", metavar="NAME", help="imagenet, nsfwjs, auto, or the path of a file to check"
     )

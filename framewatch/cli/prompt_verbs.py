@@ -14,7 +14,7 @@ def add_classify(verbs: Any) -> argparse.ArgumentParser:
     """Adds the parser of `framewatch classify`."""
     parser = verbs.add_parser(
         "classify",
-        help="Tells which classes, described by prompts, each video has.",
+        help="Finds which classes, described by prompts, each video has.",
         description="Reads `features` and a request in JSON: classes, each with prompts that describe it "
         "(texts, where the features are of a CLIP; frames or pictures that show it). Writes the tables "
         "`classifications` and `class_clips`, and prints a page of the answer as JSON. No video is read "
@@ -46,7 +46,7 @@ def add_ask(verbs: Any) -> argparse.ArgumentParser:
     """Adds the parser of `framewatch ask`."""
     parser = verbs.add_parser(
         "ask",
-        help="Tells which videos show something: when first, for how long, where.",
+        help="Finds the videos that show something: when first, for how long, where.",
         description="Reads `features`. Prints for each video that shows it when first, for how long in all, "
         "and the clips. Writes no table.",
     )

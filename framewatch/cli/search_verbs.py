@@ -73,7 +73,7 @@ def add_explore(verbs: Any) -> argparse.ArgumentParser:
     """Adds the parser of `framewatch explore`."""
     parser = verbs.add_parser(
         "explore",
-        help="Tells what there is in the footage: clusters of frames, and what is unlike anything usual.",
+        help="Shows what the footage contains: clusters of frames, and frames unlike anything usual.",
         description="Reads `features`. Writes the tables `clusters` (with a frame that shows each), "
         "`cluster_frames` (each frame's cluster, and whether it is a near-duplicate), `cluster_times` (their "
         "size over time) and `outliers` (frames farthest from anything usual for their camera), and the "

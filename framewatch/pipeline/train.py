@@ -93,7 +93,7 @@ def _train(run: Run) -> None:
     seconds = time.monotonic() - started
     without = notes["without_features"]
     left_out = f"; {without} of them left out, as they have no features" if without else ""
-    text = f"{notes['told']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
+    text = f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
     if metrics and metrics["budgets"]:
         text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
     run.summarize("train", text, **card, seconds=round(seconds, 1))
@@ -124,7 +124,7 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
         totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
         counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
-    return labelled, {**notes, **asdict(counts), "told": "; ".join(summaries)}
+    return labelled, {**notes, **asdict(counts), "summary": "; ".join(summaries)}
 
 
 def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labels.LabelCounts:
