@@ -27,6 +27,8 @@ from framewatch.search.source import SourceVideo, read_indexed_videos
 from framewatch.tables.feature_files import FeatureFiles, sampling_period_s
 
 _SHOWN_FAILURES = 5
+# The columns of `Written`.
+_WRITTEN = pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
 
 
 def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None:
@@ -116,9 +118,7 @@ class _Task:
             return
         with open_store(self.place) as store:
             rows = [vars(result) for result in self.write(store, [self.videos[number] for number in numbers])]
-        yield pa.RecordBatch.from_pylist(
-            rows, pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
-        )
+        yield pa.RecordBatch.from_pylist(rows, _WRITTEN)
 
 
 def _by_executors(
@@ -126,6 +126,7 @@ def _by_executors(
 ) -> list[Written]:
     from framewatch.spark.session import get_spark
     from framewatch.spark.task_progress import task_progress
+    from framewatch.tables.schema import from_arrow
 
     settings = config.spark
     spark = get_spark(
@@ -138,7 +139,7 @@ def _by_executors(
     with task_progress(spark, "index"):
         numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
         done = numbers.coalesce(config.index.writers).mapInArrow(
-            _Task(write, videos, place), "video string, moments long, error string"
+            _Task(write, videos, place), from_arrow(_WRITTEN)
         )
         return [Written(row["video"], row["moments"], row["error"]) for row in done.collect()]
 

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
+from framewatch.tables.columns import METADATA_KEY
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import open_table
 
 _BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 _SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
-_METADATA_KEY = "framewatch"
 # Arrow's name for the column with the path of a row's file.
 PATH = "__filename"
 
@@ -103,7 +103,7 @@ def column_metadata(file: Any, column: str) -> dict[str, Any]:
     """Returns framewatch's metadata of a column in a `pyarrow.parquet.ParquetFile` written by Spark."""
     schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
     columns = {entry["name"]: entry.get("metadata", {}) for entry in schema.get("fields", [])}
-    return columns.get(column, {}).get(_METADATA_KEY, {})
+    return columns.get(column, {}).get(METADATA_KEY, {})
 
 
 def sampling(output: str) -> dict[str, Any]:

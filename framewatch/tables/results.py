@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import saved_model
+from framewatch.tables.columns import VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
@@ -45,7 +46,7 @@ def open_table(output: str, table: str) -> Any:
             f"there is no table {path}: run `framewatch {WRITTEN_BY[table]}` with this output first"
         )
     base = storage.filesystem(path)[1]
-    batch = pa.schema([("batch", pa.int32())])
+    batch = pa.schema([VIDEOS.field("batch")])
     schema = None
     if table == "videos":  # older versions wrote fewer columns
         schemas = [pq.read_schema(path, filesystem=files) for path in found]
@@ -179,16 +180,9 @@ class Results:
 
 def _upgraded(videos: pa.Table) -> pa.Table:
     """Adds the columns that older versions did not write to `videos`, as `Tables.read` does."""
-    nothing = pa.nulls(len(videos))
-    kinds = {
-        "warning": pa.string(),
-        "attempts": pa.int32(),
-        "size_bytes": pa.int64(),
-        "modified_ms": pa.int64(),
-    }
-    for name, kind in kinds.items():
-        if name not in videos.column_names:
-            videos = videos.append_column(name, nothing.cast(kind))
+    for field in VIDEOS:
+        if field.name not in videos.column_names:
+            videos = videos.append_column(field, pa.nulls(len(videos), field.type))
     # Arrow reads a time without a zone as UTC, as Spark writes it. Python would read it as local time.
     at = videos["modified_at"]
     at_ms = at.cast(pa.timestamp("ms", at.type.tz), safe=False).cast(pa.int64())
