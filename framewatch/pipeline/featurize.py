@@ -15,7 +15,6 @@ from framewatch.models.identity import require_same_features
 from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables.schema import METADATA_KEY
 from framewatch.tables.spark_tables import Tables
 
 
@@ -102,7 +101,7 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
 
 def features_identity(tables: Tables) -> dict[str, str]:
     """Returns the model, weights and other settings that made the features, from their column's metadata."""
-    return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
+    return tables.metadata("features")
 
 
 def _batches_without_features(tables: Tables) -> dict[int, int]:

@@ -13,6 +13,7 @@ from framewatch.io import logs, storage
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_aside, print_line
 from framewatch.tables.layout import Format
+from framewatch.tables.metadata import sampling_period_s
 from framewatch.tables.spark_tables import Tables
 
 
@@ -43,7 +44,7 @@ class Run:
     @property
     def period_s(self) -> float:
         """Seconds between sampled frames."""
-        return 1 / self.tables.sampling_fps(default=self.config.sampling.fps)
+        return sampling_period_s(self.tables.metadata("frames"), default_fps=self.config.sampling.fps)
 
     def write_manifest(self, stage: str, started: datetime, status: str) -> str:
         """Writes the manifest, with stage, configuration, status and report, and returns its path.

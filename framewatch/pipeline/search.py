@@ -24,7 +24,8 @@ from framewatch.search.moment_store import Store, create_store, drop_store, open
 from framewatch.search.query import QueryPart, combine
 from framewatch.search.searcher import Wanted
 from framewatch.search.source import SourceVideo, read_indexed_videos
-from framewatch.tables.feature_files import FeatureFiles, sampling_period_s
+from framewatch.tables.feature_files import FeatureFiles
+from framewatch.tables.metadata import read_metadata, sampling_period_s
 
 _SHOWN_FAILURES = 5
 # The columns of `Written`.
@@ -59,7 +60,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
             write = WriteVideos(
                 config.output,
                 features,
-                sampling_period_s(config.output, default=1 / config.sampling.fps),
+                sampling_period_s(read_metadata(config.output, "frames"), default_fps=config.sampling.fps),
                 todo.begun,
             )
             if place.is_server and todo.write:

@@ -5,9 +5,6 @@
 
 import pyarrow as pa
 
-# The key of framewatch's metadata of a column: sampling settings of frames, or model and weights of features.
-METADATA_KEY = "framewatch"
-
 _FRAME = {
     "origin": pa.string(),
     "video": pa.string(),

@@ -3,7 +3,6 @@
 Spark passes vectors to Python number by number. Reading the files takes a third of the time.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +16,11 @@ import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.tables.columns import METADATA_KEY
 from framewatch.tables.ledger import latest_rows
+from framewatch.tables.metadata import file_metadata
 from framewatch.tables.results import open_table
 
 _BATCH = re.compile(r"batch=(\d+)/[^/]*$")
-_SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 # Arrow's name for the column with the path of a row's file.
 PATH = "__filename"
 
@@ -67,7 +65,7 @@ class FeatureFiles:
 
     def identity(self) -> dict[str, Any]:
         """Returns model, weights and other settings that made the features, from their column's metadata."""
-        return column_metadata(self.open(self.paths[0]), "features")
+        return file_metadata(self.open(self.paths[0]), "features")
 
     def open(self, path: str) -> Any:
         """Opens one of the files as a `pyarrow.parquet.ParquetFile`."""
@@ -97,29 +95,6 @@ class FeatureFiles:
         if not stale:
             return batch
         return batch.filter(pc.invert(pc.is_in(batch["video"], value_set=pa.array(sorted(stale)))))
-
-
-def column_metadata(file: Any, column: str) -> dict[str, Any]:
-    """Returns framewatch's metadata of a column in a `pyarrow.parquet.ParquetFile` written by Spark."""
-    schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-    columns = {entry["name"]: entry.get("metadata", {}) for entry in schema.get("fields", [])}
-    return columns.get(column, {}).get(METADATA_KEY, {})
-
-
-def sampling(output: str) -> dict[str, Any]:
-    """Returns the sampling settings of `frames`, from their column's metadata; empty without frames."""
-    directory = storage.join(output, "frames")
-    files, paths = storage.parquet_files(directory, "batch=*/*.parquet")
-    if not paths:
-        return {}
-    with files.open(paths[0], "rb") as file:
-        return column_metadata(pq.ParquetFile(file), "content")
-
-
-def sampling_period_s(output: str, *, default: float) -> float:
-    """Returns the seconds between sampled frames; `default` if there are no frames."""
-    fps = sampling(output).get("fps")
-    return 1 / fps if fps else default
 
 
 def _batch_of(path: str) -> int:

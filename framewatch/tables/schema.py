@@ -13,7 +13,7 @@ from pyspark.sql.types import DataType, StructField, StructType
 
 from framewatch.errors import SchemaError
 from framewatch.tables import columns
-from framewatch.tables.columns import METADATA_KEY as METADATA_KEY
+from framewatch.tables.metadata import METADATA_KEY as METADATA_KEY
 
 # Databricks displays a column with this annotation as pictures.
 JPEG_METADATA = {"spark.contentAnnotation": {"mimeType": "image/jpeg"}}

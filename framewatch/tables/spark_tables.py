@@ -16,6 +16,7 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import layout, ledger, upgrade
 from framewatch.tables.layout import BATCHED, Format
+from framewatch.tables.metadata import MARKED, METADATA_KEY
 from framewatch.tables.schema import (
     CANDIDATES,
     CLASS_CLIPS,
@@ -26,7 +27,6 @@ from framewatch.tables.schema import (
     FEATURES,
     FRAMES,
     INCIDENTS,
-    METADATA_KEY,
     OUTLIERS,
     PREDICTIONS,
     VIDEOS,
@@ -105,11 +105,11 @@ class Tables:
         """Returns the rows of `frames` or `features` that count."""
         return ledger.counted(self.read(table), self.ledger()).select(*TABLES[table].names)
 
-    def sampling_fps(self, *, default: float) -> float:
-        """Returns the samples per second of the existing frames; `default` if there are none."""
-        if not self.exists("frames"):
-            return default
-        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
+    def metadata(self, table: str) -> dict[str, Any]:
+        """Returns the sampling settings of `frames`, or what made `features`; empty without the table."""
+        if not self.exists(table):
+            return {}
+        return self.read(table).schema[MARKED[table]].metadata.get(METADATA_KEY, {})
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table; replaces the batch if it exists."""
