@@ -3,7 +3,6 @@
 Spark passes vectors to Python number by number. Reading the files takes a third of the time.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +15,10 @@ import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.tables.ledger import latest_rows
+from framewatch.tables.ledger import superseded
 from framewatch.tables.metadata import file_metadata
-from framewatch.tables.results import open_table
+from framewatch.tables.results import batch_of, open_table
 
-_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 # Arrow's name for the column with the path of a row's file.
 PATH = "__filename"
 
@@ -53,15 +51,9 @@ class FeatureFiles:
                 f"there is no table {directory}: run `framewatch featurize` with this output first"
             )
         rows = open_table(output, "videos").to_table(columns=["video", "batch"]).to_pylist()
-        latest = latest_rows(rows)
-        stale: dict[int, set[str]] = {row["batch"]: set() for row in rows}
-        for row in rows:
-            if latest[row["video"]]["batch"] != row["batch"]:
-                stale[row["batch"]].add(row["video"])
-        counted = tuple(path for path in paths if _batch_of(path) in stale)
-        return FeatureFiles(
-            directory, counted, {batch: frozenset(videos) for batch, videos in stale.items() if videos}
-        )
+        stale = superseded(rows)
+        counted = tuple(path for path in paths if batch_of(path) in stale)
+        return FeatureFiles(directory, counted, {batch: videos for batch, videos in stale.items() if videos})
 
     def identity(self) -> dict[str, Any]:
         """Returns model, weights and other settings that made the features, from their column's metadata."""
@@ -91,15 +83,10 @@ class FeatureFiles:
             yield self._counted(batch, path)
 
     def _counted(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
-        stale = self.stale.get(_batch_of(path))
+        stale = self.stale.get(batch_of(path))
         if not stale:
             return batch
         return batch.filter(pc.invert(pc.is_in(batch["video"], value_set=pa.array(sorted(stale)))))
-
-
-def _batch_of(path: str) -> int:
-    match = _BATCH.search(path)
-    return int(match.group(1)) if match else -1
 
 
 def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Reads the tables of an output with Arrow. Does not import Spark."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from framewatch.tables.columns import VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
+_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 # The verb that writes each table, for messages about missing tables.
 WRITTEN_BY = {
     "videos": "extract",
@@ -59,6 +61,12 @@ def open_table(output: str, table: str) -> Any:
         partition_base_dir=base,
         filesystem=files,
     )
+
+
+def batch_of(path: str) -> int:
+    """Returns the number of the batch that a file belongs to; -1 if it belongs to none."""
+    match = _BATCH.search(path)
+    return int(match.group(1)) if match else -1
 
 
 # A file's size in bytes and its modification time in epoch milliseconds; None if the ledger lacks them.
