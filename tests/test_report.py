@@ -208,6 +208,14 @@ def test_pictures_are_of_frames_that_count(tmp_path: Path) -> None:
     assert found == {"One0": b"One0 of 1", "One1": None, "Two0": b"Two0 of 0", "Two1": None}
 
 
+def test_a_directory_that_was_deleted_in_part_is_no_table(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write_output(output, ["One.mpg"], np.full((1, 2), 0.1), 2, incidents=[])
+    (output / "labelled").mkdir()
+    (output / "labelled" / "._SUCCESS.crc").write_bytes(b"crc")
+    assert Results(str(output)).known_labels() == {}
+
+
 def test_the_timeline_of_a_video_without_incidents(tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     prob2 = np.full((1, 70), 0.1)

@@ -208,8 +208,9 @@ def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
 
 
 def _optional(uri: str) -> Any | None:
-    files, path = storage.filesystem(uri)
-    return ds.dataset(path, format="parquet", filesystem=files) if files.exists(path) else None
+    # A run that was killed while it deleted the directory may leave other files.
+    files, paths = storage.parquet_files(uri, "*.parquet")
+    return ds.dataset(paths, format="parquet", filesystem=files) if paths else None
 
 
 def read_vectors(rows: Any, names: Sequence[str]) -> np.ndarray:
