@@ -15,6 +15,7 @@ from framewatch.models.identity import require_same_features
 from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
+from framewatch.tables.metadata import require_stored_precision
 from framewatch.tables.spark_tables import Tables
 
 
@@ -22,7 +23,8 @@ def featurize(run: Run) -> None:
     """Writes `features` for the batches of `frames` without complete features.
 
     Raises:
-        InputError: there are no frames, or existing features were made by another model.
+        InputError: there are no frames, or existing features were made by another model, or are stored with
+            another precision.
     """
     tables, settings = run.tables, run.config.featurizer
     if tables.read("frames").isEmpty():
@@ -42,6 +44,7 @@ def featurize(run: Run) -> None:
             "set another output, or featurizer.mode=overwrite to make all anew",
             also=("precision",),  # a table records a single precision
         )
+        require_stored_precision(features_identity(tables), run.config.features.precision, tables.output)
     started = time.monotonic()
     todo = _batches_without_features(tables)
     for batch, num_frames in todo.items():

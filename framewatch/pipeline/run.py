@@ -34,7 +34,10 @@ class Run:
     @property
     def tables(self) -> Tables:
         """The tables below the configured output."""
-        return Tables(self.spark, self.config.output, cast(Format, self.config.tables.format))
+        config = self.config
+        return Tables(
+            self.spark, config.output, cast(Format, config.tables.format), config.features.precision
+        )
 
     @property
     def model_path(self) -> str:

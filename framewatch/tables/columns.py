@@ -50,7 +50,7 @@ VECTOR = pa.struct(
 )
 
 # `error` is the reason why a frame has no features.
-FEATURES = pa.schema({**_FRAME, "features": VECTOR, "error": pa.string(), **_BATCH})
+FEATURES = pa.schema({**_FRAME, "features": pa.list_(pa.float32()), "error": pa.string(), **_BATCH})
 
 PREDICTIONS = pa.schema(
     {

@@ -1,6 +1,6 @@
 """Reads the files of the `features` table with Arrow, on drivers, workers and in the review page.
 
-Spark passes vectors to Python number by number. Reading the files takes a third of the time.
+Spark passes features to Python number by number. Reading the files takes a third of the time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,9 +76,12 @@ class FeatureFiles:
     def read(
         self, path: str, columns: Sequence[str], *, row_groups: Sequence[int] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yields the rows that count in one file, with `video` and `columns`; vectors as lists of doubles."""
-        names = [{"features": "features.values"}.get(name, name) for name in ("video", *columns)]
-        batches = self.open(path).iter_batches(1024, row_groups, columns=names, use_threads=False)
+        """Yields the rows that count in one file, with `video` and `columns`."""
+        file = self.open(path)
+        # Of the MLlib vectors of older versions, only the values.
+        in_vectors = "features" in columns and pa.types.is_struct(file.schema_arrow.field("features").type)
+        names = ["features.values" if name == "features" and in_vectors else name for name in columns]
+        batches = file.iter_batches(1024, row_groups, columns=["video", *names], use_threads=False)
         for batch in batches:
             yield self._counted(batch, path)
 
@@ -90,7 +93,7 @@ class FeatureFiles:
 
 
 def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Converts a column of MLlib vectors, or of lists, to an array.
+    """Converts a column of lists, or of the MLlib vectors of older versions, to an array.
 
     Returns:
         (valid rows, length) float32, and (rows,) booleans: whether a row is valid. A row is not valid if the

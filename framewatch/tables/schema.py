@@ -1,13 +1,10 @@
 """Defines the tables' schemas in Spark, derived from `tables.columns`."""
 
-import math
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType, StructField, StructType
 
@@ -50,14 +47,6 @@ OUTLIERS = from_arrow(columns.OUTLIERS)
 
 # The error of frames whose features contain NaN or infinity, which would rank first or spoil a fit.
 NOT_FINITE = "not finite"
-
-
-def finite_vectors(name: str = "features") -> Column:
-    """Returns a column of vectors, with null in place of vectors that contain NaN or infinity."""
-    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # vector_to_array fails on null
-    # Spark orders NaN above all other numbers.
-    is_finite = (F.array_max(numbers) < math.inf) & (F.array_min(numbers) > -math.inf)
-    return F.when(is_finite, F.col(name))
 
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:

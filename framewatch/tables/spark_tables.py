@@ -15,6 +15,7 @@ from pyspark.sql.types import StructType
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import layout, ledger, upgrade
+from framewatch.tables.feature_columns import FeatureStorage
 from framewatch.tables.layout import BATCHED, Format
 from framewatch.tables.metadata import MARKED, METADATA_KEY
 from framewatch.tables.schema import (
@@ -58,11 +59,13 @@ class Tables:
         spark: the session.
         output: the output directory.
         format: `parquet` or `delta`.
+        precision: `single` or `half`, for a new table `features`; an existing table keeps its own.
     """
 
     spark: SparkSession
     output: str
     format: Format = "parquet"
+    precision: str = "single"
 
     def path(self, table: str) -> str:
         """Returns the path of a table's directory."""
@@ -114,6 +117,8 @@ class Tables:
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table; replaces the batch if it exists."""
         rows = df.drop("batch")
+        if table == "features":
+            rows = self._feature_storage().stored(rows)
         write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
 
     def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
@@ -152,6 +157,11 @@ class Tables:
         """Removes temporary tables of `stage`."""
         for name in names:
             storage.delete(storage.join(self._staging, name))
+
+    def _feature_storage(self) -> FeatureStorage:
+        if not self.exists("features"):
+            return FeatureStorage(self.precision)
+        return FeatureStorage.of(self.spark.read.format(self.format).load(self.path("features")).schema)
 
     @property
     def _staging(self) -> str:
