@@ -66,7 +66,7 @@ def by_numpy(output: Path, plan: ScoringPlan) -> dict[tuple[str, str], tuple]:
     request, fitted, columns = plan.request, plan.project.similarity, plan.project.pictures
     similarities, of_camera = {}, defaultdict(list)
     rows = ds.dataset(output / "features", format="parquet", partitioning="hive")
-    rows = rows.to_table(columns={"video": pc.field("video"), "x": pc.field("features", "values")})
+    rows = rows.to_table(columns={"video": pc.field("video"), "x": pc.field("features")})
     names = rows["video"].to_numpy()
     x = rows["x"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     bounds = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), len(names)]

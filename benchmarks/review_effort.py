@@ -56,7 +56,7 @@ def read_frames(output: Path, label_files: list[Path]) -> Frames:
     labels = dict(_labels(rows, label_files))
     rows = [row for row in rows if row["origin"] in labels and row["features"] is not None]
     return Frames(
-        features=np.array([row["features"]["values"] for row in rows], np.float32),
+        features=np.array([row["features"] for row in rows], np.float32),
         videos=np.array([Path(row["video"]).name for row in rows]),
         timestamps_s=np.array([row["timestamp_s"] for row in rows]),
         labels=np.array([labels[row["origin"]] for row in rows]),

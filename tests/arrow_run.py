@@ -8,22 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# As Spark writes MLlib's vectors.
-_VECTOR = pa.struct(
-    [
-        ("type", pa.int8()),
-        ("size", pa.int32()),
-        ("indices", pa.list_(pa.int32())),
-        ("values", pa.list_(pa.float64())),
-    ]
-)
-_FEATURES = [
-    ("origin", pa.string()),
-    ("video", pa.string()),
-    ("frame_index", pa.int32()),
-    ("timestamp_s", pa.float64()),
-    ("features", _VECTOR),
-]
+from framewatch.tables.columns import FEATURES, VECTOR
+
+# Of the MLlib vectors that older versions wrote.
+_OLD = pa.schema([pa.field("features", VECTOR) if field.name == "features" else field for field in FEATURES])
 
 
 def origin_of(video: str, second: int, batch: int = 0) -> str:
@@ -37,6 +25,8 @@ def write_batch(
     batch: int,
     videos: Mapping[str, Sequence[Any]],
     identity: Mapping[str, Any] | None = None,
+    *,
+    as_before: bool = False,
 ) -> None:
     """`videos` and `features` of one batch.
 
@@ -45,6 +35,7 @@ def write_batch(
         batch: its number; what is there of it goes.
         videos: by URI, the vector of each second; None for a damaged picture.
         identity: what made the vectors.
+        as_before: whether they are MLlib vectors, as in older versions.
     """
     for table in ("videos", "features"):
         (output / table / f"batch={batch}").mkdir(parents=True, exist_ok=True)
@@ -57,13 +48,14 @@ def write_batch(
             "video": video,
             "frame_index": 25 * second,
             "timestamp_s": float(second),
-            "features": None if values is None else {"type": 1, "values": list(values)},
+            "features": {"type": 1, "values": list(values)} if as_before and values else values,
         }
         for video, its in videos.items()
         for second, values in enumerate(its)
     ]
     about = {"fields": [{"name": "features", "metadata": {"framewatch": dict(identity or {"model": "own"})}}]}
-    schema = pa.schema(_FEATURES, metadata={"org.apache.spark.sql.parquet.row.metadata": json.dumps(about)})
+    schema = (_OLD if as_before else FEATURES).remove(len(FEATURES) - 1)  # the batch is the directory's name
+    schema = schema.with_metadata({"org.apache.spark.sql.parquet.row.metadata": json.dumps(about)})
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, output / "features" / f"batch={batch}" / "part-0.parquet")
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import cloudpickle
-from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -74,11 +73,15 @@ class Frames:
 
 
 def write_features(
-    spark: SparkSession, output: Path, frames: Frames, identity: dict[str, Any] = IDENTITY
+    spark: SparkSession,
+    output: Path,
+    frames: Frames,
+    identity: dict[str, Any] = IDENTITY,
+    precision: str = "single",
 ) -> Tables:
     """Writes `videos` and `features` of one batch."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
-    tables = Tables(spark, str(output))
+    tables = Tables(spark, str(output), precision=precision)
     ledger = [
         {
             "video": video, "status": "ok", "duration_s": float(frames.num_frames),
@@ -91,7 +94,6 @@ def write_features(
     made = ids.mapInArrow(
         frames, "origin string, video string, frame_index int, timestamp_s double, features array<float>"
     )
-    made = made.withColumn("features", array_to_vector("features"))
     made = made.withColumn("error", F.lit(None).cast("string"))
     made = made.withMetadata("features", {METADATA_KEY: identity})
     made = made.select(*[name for name in FEATURES.names if name != "batch"])

@@ -175,7 +175,7 @@ def make_output(output: Path, clocks: list[Path]) -> Path:
     common = {"origin": origins, "video": videos, "timestamp_s": seconds}
     table = pa.table({**common, "content": contents})
     pq.write_table(table, output / "frames" / "batch=0" / "part-0.parquet", row_group_size=13)
-    vectors = pa.StructArray.from_arrays([pa.array([it.tolist() for it in looks])], names=["values"])
+    vectors = pa.array([it.tolist() for it in looks], pa.list_(pa.float32()))
     pq.write_table(
         pa.table({**common, "features": vectors}), output / "features" / "batch=0" / "part-0.parquet"
     )

@@ -9,7 +9,7 @@ from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
 from framewatch.tables.schema import METADATA_KEY
-from framewatch.tables.spark_tables import Tables
+from framewatch.tables.spark_tables import Tables, write_table
 
 LENGTH, SECONDS = 8, 12
 IDENTITY = {
@@ -23,7 +23,7 @@ IDENTITY = {
     "engine": "openvino",
     "precision": "float32",
 }
-# As versions before this one wrote them: without the reason.
+# As versions before this one wrote them: MLlib vectors, without the reason.
 SCHEMA = StructType(
     [
         StructField("origin", StringType()),
@@ -64,7 +64,7 @@ def make(spark, output: Path, seconds: Mapping[str, Sequence[list[float] | None]
     )
     tables.write_batch(spark.createDataFrame(frames, f"{frame_columns} content binary"), "frames", 0)
     if rows:
-        tables.write_batch(spark.createDataFrame(rows, SCHEMA), "features", 0)
+        write_table(spark.createDataFrame(rows, SCHEMA), tables.path("features"), batch=0)
     tables.write_ledger(ledger, 0)
     return tables
 

@@ -39,6 +39,7 @@ def test_lists_and_last_override_wins() -> None:
         ("sampling.fps=-1", "above 0"),
         ("sampling.fps=.nan", "above 0"),
         ("frames.jpeg_quality=0", "1 to 100"),
+        ("features.precision=int4", "choose one of single, half"),
         ("extract.mode=foo", "choose one of resume, retry, overwrite"),
         ("classifier.elastic_net_param=2", "0 to 1"),
         ("sampling=3", "is a section"),

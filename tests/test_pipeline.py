@@ -377,10 +377,14 @@ def test_quantize_then_featurize_in_int8(
     capsys.readouterr()
     assert main(["featurize", *common, "featurizer.precision=int8"]) == 2
     assert "precision is float32 in the features in" in capsys.readouterr().err
-    assert main(["featurize", *common, "featurizer.precision=int8", "featurizer.mode=overwrite"]) == 0
+    assert main(["featurize", *common, "features.precision=half"]) == 2
+    assert "are stored as single: set features.precision=single" in capsys.readouterr().err
+    anew = ["featurizer.precision=int8", "features.precision=half", "featurizer.mode=overwrite"]
+    assert main(["featurize", *common, *anew]) == 0
     features = Tables(spark, f"{tmp_path}/out").read("features")
     told = features.schema["features"].metadata["framewatch"]
     assert (told["precision"], told["quantized_sha256"]) == ("int8", report["int8"]["sha256"])
+    assert told["stored"] == "half"
     assert features.where("features is not null").count() == 12
 
 

@@ -129,7 +129,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_video: VideoMaker, mode
     write_output(ranked, ["file:/v/a.mpg"], probabilities, 4, incidents=[(0, 1, 2, 1)])
     origins, videos = pa.array(["aframe0000.jpg"]), pa.array(["file:/v/a.mpg"])
     _write_batch(ranked, "frames", {"origin": origins, "content": pa.array([b""])}, {"fps": 1.0})
-    vectors = pa.StructArray.from_arrays([pa.array([[1.0, 2.0, 3.0]])], names=["values"])
+    vectors = pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float32()))
     _write_batch(ranked, "features", {"origin": origins, "video": videos, "features": vectors}, IDENTITY)
     _write_notes(ranked / "model", IDENTITY)
     _write_notes(place / "other", {**IDENTITY, "model": "ResNet50"})

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pyspark.ml.functions import array_to_vector
+from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError, SchemaError
@@ -53,6 +53,21 @@ def test_ranks_by_probability_then_origin(spark, labelled) -> None:
     assert sum(row["origin"] in suspicious for row in rows[:10]) >= 9
 
 
+@pytest.mark.parametrize("kind", ["array<float>", "array<double>"])
+def test_arrays_give_the_same_as_vectors(kind: str, spark, labelled) -> None:
+    arrays = labelled.withColumn("features", vector_to_array("features", "float32").cast(kind))
+    vectors = arrays.withColumn("features", array_to_vector("features"))
+    models = [classifier.train(rows) for rows in (arrays, vectors)]
+    assert models[0].coefficients == models[1].coefficients
+    scored = scores.score(arrays, models[0])
+    assert dict(scored.dtypes)["features"] == kind and scored.columns[: len(arrays.columns)] == arrays.columns
+    pairs = [
+        rows.orderBy("origin").select("prob2").collect()
+        for rows in (scored, scores.score(vectors, models[1]))
+    ]
+    assert pairs[0] == pairs[1] and len(pairs[0]) == 90
+
+
 def test_threshold_decides_the_prediction(labelled) -> None:
     model = classifier.train(labelled)
     assert scores.score(labelled, model, threshold=0.0).where("prediction = 0").count() == 0
@@ -88,3 +103,5 @@ def test_one_class_and_missing_columns_are_errors(labelled) -> None:
         classifier.train(labelled.where("label = 1"))
     with pytest.raises(SchemaError, match=r"lacks the column\(s\) features"):
         scores.score(labelled.drop("features"), None)
+    with pytest.raises(SchemaError, match=r"features is string, not array<float> or vector"):
+        scores.score(labelled.withColumn("features", F.lit("1")), None)

@@ -15,6 +15,8 @@ from outputs import set_file, write_output
 from framewatch.cli.main import main
 from framewatch.feedback import Verdict, VerdictLog
 from framewatch.report import charts, write_report
+from framewatch.tables.frame_pictures import Pictures, smaller
+from framewatch.tables.results import Results
 
 
 class Reader(HTMLParser):
@@ -55,7 +57,8 @@ def many_incidents(output: Path, num: int, picture: bytes) -> Path:
     write_output(output, ["file:/cam/One.mpg"], prob2, 2, incidents=incidents)
     origins = sorted(f"images/Oneframe{k:04d}.jpg" for k in range(4 * num))
     (output / "frames" / "batch=0").mkdir(parents=True)
-    table = pa.table({"origin": origins, "content": [picture] * len(origins)})
+    videos = ["file:/cam/One.mpg"] * len(origins)
+    table = pa.table({"origin": origins, "video": videos, "content": [picture] * len(origins)})
     pq.write_table(table, output / "frames" / "batch=0" / "part-0.parquet", row_group_size=50)
     return output
 
@@ -180,12 +183,37 @@ def test_a_long_video_is_drawn_with_few_points_and_keeps_its_peaks() -> None:
 
 @pytest.mark.parametrize("width", [320, 96])
 def test_thumbnails_keep_their_shape(width: int) -> None:
-    from framewatch.tables.frame_pictures import smaller
-
     _, data = cv2.imencode(".jpg", np.zeros((100, 400, 3), np.uint8))
     picture = cv2.imdecode(np.frombuffer(smaller(data.tobytes(), width), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (width // 4, width, 3)
     assert smaller(b"none", width) is None
+
+
+def test_pictures_are_of_frames_that_count(tmp_path: Path) -> None:
+    """One was replaced in batch 1 by a shorter file, and the run of batch 2 was killed."""
+    output = tmp_path / "out"
+    write_output(output, ["One.mpg", "Two.mpg"], np.full((2, 2), 0.1), 2, incidents=[])
+    (output / "videos" / "batch=1").mkdir()
+    pq.write_table(pa.table({"video": ["One.mpg"]}), output / "videos" / "batch=1" / "part-0.parquet")
+    batches = [["One0", "One1", "Two0"], ["One0"], ["One0", "Two0", "Two1"]]
+    for batch, names in enumerate(batches):
+        rows = [
+            {"origin": it, "video": f"{it[:3]}.mpg", "content": f"{it} of {batch}".encode()} for it in names
+        ]
+        (output / "frames" / f"batch={batch}").mkdir(parents=True)
+        path = output / "frames" / f"batch={batch}" / "part-0.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    pictures = Pictures(Results(str(output)))
+    found = {name: pictures.get(name) for name in ("One0", "One1", "Two0", "Two1")}
+    assert found == {"One0": b"One0 of 1", "One1": None, "Two0": b"Two0 of 0", "Two1": None}
+
+
+def test_a_directory_that_was_deleted_in_part_is_no_table(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write_output(output, ["One.mpg"], np.full((1, 2), 0.1), 2, incidents=[])
+    (output / "labelled").mkdir()
+    (output / "labelled" / "._SUCCESS.crc").write_bytes(b"crc")
+    assert Results(str(output)).known_labels() == {}
 
 
 def test_the_timeline_of_a_video_without_incidents(tmp_path: Path, capsys) -> None:

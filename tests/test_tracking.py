@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.ml.functions import vector_to_array
+from pyspark.ml.functions import array_to_vector, vector_to_array
 
 from framewatch.cli.main import main
 from framewatch.config import load_config
@@ -132,7 +132,8 @@ def test_the_registered_model_scores_as_the_run_did(logged, spark, output: Path,
     assert versions(tracking) == [1]
     model = mlflow.spark.load_model("models:/framewatch/1")
     tables = Tables(spark, str(output))
-    scored = model.transform(tables.current("features")).withColumn("p", vector_to_array("probability")[1])
+    features = tables.current("features").withColumn("features", array_to_vector("features"))
+    scored = model.transform(features).withColumn("p", vector_to_array("probability")[1])
     found = {row["origin"]: row["p"] for row in scored.select("origin", "p").collect()}
     ranked = tables.read("predictions").select("origin", "prob2").collect()
     assert [found[row["origin"]] for row in ranked] == pytest.approx(

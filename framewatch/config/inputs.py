@@ -96,6 +96,16 @@ class ExtractConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesConfig:
+    """How features are stored."""
+
+    precision: str = "single"
+
+    def __post_init__(self) -> None:
+        require_choice("features.precision", self.precision, ("single", "half"))
+
+
+@dataclass(frozen=True)
 class FeaturizerConfig:
     """The network that turns frames into features, and how it runs."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from framewatch.config.checks import require, require_choice
 from framewatch.config.inputs import (
     ExtractConfig,
+    FeaturesConfig,
     FeaturizerConfig,
     FramesConfig,
     ImagesConfig,
@@ -150,6 +151,7 @@ class Config:
     images: ImagesConfig = field(default_factory=ImagesConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     featurizer: FeaturizerConfig = field(default_factory=FeaturizerConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)

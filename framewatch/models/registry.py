@@ -74,10 +74,6 @@ class ModelSpec:
         """Whether the model also embeds texts in the space of its features."""
         return self.hub_name is not None
 
-    def num_features(self, pooling: Pooling) -> int:
-        """Returns the length of the feature vector."""
-        return self.num_channels * (self.grid_size**2 if pooling == "none" else 1)
-
 
 MODELS = {
     spec.name: spec

@@ -14,7 +14,6 @@ from framewatch.ingest.known_files import with_ledger
 from framewatch.io import logs, storage
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables.schema import METADATA_KEY
 from framewatch.tables.spark_tables import Tables
 
 _log = logs.get("extract")
@@ -61,8 +60,7 @@ def extract(run: Run, listed: DataFrame | None = None) -> None:
         tables.delete("videos", "frames", "features")  # the ledger first: without its rows, no batch counts
     tables.delete_leftovers()
     if tables.exists("frames"):
-        metadata = tables.read("frames").schema["content"].metadata
-        require_same_sampling(config, metadata.get(METADATA_KEY, {}))
+        require_same_sampling(config, tables.metadata("frames"))
     todo = _new_videos(run, listed)
     started = time.monotonic()
     counts = Counter(

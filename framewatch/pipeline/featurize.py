@@ -14,7 +14,7 @@ from framewatch.models.identity import require_same_features
 from framewatch.models.registry import Pooling, is_model_file
 from framewatch.pipeline.run import Run
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables.schema import METADATA_KEY
+from framewatch.tables.metadata import require_stored_precision
 from framewatch.tables.spark_tables import Tables
 
 
@@ -22,7 +22,8 @@ def featurize(run: Run) -> None:
     """Writes `features` for the batches of `frames` without complete features.
 
     Raises:
-        InputError: there are no frames, or existing features were made by another model.
+        InputError: there are no frames, or existing features were made by another model, or are stored with
+            another precision.
     """
     tables, settings = run.tables, run.config.featurizer
     if tables.read("frames").isEmpty():
@@ -42,6 +43,7 @@ def featurize(run: Run) -> None:
             "set another output, or featurizer.mode=overwrite to make all anew",
             also=("precision",),  # a table records a single precision
         )
+        require_stored_precision(features_identity(tables), run.config.features.precision, tables.output)
     started = time.monotonic()
     todo = tables.batches_without_features()
     for batch, num_frames in todo.items():
@@ -101,7 +103,7 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
 
 def features_identity(tables: Tables) -> dict[str, str]:
     """Returns the model, weights and other settings that made the features, from their column's metadata."""
-    return tables.read("features").schema["features"].metadata.get(METADATA_KEY, {})
+    return tables.metadata("features")
 
 
 def _featurize_batch(run: Run, featurizer: DeepImageFeaturizer, batch: int, num_frames: int) -> None:

@@ -27,8 +27,9 @@ from framewatch.prompts.request import Request
 from framewatch.ranking import labels
 from framewatch.ranking.threshold import choose_threshold
 from framewatch.tables import layout, saved_model
-from framewatch.tables.feature_files import FeatureFiles, sampling
+from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.layout import Format
+from framewatch.tables.metadata import read_metadata, require_stored_precision
 
 _SUBMITTED = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
 # With these, Spark's default file system may differ from the local one.
@@ -124,7 +125,7 @@ def _videos(config: Config) -> None:
 
 def _sampling(config: Config) -> None:
     if config.extract.mode != "overwrite" and _is_there(config, "frames"):
-        require_same_sampling(config, sampling(config.output))
+        require_same_sampling(config, read_metadata(config.output, "frames"))
 
 
 def _test_videos(config: Config) -> None:
@@ -159,6 +160,7 @@ def _network(config: Config) -> None:
             "this run",
             "set another output, or featurizer.mode=overwrite to make all anew",
         )
+        require_stored_precision(features.identity(), config.features.precision, config.output)
 
 
 def _network_of_run(config: Config) -> None:

@@ -13,6 +13,7 @@ from framewatch.io import logs, storage
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_aside, print_line
 from framewatch.tables.layout import Format
+from framewatch.tables.metadata import sampling_period_s
 from framewatch.tables.spark_tables import Tables
 
 
@@ -35,7 +36,10 @@ class Run:
     @property
     def tables(self) -> Tables:
         """The tables below the configured output."""
-        return Tables(self.spark, self.config.output, cast(Format, self.config.tables.format))
+        config = self.config
+        return Tables(
+            self.spark, config.output, cast(Format, config.tables.format), config.features.precision
+        )
 
     @property
     def model_path(self) -> str:
@@ -45,7 +49,7 @@ class Run:
     @property
     def period_s(self) -> float:
         """Seconds between sampled frames."""
-        return 1 / self.tables.sampling_fps(default=self.config.sampling.fps)
+        return sampling_period_s(self.tables.metadata("frames"), default_fps=self.config.sampling.fps)
 
     def write_manifest(self, stage: str, started: datetime, status: str) -> str:
         """Writes the manifest, with stage, configuration, status and report, and returns its path.

@@ -24,9 +24,12 @@ from framewatch.search.moment_store import Store, create_store, drop_store, open
 from framewatch.search.query import QueryPart, combine
 from framewatch.search.searcher import Wanted
 from framewatch.search.source import SourceVideo, read_indexed_videos
-from framewatch.tables.feature_files import FeatureFiles, sampling_period_s
+from framewatch.tables.feature_files import FeatureFiles
+from framewatch.tables.metadata import read_metadata, sampling_period_s
 
 _SHOWN_FAILURES = 5
+# The columns of `Written`.
+_WRITTEN = pa.schema([("video", pa.string()), ("moments", pa.int64()), ("error", pa.string())])
 
 
 def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None:
@@ -57,7 +60,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
             write = WriteVideos(
                 config.output,
                 features,
-                sampling_period_s(config.output, default=1 / config.sampling.fps),
+                sampling_period_s(read_metadata(config.output, "frames"), default_fps=config.sampling.fps),
                 todo.begun,
                 frozenset(video.uri for video in todo.update),
             )
@@ -118,17 +121,7 @@ class _Task:
             return
         with open_store(self.place) as store:
             rows = [vars(result) for result in self.write(store, [self.videos[number] for number in numbers])]
-        yield pa.RecordBatch.from_pylist(
-            rows,
-            pa.schema(
-                [
-                    ("video", pa.string()),
-                    ("moments", pa.int64()),
-                    ("error", pa.string()),
-                    ("is_update", pa.bool_()),
-                ]
-            ),
-        )
+        yield pa.RecordBatch.from_pylist(rows, _WRITTEN)
 
 
 def _by_executors(
@@ -136,6 +129,7 @@ def _by_executors(
 ) -> list[Written]:
     from framewatch.spark.session import get_spark
     from framewatch.spark.task_progress import task_progress
+    from framewatch.tables.schema import from_arrow
 
     settings = config.spark
     spark = get_spark(
@@ -148,7 +142,7 @@ def _by_executors(
     with task_progress(spark, "index"):
         numbers = spark.range(0, len(videos), 1, min(len(videos), 4 * config.index.writers))
         done = numbers.coalesce(config.index.writers).mapInArrow(
-            _Task(write, videos, place), "video string, moments long, error string, is_update boolean"
+            _Task(write, videos, place), from_arrow(_WRITTEN)
         )
         return [Written(**row.asDict()) for row in done.collect()]
 

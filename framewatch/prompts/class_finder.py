@@ -11,29 +11,15 @@ from framewatch.prompts.class_clips import duration_ratio, find_clips, frame_end
 from framewatch.prompts.frame_runs import Background, iterate_runs
 from framewatch.prompts.response import Given, PromptClip
 from framewatch.prompts.scoring import Calibration, ClassColumns, ScoringPlan, scores
+from framewatch.tables.columns import CLASS_CLIPS, CLASSIFICATIONS
 from framewatch.tables.feature_files import camera
 
+_CLIP = ("prompt", "start_s", "end_s", "score")
 # One row per class and video, with all clips of the class.
 FOUND = pa.schema(
     [
-        ("video", pa.string()),
-        ("class", pa.string()),
-        ("score", pa.float64()),
-        ("duration_ratio", pa.float64()),
-        ("calibrated", pa.bool_()),
-        (
-            "clips",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("prompt", pa.string()),
-                        ("start_s", pa.float64()),
-                        ("end_s", pa.float64()),
-                        ("score", pa.float64()),
-                    ]
-                )
-            ),
-        ),
+        *CLASSIFICATIONS,
+        ("clips", pa.list_(pa.struct([CLASS_CLIPS.field(name) for name in _CLIP]))),
     ]
 )
 

@@ -4,56 +4,18 @@ from collections.abc import Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    BooleanType,
-    DoubleType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-)
 
-from framewatch.prompts.class_finder import Find
-from framewatch.prompts.frame_runs import Background, Compare, backgrounds, total
+from framewatch.prompts.class_finder import FOUND, Find
+from framewatch.prompts.frame_runs import RUNS, TOTALS, Background, Compare, backgrounds, total
 from framewatch.prompts.scoring import ScoringPlan
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.schema import (
     CLASS_CLIPS,
     CLASSIFICATIONS,
-    FEATURES,
     VIDEOS,
     fields,
+    from_arrow,
     require_columns,
-)
-
-_RUNS = StructType(
-    [
-        *fields(FEATURES, "video"),
-        StructField("first_s", DoubleType()),
-        StructField("num_frames", IntegerType()),
-        StructField("times_s", BinaryType()),
-        StructField("similarities", BinaryType()),
-    ]
-)
-_TOTALS = StructType(
-    [
-        StructField("camera", StringType()),
-        StructField("count", LongType()),
-        StructField("sums", ArrayType(DoubleType())),
-        StructField("squares", ArrayType(DoubleType())),
-    ]
-)
-_FOUND = StructType(
-    [
-        *fields(CLASSIFICATIONS, "video", "class", "score", "duration_ratio"),
-        StructField("calibrated", BooleanType()),
-        StructField(
-            "clips", ArrayType(StructType(fields(CLASS_CLIPS, "prompt", "start_s", "end_s", "score")))
-        ),
-    ]
 )
 
 # `featurize` writes files of 64 frames.
@@ -75,14 +37,14 @@ def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> D
     num_tasks = max(min(len(features.paths), _FEWEST_TASKS), len(features.paths) // _FILES_PER_TASK)
     # The tasks get the paths as rows. As a part of the function, all of them would be sent to each task.
     mine = FeatureFiles(features.directory, (), features.stale)
-    return paths.repartition(num_tasks).mapInArrow(Compare(mine, plan.project), _RUNS)
+    return paths.repartition(num_tasks).mapInArrow(Compare(mine, plan.project), from_arrow(RUNS))
 
 
 def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:
     """Returns the background of each camera; empty if no prompt is compared with it."""
     if not plan.needs_background:
         return {}
-    rows = runs.select(*_RUNS.names).mapInArrow(total, _TOTALS).collect()
+    rows = runs.select(*RUNS.names).mapInArrow(total, from_arrow(TOTALS)).collect()
     return backgrounds(row.asDict() for row in rows)
 
 
@@ -96,9 +58,9 @@ def find_classes(runs: DataFrame, videos: DataFrame, wanted: Find) -> DataFrame:
     """
     require_columns(videos, fields(VIDEOS, "video", "duration_s"), table="videos")
     durations = videos.select("video", "duration_s")
-    rows = runs.join(durations, "video", "left").select(*_RUNS.names, "duration_s")
+    rows = runs.join(durations, "video", "left").select(*RUNS.names, "duration_s")
     in_order = rows.repartition("video").sortWithinPartitions("video", "first_s")
-    return in_order.mapInArrow(wanted, _FOUND)
+    return in_order.mapInArrow(wanted, from_arrow(FOUND))
 
 
 def classifications_of(found: DataFrame, *, min_duration_ratio: float) -> DataFrame:

@@ -1,9 +1,9 @@
 """Candidates: the ranked frames that the review page loads together with their features."""
 
-from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from framewatch.tables.feature_columns import as_arrays, require_features
 from framewatch.tables.schema import CANDIDATES, FEATURES, INCIDENTS, PREDICTIONS, fields, require_columns
 
 # The largest audit sample. If 300 random frames contain no suspicious one, the share is below 1% (95%).
@@ -46,7 +46,8 @@ def choose_candidates(
     """
     require_columns(predictions, fields(PREDICTIONS, "origin", "timestamp_s", "rank"), table="predictions")
     require_columns(incidents, fields(INCIDENTS, "peak_origin", "rank"), table="incidents")
-    require_columns(features, fields(FEATURES, "origin", "features"), table="features")
+    require_columns(features, fields(FEATURES, "origin"), table="features")
+    require_features(features, table="features")
     peaks = incidents.where(F.col("rank") <= most).select(
         F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
     )
@@ -62,5 +63,6 @@ def choose_candidates(
     rows = ranked.join(F.broadcast(chosen), "origin")
     # The few rows are broadcast, so that the features are not shuffled.
     usable = features.where(F.col("features").isNotNull())
-    vectors = usable.select("origin", vector_to_array(F.col("features"), "float32").alias("features"))
-    return vectors.join(F.broadcast(rows), "origin").select(*CANDIDATES.names)
+    return (
+        usable.select("origin", as_arrays(usable)).join(F.broadcast(rows), "origin").select(*CANDIDATES.names)
+    )

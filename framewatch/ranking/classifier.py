@@ -11,7 +11,8 @@ from pyspark.sql.types import DoubleType, StructField
 
 from framewatch.errors import InputError
 from framewatch.ranking import logistic
-from framewatch.tables.schema import FEATURES, fields, finite_vectors, require_columns
+from framewatch.tables.feature_columns import as_vectors, is_finite, require_features
+from framewatch.tables.schema import require_columns
 
 _WEIGHT = "_weight"
 _ROWS_PER_TASK = 2000
@@ -31,8 +32,8 @@ def train(
     The defaults are those of the 2018 notebooks.
 
     Args:
-        labelled: rows with `features` (vector), `label` (0.0 or 1.0), and perhaps `weight`; without one, all
-            rows count alike. Rows whose features are null or not finite are left out.
+        labelled: rows with `features` (array<float> or vector), `label` (0.0 or 1.0), and perhaps `weight`;
+            without one, all rows count alike. Rows whose features are null or not finite are left out.
         max_iter: iterations at most.
         reg_param: strength of the penalty.
         elastic_net_param: 0 for an L2 penalty, 1 for L1.
@@ -51,9 +52,8 @@ def train(
         >>> classifier.numClasses
         2
     """
-    require_columns(
-        labelled, [*fields(FEATURES, "features"), StructField("label", DoubleType())], table="labelled"
-    )
+    require_features(labelled, table="labelled")
+    require_columns(labelled, [StructField("label", DoubleType())], table="labelled")
     rows, num_rows = _weighted(labelled, balanced=class_weights == "balanced")
     regression = LogisticRegression(
         maxIter=max_iter,
@@ -96,7 +96,8 @@ def fit_in_memory(
 def _weighted(labelled: DataFrame, *, balanced: bool) -> tuple[DataFrame, int]:
     """Checks that both classes are there; returns the rows to fit on, with their weight, and their number."""
     weight = F.col("weight") if "weight" in labelled.columns else F.lit(1.0)
-    rows = labelled.where(finite_vectors().isNotNull()).select("features", "label", weight.alias(_WEIGHT))
+    usable = labelled.where(is_finite(labelled))
+    rows = usable.select(as_vectors(labelled), "label", weight.alias(_WEIGHT))
     of_ones = F.sum(F.when(F.col("label") == 1.0, F.col(_WEIGHT)))
     totals = rows.agg(
         F.count("*").alias("all"),

@@ -5,14 +5,18 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from framewatch.tables.schema import FEATURES, PREDICTIONS, fields, finite_vectors, require_columns
+from framewatch.tables.feature_columns import as_vectors, has_vectors, is_finite, require_features
+from framewatch.tables.schema import PREDICTIONS, require_columns
+
+_ARRAYS = "_arrays"
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
     """Scores frames with a fitted classifier.
 
     Args:
-        features: rows with `features` (vector). Rows whose features are null or not finite are left out.
+        features: rows with `features` (array<float> or vector). Rows whose features are null or not finite
+            are left out.
         classifier: a binary classifier of Spark ML, such as `train` returns.
         threshold: `prediction` is 1.0 where `prob2` is above this, else 0.0.
 
@@ -27,11 +31,22 @@ def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> 
         >>> scored.where("prob2 > 0.5").count() == scored.where("prediction = 1").count()
         True
     """
-    require_columns(features, fields(FEATURES, "features"), table="features")
-    scored = classifier.transform(features.where(finite_vectors().isNotNull()))
+    require_features(features, table="features")
+    scored = _transform(classifier, features.where(is_finite(features)))
     prob2 = vector_to_array(F.col("probability"))[1]
     prediction = F.when(prob2 > threshold, 1.0).otherwise(0.0)
     return scored.withColumn("prob2", prob2).withColumn("prediction", prediction)
+
+
+def _transform(classifier: Model, features: DataFrame) -> DataFrame:
+    """Applies a classifier, which needs vectors; arrays stay arrays."""
+    if has_vectors(features.schema):
+        return classifier.transform(features)
+    rows = features.withColumn(_ARRAYS, F.col("features")).withColumn("features", as_vectors(features))
+    scored = classifier.transform(rows)
+    added = [name for name in scored.columns if name not in rows.columns]
+    kept = [F.col(_ARRAYS).alias(name) if name == "features" else F.col(name) for name in features.columns]
+    return scored.select(*kept, *added)
 
 
 def rank(scored: DataFrame) -> DataFrame:

@@ -14,16 +14,23 @@ from framewatch.errors import InputError
 from framewatch.models.similarity import Similarity, unit
 from framewatch.search.moment_vectors import still_frames
 from framewatch.search.source import Known, SourceVideo, read_video_frames
+from framewatch.tables import columns
 from framewatch.tables.feature_files import FeatureFiles, camera
 from framewatch.tables.feature_lookup import read_background
-from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS
+from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS, from_arrow
 
 _TIME_S = 60.0
 # Frames and files that the similarity is fitted to.
 _FITTED_FRAMES, _FITTED_FILES = 4000, 64
-_COMPARED = (
-    "origin string, video string, camera string, timestamp_s double, still boolean, cosines array<float>"
+_VECTORS = pa.schema([("values", pa.list_(pa.float32()))])
+_COMPARED = pa.schema(
+    [
+        *(columns.CLUSTER_FRAMES.field(name) for name in ("origin", "video", "timestamp_s", "still")),
+        ("camera", pa.string()),
+        ("cosines", pa.list_(pa.float32())),
+    ]
 )
+_DISTANCES = pa.schema([field for field in columns.OUTLIERS if field.name != "rank"])
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class _Vectors(_Read):
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _, _, _, still, vectors in self.frames(batches):
-            yield pa.RecordBatch.from_arrays([_lists(vectors[~still])], names=["values"])
+            yield pa.RecordBatch.from_arrays([_lists(vectors[~still])], schema=_VECTORS)
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,12 @@ class _Compare(_Read):
                 [
                     pa.array(origins),
                     pa.array([video.uri] * count),
-                    pa.array([camera(video.uri)] * count),
                     pa.array(times_s),
                     pa.array(still),
+                    pa.array([camera(video.uri)] * count),
                     _lists(cosines),
                 ],
-                names=["origin", "video", "camera", "timestamp_s", "still", "cosines"],
+                schema=_COMPARED,
             )
 
 
@@ -134,7 +141,7 @@ def compare_clusters(
         *read_background(features, most=_FITTED_FRAMES, files=_FITTED_FILES), centre="footage"
     )
     read = _Vectors(features, videos, settings.still_cosine, similarity)
-    vectors = ids.mapInArrow(read, "values array<float>").cache()
+    vectors = ids.mapInArrow(read, from_arrow(_VECTORS)).cache()
     num_vectors = vectors.count()
     if not num_vectors:
         raise InputError(f"no frame in {features.directory} has features to compare: extract more videos")
@@ -145,7 +152,7 @@ def compare_clusters(
     vectors.unpersist()
     centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
     compare = _Compare(features, videos, settings.still_cosine, similarity, centres)
-    return ids.mapInArrow(compare, _COMPARED)
+    return ids.mapInArrow(compare, from_arrow(_COMPARED))
 
 
 def cluster_frames(compared: DataFrame) -> DataFrame:
@@ -205,10 +212,8 @@ class _Farthest:
             for name in set(cameras):
                 of_camera = cameras == name
                 distances[of_camera] = 1 - cosines[of_camera][:, list(self.usual[name])].max(axis=1)
-            names = ["origin", "video", "timestamp_s"]
-            yield pa.RecordBatch.from_arrays(
-                [*(batch[column] for column in names), pa.array(distances)], names=[*names, "distance"]
-            )
+            found = [*(batch[name] for name in _DISTANCES.names[:-1]), pa.array(distances)]
+            yield pa.RecordBatch.from_arrays(found, schema=_DISTANCES)
 
 
 def outliers_of(compared: DataFrame, frames: DataFrame, settings: ExploreSettings) -> DataFrame:
@@ -221,9 +226,7 @@ def outliers_of(compared: DataFrame, frames: DataFrame, settings: ExploreSetting
     """
     usual = _usual(frames, settings.usual_share)
     shown = compared.where(~F.col("still")).select("origin", "video", "camera", "timestamp_s", "cosines")
-    far = shown.mapInArrow(
-        _Farthest(usual), "origin string, video string, timestamp_s double, distance double"
-    )
+    far = shown.mapInArrow(_Farthest(usual), from_arrow(_DISTANCES))
     order = Window.partitionBy(F.lit(1)).orderBy(F.desc("distance"), "origin")
     best = far.orderBy(F.desc("distance"), "origin").limit(settings.outliers)
     return best.withColumn("rank", F.row_number().over(order)).select(*OUTLIERS.names)

@@ -1,10 +1,8 @@
 """Reads the files of the `features` table with Arrow, on drivers, workers and in the review page.
 
-Spark passes vectors to Python number by number. Reading the files takes a third of the time.
+Spark passes features to Python number by number. Reading the files takes a third of the time.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +15,10 @@ import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.tables.ledger import latest_rows
-from framewatch.tables.results import open_table
+from framewatch.tables.ledger import superseded
+from framewatch.tables.metadata import file_metadata
+from framewatch.tables.results import batch_of, open_table
 
-_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
-_SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
-_METADATA_KEY = "framewatch"
 # Arrow's name for the column with the path of a row's file.
 PATH = "__filename"
 
@@ -55,19 +51,13 @@ class FeatureFiles:
                 f"there is no table {directory}: run `framewatch featurize` with this output first"
             )
         rows = open_table(output, "videos").to_table(columns=["video", "batch"]).to_pylist()
-        latest = latest_rows(rows)
-        stale: dict[int, set[str]] = {row["batch"]: set() for row in rows}
-        for row in rows:
-            if latest[row["video"]]["batch"] != row["batch"]:
-                stale[row["batch"]].add(row["video"])
-        counted = tuple(path for path in paths if _batch_of(path) in stale)
-        return FeatureFiles(
-            directory, counted, {batch: frozenset(videos) for batch, videos in stale.items() if videos}
-        )
+        stale = superseded(rows)
+        counted = tuple(path for path in paths if batch_of(path) in stale)
+        return FeatureFiles(directory, counted, {batch: videos for batch, videos in stale.items() if videos})
 
     def identity(self) -> dict[str, Any]:
         """Returns model, weights and other settings that made the features, from their column's metadata."""
-        return column_metadata(self.open(self.paths[0]), "features")
+        return file_metadata(self.open(self.paths[0]), "features")
 
     def open(self, path: str) -> Any:
         """Opens one of the files as a `pyarrow.parquet.ParquetFile`."""
@@ -86,49 +76,24 @@ class FeatureFiles:
     def read(
         self, path: str, columns: Sequence[str], *, row_groups: Sequence[int] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yields the rows that count in one file, with `video` and `columns`; vectors as lists of doubles."""
-        names = [{"features": "features.values"}.get(name, name) for name in ("video", *columns)]
-        batches = self.open(path).iter_batches(1024, row_groups, columns=names, use_threads=False)
+        """Yields the rows that count in one file, with `video` and `columns`."""
+        file = self.open(path)
+        # Of the MLlib vectors of older versions, only the values.
+        in_vectors = "features" in columns and pa.types.is_struct(file.schema_arrow.field("features").type)
+        names = ["features.values" if name == "features" and in_vectors else name for name in columns]
+        batches = file.iter_batches(1024, row_groups, columns=["video", *names], use_threads=False)
         for batch in batches:
             yield self._counted(batch, path)
 
     def _counted(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
-        stale = self.stale.get(_batch_of(path))
+        stale = self.stale.get(batch_of(path))
         if not stale:
             return batch
         return batch.filter(pc.invert(pc.is_in(batch["video"], value_set=pa.array(sorted(stale)))))
 
 
-def column_metadata(file: Any, column: str) -> dict[str, Any]:
-    """Returns framewatch's metadata of a column in a `pyarrow.parquet.ParquetFile` written by Spark."""
-    schema = json.loads((file.schema_arrow.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-    columns = {entry["name"]: entry.get("metadata", {}) for entry in schema.get("fields", [])}
-    return columns.get(column, {}).get(_METADATA_KEY, {})
-
-
-def sampling(output: str) -> dict[str, Any]:
-    """Returns the sampling settings of `frames`, from their column's metadata; empty without frames."""
-    directory = storage.join(output, "frames")
-    files, paths = storage.parquet_files(directory, "batch=*/*.parquet")
-    if not paths:
-        return {}
-    with files.open(paths[0], "rb") as file:
-        return column_metadata(pq.ParquetFile(file), "content")
-
-
-def sampling_period_s(output: str, *, default: float) -> float:
-    """Returns the seconds between sampled frames; `default` if there are no frames."""
-    fps = sampling(output).get("fps")
-    return 1 / fps if fps else default
-
-
-def _batch_of(path: str) -> int:
-    match = _BATCH.search(path)
-    return int(match.group(1)) if match else -1
-
-
 def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Converts a column of MLlib vectors, or of lists, to an array.
+    """Converts a column of lists, or of the MLlib vectors of older versions, to an array.
 
     Returns:
         (valid rows, length) float32, and (rows,) booleans: whether a row is valid. A row is not valid if the

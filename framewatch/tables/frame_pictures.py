@@ -4,13 +4,15 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
 from framewatch.errors import PictureError
 from framewatch.io import images, storage
-from framewatch.tables.results import Results
+from framewatch.tables.ledger import superseded
+from framewatch.tables.results import Results, batch_of, open_table
 
 # Row groups to keep in memory: neighbours in the queue are often in the same one.
 _KEPT_GROUPS = 4
@@ -42,17 +44,18 @@ class Pictures:
         self._files, paths = storage.parquet_files(
             storage.join(results.output, "frames"), "batch=*/*.parquet"
         )
-        # Newest batch first: it has the frames of files that have changed since.
-        self._paths = sorted(paths, key=_batch, reverse=True)
+        self._output, self._paths = results.output, paths
+        # By batch, the videos whose frames do not count.
+        self._stale: dict[int, frozenset[str]] = {}
         self._groups: list[_Group] | None = None
         self._kept: LRUCache[_Group, Any] = LRUCache(_KEPT_GROUPS)
         self._lock = threading.Lock()
 
     def get(self, origin: str) -> bytes | None:
-        """Returns the JPEG of a frame; None if the table does not have the frame."""
+        """Returns the JPEG of a frame; None if no frame of that name counts, according to the ledger."""
         with self._lock:
             if self._groups is None:
-                self._groups = [group for path in self._paths for group in self._row_groups(path)]
+                self._groups = self._counted_groups()
             for group in self._groups:
                 if group.may_hold(origin):
                     rows = self._rows(group)
@@ -65,6 +68,15 @@ class Pictures:
         """Returns a frame's picture as a JPEG of at most this width in pixels; None if there is none."""
         content = self.get(origin)
         return None if content is None else smaller(content, width)
+
+    def _counted_groups(self) -> list[_Group]:
+        """Returns the row groups of the committed batches."""
+        if not self._paths:
+            return []
+        videos = open_table(self._output, "videos").to_table(columns=["video", "batch"])
+        self._stale = superseded(videos.to_pylist())
+        counted = [path for path in self._paths if batch_of(path) in self._stale]
+        return [group for path in counted for group in self._row_groups(path)]
 
     def _row_groups(self, path: str) -> list[_Group]:
         with self._files.open(path, "rb") as file:
@@ -82,7 +94,12 @@ class Pictures:
     def _rows(self, group: _Group) -> Any:
         if group not in self._kept:
             with self._files.open(group.path, "rb") as file:
-                rows = pq.ParquetFile(file).read_row_group(group.number, columns=["origin", "content"])
+                rows = pq.ParquetFile(file).read_row_group(
+                    group.number, columns=["origin", "video", "content"]
+                )
+            stale = self._stale[batch_of(group.path)]
+            if stale:
+                rows = rows.filter(pc.invert(pc.is_in(rows["video"], value_set=pa.array(sorted(stale)))))
             self._kept[group] = rows
         return self._kept[group]
 
@@ -94,7 +111,3 @@ def smaller(content: bytes, width: int) -> bytes | None:
     except PictureError:
         return None
     return images.encode_jpeg(images.shrink(picture, width), quality=_QUALITY)
-
-
-def _batch(path: str) -> int:
-    return int(path.rpartition("batch=")[2].split("/")[0])

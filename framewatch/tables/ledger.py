@@ -77,6 +77,21 @@ def counted(rows: "DataFrame", ledger: "DataFrame") -> "DataFrame":
     return rows.join(ledger, ["video", "batch"], "left_semi")
 
 
+def superseded(videos: Iterable[Mapping[str, Any]]) -> dict[int, frozenset[str]]:
+    """Returns the videos in each committed batch whose rows of `frames` and `features` do not count.
+
+    Args:
+        videos: rows with `video` and `batch`, as returned by Arrow's `to_pylist`.
+    """
+    rows = list(videos)
+    latest = latest_rows(rows)
+    found: dict[int, set[str]] = {row["batch"]: set() for row in rows}
+    for row in rows:
+        if latest[row["video"]]["batch"] != row["batch"]:
+            found[row["batch"]].add(row["video"])
+    return {batch: frozenset(names) for batch, names in found.items()}
+
+
 def latest_rows(videos: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns the rows of `videos` that count, by URI, in order of URI.
 

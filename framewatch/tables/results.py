@@ -1,5 +1,6 @@
 """Reads the tables of an output with Arrow. Does not import Spark."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import saved_model
+from framewatch.tables.columns import VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
+_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 # The verb that writes each table, for messages about missing tables.
 WRITTEN_BY = {
     "videos": "extract",
@@ -45,7 +48,7 @@ def open_table(output: str, table: str) -> Any:
             f"there is no table {path}: run `framewatch {WRITTEN_BY[table]}` with this output first"
         )
     base = storage.filesystem(path)[1]
-    batch = pa.schema([("batch", pa.int32())])
+    batch = pa.schema([VIDEOS.field("batch")])
     schema = None
     if table == "videos":  # older versions wrote fewer columns
         schemas = [pq.read_schema(path, filesystem=files) for path in found]
@@ -58,6 +61,12 @@ def open_table(output: str, table: str) -> Any:
         partition_base_dir=base,
         filesystem=files,
     )
+
+
+def batch_of(path: str) -> int:
+    """Returns the number of the batch that a file belongs to; -1 if it belongs to none."""
+    match = _BATCH.search(path)
+    return int(match.group(1)) if match else -1
 
 
 # A file's size in bytes and its modification time in epoch milliseconds; None if the ledger lacks them.
@@ -179,16 +188,9 @@ class Results:
 
 def _upgraded(videos: pa.Table) -> pa.Table:
     """Adds the columns that older versions did not write to `videos`, as `Tables.read` does."""
-    nothing = pa.nulls(len(videos))
-    kinds = {
-        "warning": pa.string(),
-        "attempts": pa.int32(),
-        "size_bytes": pa.int64(),
-        "modified_ms": pa.int64(),
-    }
-    for name, kind in kinds.items():
-        if name not in videos.column_names:
-            videos = videos.append_column(name, nothing.cast(kind))
+    for field in VIDEOS:
+        if field.name not in videos.column_names:
+            videos = videos.append_column(field, pa.nulls(len(videos), field.type))
     # Arrow reads a time without a zone as UTC, as Spark writes it. Python would read it as local time.
     at = videos["modified_at"]
     at_ms = at.cast(pa.timestamp("ms", at.type.tz), safe=False).cast(pa.int64())
@@ -206,8 +208,9 @@ def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
 
 
 def _optional(uri: str) -> Any | None:
-    files, path = storage.filesystem(uri)
-    return ds.dataset(path, format="parquet", filesystem=files) if files.exists(path) else None
+    # A run that was killed while it deleted the directory may leave other files.
+    files, paths = storage.parquet_files(uri, "*.parquet")
+    return ds.dataset(paths, format="parquet", filesystem=files) if paths else None
 
 
 def read_vectors(rows: Any, names: Sequence[str]) -> np.ndarray:

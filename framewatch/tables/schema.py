@@ -1,205 +1,52 @@
-"""Defines the tables' column names and types, the only interface between stages."""
+"""Defines the tables' schemas in Spark, derived from `tables.columns`."""
 
-import math
 from collections.abc import Sequence
 
-from pyspark.ml.functions import vector_to_array
+import pyarrow as pa
 from pyspark.ml.linalg import VectorUDT
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    BooleanType,
-    DataType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-    TimestampType,
-)
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_type
+from pyspark.sql.types import DataType, StructField, StructType
 
 from framewatch.errors import SchemaError
+from framewatch.tables import columns
+from framewatch.tables.metadata import METADATA_KEY as METADATA_KEY
 
 # Databricks displays a column with this annotation as pictures.
 JPEG_METADATA = {"spark.contentAnnotation": {"mimeType": "image/jpeg"}}
 
-# The key of framewatch's metadata of a column: sampling settings of frames, or model and weights of features.
-METADATA_KEY = "framewatch"
 
-_ORIGIN = StructField("origin", StringType())
-_VIDEO = StructField("video", StringType())
-_FRAME_INDEX = StructField("frame_index", IntegerType())
-_TIMESTAMP_S = StructField("timestamp_s", DoubleType())
-_BATCH = StructField("batch", IntegerType())
+def from_arrow(schema: pa.Schema) -> StructType:
+    """Converts an Arrow schema to Spark's; `columns.VECTOR` becomes MLlib's vector."""
+    return StructType(
+        [
+            StructField(
+                field.name,
+                VectorUDT() if field.type == columns.VECTOR else from_arrow_type(field.type),
+                field.nullable,
+            )
+            for field in schema
+        ]
+    )
 
-LISTING = StructType(
-    [
-        _VIDEO,
-        StructField("size_bytes", LongType()),
-        StructField("modified_ms", LongType()),
-        StructField("name", StringType()),
-    ]
-)
 
-VIDEOS = StructType(
-    [
-        _VIDEO,
-        StructField("status", StringType()),
-        StructField("error", StringType()),
-        StructField("warning", StringType()),
-        StructField("duration_s", DoubleType()),
-        StructField("fps", DoubleType()),
-        StructField("width", IntegerType()),
-        StructField("height", IntegerType()),
-        StructField("codec", StringType()),
-        StructField("num_frames", IntegerType()),
-        StructField("attempts", IntegerType()),
-        StructField("size_bytes", LongType()),
-        StructField("modified_ms", LongType()),
-        StructField("modified_at", TimestampType()),
-        _BATCH,
-    ]
-)
+LISTING = from_arrow(columns.LISTING)
+VIDEOS = from_arrow(columns.VIDEOS)
+FRAMES = from_arrow(columns.FRAMES)
+FRAMES["content"].metadata = JPEG_METADATA
+FEATURES = from_arrow(columns.FEATURES)
+PREDICTIONS = from_arrow(columns.PREDICTIONS)
+INCIDENTS = from_arrow(columns.INCIDENTS)
+CANDIDATES = from_arrow(columns.CANDIDATES)
+CLASSIFICATIONS = from_arrow(columns.CLASSIFICATIONS)
+CLASS_CLIPS = from_arrow(columns.CLASS_CLIPS)
+CLUSTERS = from_arrow(columns.CLUSTERS)
+CLUSTER_FRAMES = from_arrow(columns.CLUSTER_FRAMES)
+CLUSTER_TIMES = from_arrow(columns.CLUSTER_TIMES)
+OUTLIERS = from_arrow(columns.OUTLIERS)
 
-FRAMES = StructType(
-    [
-        _ORIGIN,
-        _VIDEO,
-        _FRAME_INDEX,
-        _TIMESTAMP_S,
-        StructField("width", IntegerType()),
-        StructField("height", IntegerType()),
-        StructField("content", BinaryType(), True, JPEG_METADATA),
-        _BATCH,
-    ]
-)
-
-FEATURES = StructType(
-    [
-        _ORIGIN,
-        _VIDEO,
-        _FRAME_INDEX,
-        _TIMESTAMP_S,
-        StructField("features", VectorUDT()),
-        # Why a frame has no features.
-        StructField("error", StringType()),
-        _BATCH,
-    ]
-)
 # The error of frames whose features contain NaN or infinity, which would rank first or spoil a fit.
 NOT_FINITE = "not finite"
-
-PREDICTIONS = StructType(
-    [
-        _ORIGIN,
-        _VIDEO,
-        _FRAME_INDEX,
-        _TIMESTAMP_S,
-        StructField("probability", VectorUDT()),
-        StructField("prob2", DoubleType()),
-        StructField("prediction", DoubleType()),
-        StructField("rank", IntegerType()),
-    ]
-)
-
-INCIDENTS = StructType(
-    [
-        _VIDEO,
-        StructField("start_s", DoubleType()),
-        StructField("end_s", DoubleType()),
-        StructField("peak_s", DoubleType()),
-        StructField("peak_origin", StringType()),
-        StructField("peak_prob2", DoubleType()),
-        StructField("num_frames", IntegerType()),
-        StructField("rank", IntegerType()),
-    ]
-)
-
-CANDIDATES = StructType(
-    [
-        _ORIGIN,
-        _VIDEO,
-        _TIMESTAMP_S,
-        StructField("end_s", DoubleType()),
-        StructField("prob2", DoubleType()),
-        StructField("rank", IntegerType()),
-        StructField("incident", IntegerType()),
-        StructField("audit", LongType()),
-        StructField("features", ArrayType(FloatType())),
-    ]
-)
-
-
-CLASSIFICATIONS = StructType(
-    [
-        _VIDEO,
-        StructField("class", StringType()),
-        StructField("score", DoubleType()),
-        StructField("duration_ratio", DoubleType()),
-        StructField("calibrated", BooleanType()),
-    ]
-)
-
-CLASS_CLIPS = StructType(
-    [
-        _VIDEO,
-        StructField("class", StringType()),
-        StructField("prompt", StringType()),
-        StructField("start_s", DoubleType()),
-        StructField("end_s", DoubleType()),
-        StructField("score", DoubleType()),
-    ]
-)
-
-
-CLUSTERS = StructType(
-    [
-        StructField("cluster", IntegerType()),
-        StructField("num_frames", LongType()),
-        StructField("num_still", LongType()),
-        StructField("num_videos", LongType()),
-        StructField("mean_prob2", DoubleType()),
-        StructField("example", StringType()),
-        StructField("example_video", StringType()),
-        StructField("example_s", DoubleType()),
-    ]
-)
-
-CLUSTER_FRAMES = StructType(
-    [
-        _ORIGIN,
-        _VIDEO,
-        _TIMESTAMP_S,
-        StructField("cluster", IntegerType()),
-        StructField("distance", DoubleType()),
-        StructField("still", BooleanType()),
-    ]
-)
-
-CLUSTER_TIMES = StructType(
-    [
-        _VIDEO,
-        StructField("from_s", DoubleType()),
-        StructField("cluster", IntegerType()),
-        StructField("num_frames", LongType()),
-    ]
-)
-
-OUTLIERS = StructType(
-    [_ORIGIN, _VIDEO, _TIMESTAMP_S, StructField("distance", DoubleType()), StructField("rank", IntegerType())]
-)
-
-
-def finite_vectors(name: str = "features") -> Column:
-    """Returns a column of vectors, with null in place of vectors that contain NaN or infinity."""
-    numbers = F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))  # vector_to_array fails on null
-    # Spark orders NaN above all other numbers.
-    is_finite = (F.array_max(numbers) < math.inf) & (F.array_min(numbers) > -math.inf)
-    return F.when(is_finite, F.col(name))
 
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:

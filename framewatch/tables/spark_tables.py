@@ -16,8 +16,10 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.spark.arrow import to_arrow
 from framewatch.tables import layout, ledger, upgrade
+from framewatch.tables.feature_columns import FeatureStorage
 from framewatch.tables.layout import BATCHED, Format
 from framewatch.tables.ledger import Batches
+from framewatch.tables.metadata import MARKED, METADATA_KEY
 from framewatch.tables.results import open_table
 from framewatch.tables.schema import (
     CANDIDATES,
@@ -29,7 +31,6 @@ from framewatch.tables.schema import (
     FEATURES,
     FRAMES,
     INCIDENTS,
-    METADATA_KEY,
     OUTLIERS,
     PREDICTIONS,
     VIDEOS,
@@ -61,11 +62,13 @@ class Tables:
         spark: the session.
         output: the output directory.
         format: `parquet` or `delta`.
+        precision: `single` or `half`, for a new table `features`; an existing table keeps its own.
     """
 
     spark: SparkSession
     output: str
     format: Format = "parquet"
+    precision: str = "single"
 
     def path(self, table: str) -> str:
         """Returns the path of a table's directory."""
@@ -128,15 +131,17 @@ class Tables:
             rows = to_arrow(self.read("videos").select(*columns))
         return ledger.batches(rows)
 
-    def sampling_fps(self, *, default: float) -> float:
-        """Returns the samples per second of the existing frames; `default` if there are none."""
-        if not self.exists("frames"):
-            return default
-        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
+    def metadata(self, table: str) -> dict[str, Any]:
+        """Returns the sampling settings of `frames`, or what made `features`; empty without the table."""
+        if not self.exists(table):
+            return {}
+        return self.read(table).schema[MARKED[table]].metadata.get(METADATA_KEY, {})
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table; replaces the batch if it exists."""
         rows = df.drop("batch")
+        if table == "features":
+            rows = self._feature_storage().stored(rows)
         write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
 
     def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
@@ -175,6 +180,11 @@ class Tables:
         """Removes temporary tables of `stage`."""
         for name in names:
             storage.delete(storage.join(self._staging, name))
+
+    def _feature_storage(self) -> FeatureStorage:
+        if not self.exists("features"):
+            return FeatureStorage(self.precision)
+        return FeatureStorage.of(self.spark.read.format(self.format).load(self.path("features")).schema)
 
     @property
     def _staging(self) -> str:

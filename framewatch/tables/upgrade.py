@@ -4,7 +4,8 @@ from pyspark.sql import DataFrame, DataFrameReader
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch.tables.schema import FEATURES, NOT_FINITE, VIDEOS, finite_vectors
+from framewatch.tables.feature_columns import as_arrays, is_finite
+from framewatch.tables.schema import FEATURES, NOT_FINITE, VIDEOS
 
 
 def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
@@ -20,12 +21,14 @@ def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
 
 
 def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
-    """Reads `features`; older versions wrote non-finite vectors, and no `error`."""
+    """Reads `features` as arrays; older versions wrote MLlib vectors, not all finite, and no `error`."""
     rows = reader.load(path)
     if "error" not in rows.columns and table_format == "parquet":  # other files may have the column
         rows = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]])).load(path)
-    vectors, metadata = finite_vectors(), rows.schema["features"].metadata
+    metadata = rows.schema["features"].metadata
     error = F.col("error") if "error" in rows.columns else F.lit(None).cast("string")
-    error = F.when(F.col("features").isNotNull() & vectors.isNull(), NOT_FINITE).otherwise(error)
-    rows = rows.withColumn("error", error).withColumn("features", vectors)
+    rows = rows.withColumn("error", error).withColumn("features", as_arrays(rows))
+    finite = F.when(is_finite(rows), F.col("features"))
+    error = F.when(F.col("features").isNotNull() & finite.isNull(), NOT_FINITE).otherwise(F.col("error"))
+    rows = rows.withColumn("error", error).withColumn("features", finite)
     return rows.withMetadata("features", metadata)

@@ -78,7 +78,7 @@ def test_a_network_equals_plain_keras(name: str, pictures, tmp_path: Path) -> No
     path = tmp_path / f"{name}.weights.h5"
     maps, means = plain_keras(name, path, images)
     common = {"inputCol": "content", "outputCol": "features", "modelName": name, "weights": str(path)}
-    assert means.shape[1] == get_model(name).num_features("avg")
+    assert means.shape[1] == get_model(name).num_channels
     if name not in OLD:
         spec = DeepImageFeaturizer(**common, engine="tensorflow", precision="float32").feature_spec()
         size = spec.network.registered.input_size

@@ -16,13 +16,16 @@ from framewatch.tables.feature_lookup import read_background, read_examples
 ABOUT = {"model": "own", "pooling": "avg"}
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["arrays", "vectors"])
+def output(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """North was extracted anew in batch 1; batch 2 is of a run that was killed before its ledger."""
     path = tmp_path_factory.mktemp("files") / "out"
-    write_batch(path, 0, {"north.mp4": [[1, 1], [1, 2]], "south.mp4": [[2, 1], None]}, ABOUT)
-    write_batch(path, 1, {"north.mp4": [[3, 1]]}, ABOUT)
-    write_batch(path, 2, {"east.mp4": [[4, 1]]}, ABOUT)
+    before = request.param == "vectors"
+    write_batch(
+        path, 0, {"north.mp4": [[1, 1], [1, 2]], "south.mp4": [[2, 1], None]}, ABOUT, as_before=before
+    )
+    write_batch(path, 1, {"north.mp4": [[3, 1]]}, ABOUT, as_before=before)
+    write_batch(path, 2, {"east.mp4": [[4, 1]]}, ABOUT, as_before=before)
     (path / "videos" / "batch=2" / "part-0.parquet").unlink()
     return path
 
@@ -41,9 +44,10 @@ def bucket(output: Path) -> Iterator[str]:
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
         files = s3fs.S3FileSystem()
-        files.mkdir("runs")
-        files.put(str(output), "runs/", recursive=True)
-        yield "s3a://runs/out"
+        name = output.parent.name  # servers of one process share their buckets
+        files.mkdir(name)
+        files.put(str(output), f"{name}/", recursive=True)
+        yield f"s3a://{name}/out"
         s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
 

@@ -1,0 +1,149 @@
+"""Defines the tables' column names and types, the only interface between stages. Does not import Spark.
+
+`tables.schema` derives Spark's types from these.
+"""
+
+import pyarrow as pa
+
+_FRAME = {
+    "origin": pa.string(),
+    "video": pa.string(),
+    "frame_index": pa.int32(),
+    "timestamp_s": pa.float64(),
+}
+_BATCH = {"batch": pa.int32()}
+
+LISTING = pa.schema(
+    {"video": pa.string(), "size_bytes": pa.int64(), "modified_ms": pa.int64(), "name": pa.string()}
+)
+
+VIDEOS = pa.schema(
+    {
+        "video": pa.string(),
+        "status": pa.string(),
+        "error": pa.string(),
+        "warning": pa.string(),
+        "duration_s": pa.float64(),
+        "fps": pa.float64(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "codec": pa.string(),
+        "num_frames": pa.int32(),
+        "attempts": pa.int32(),
+        "size_bytes": pa.int64(),
+        "modified_ms": pa.int64(),
+        "modified_at": pa.timestamp("us", "UTC"),
+        **_BATCH,
+    }
+)
+
+FRAMES = pa.schema({**_FRAME, "width": pa.int32(), "height": pa.int32(), "content": pa.binary(), **_BATCH})
+
+# Vectors of Spark ML, such as `probability`, have no type in Arrow: Spark's schema replaces this one.
+VECTOR = pa.struct(
+    {
+        "type": pa.int8(),
+        "size": pa.int32(),
+        "indices": pa.list_(pa.int32()),
+        "values": pa.list_(pa.float64()),
+    }
+)
+
+# `error` is the reason why a frame has no features.
+FEATURES = pa.schema({**_FRAME, "features": pa.list_(pa.float32()), "error": pa.string(), **_BATCH})
+
+PREDICTIONS = pa.schema(
+    {
+        **_FRAME,
+        "probability": VECTOR,
+        "prob2": pa.float64(),
+        "prediction": pa.float64(),
+        "rank": pa.int32(),
+    }
+)
+
+INCIDENTS = pa.schema(
+    {
+        "video": pa.string(),
+        "start_s": pa.float64(),
+        "end_s": pa.float64(),
+        "peak_s": pa.float64(),
+        "peak_origin": pa.string(),
+        "peak_prob2": pa.float64(),
+        "num_frames": pa.int32(),
+        "rank": pa.int32(),
+    }
+)
+
+CANDIDATES = pa.schema(
+    {
+        "origin": pa.string(),
+        "video": pa.string(),
+        "timestamp_s": pa.float64(),
+        "end_s": pa.float64(),
+        "prob2": pa.float64(),
+        "rank": pa.int32(),
+        "incident": pa.int32(),
+        "audit": pa.int64(),
+        "features": pa.list_(pa.float32()),
+    }
+)
+
+CLASSIFICATIONS = pa.schema(
+    {
+        "video": pa.string(),
+        "class": pa.string(),
+        "score": pa.float64(),
+        "duration_ratio": pa.float64(),
+        "calibrated": pa.bool_(),
+    }
+)
+
+CLASS_CLIPS = pa.schema(
+    {
+        "video": pa.string(),
+        "class": pa.string(),
+        "prompt": pa.string(),
+        "start_s": pa.float64(),
+        "end_s": pa.float64(),
+        "score": pa.float64(),
+    }
+)
+
+CLUSTERS = pa.schema(
+    {
+        "cluster": pa.int32(),
+        "num_frames": pa.int64(),
+        "num_still": pa.int64(),
+        "num_videos": pa.int64(),
+        "mean_prob2": pa.float64(),
+        "example": pa.string(),
+        "example_video": pa.string(),
+        "example_s": pa.float64(),
+    }
+)
+
+CLUSTER_FRAMES = pa.schema(
+    {
+        "origin": pa.string(),
+        "video": pa.string(),
+        "timestamp_s": pa.float64(),
+        "cluster": pa.int32(),
+        "distance": pa.float64(),
+        "still": pa.bool_(),
+    }
+)
+
+CLUSTER_TIMES = pa.schema(
+    {"video": pa.string(), "from_s": pa.float64(), "cluster": pa.int32(), "num_frames": pa.int64()}
+)
+
+OUTLIERS = pa.schema(
+    {
+        "origin": pa.string(),
+        "video": pa.string(),
+        "timestamp_s": pa.float64(),
+        "distance": pa.float64(),
+        "rank": pa.int32(),
+    }
+)
