@@ -23,6 +23,7 @@ from pyspark.sql.types import (
 )
 
 from framewatch.errors import SchemaError
+from framewatch.models.network_output import NOT_FINITE as NOT_FINITE
 
 # Databricks displays a column with this annotation as pictures.
 JPEG_METADATA = {"spark.contentAnnotation": {"mimeType": "image/jpeg"}}
@@ -90,8 +91,6 @@ FEATURES = StructType(
         _BATCH,
     ]
 )
-# The error of frames whose features contain NaN or infinity, which would rank first or spoil a fit.
-NOT_FINITE = "not finite"
 
 PREDICTIONS = StructType(
     [

@@ -107,9 +107,11 @@ class Tables:
 
     def sampling_fps(self, *, default: float) -> float:
         """Returns the samples per second of the existing frames; `default` if there are none."""
-        if not self.exists("frames"):
-            return default
-        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {}).get("fps", default)
+        return self.frames_metadata().get("fps", default) if self.exists("frames") else default
+
+    def frames_metadata(self) -> dict[str, Any]:
+        """Returns the sampling settings of the existing frames, from the metadata of their pictures."""
+        return self.read("frames").schema["content"].metadata.get(METADATA_KEY, {})
 
     def write_batch(self, df: DataFrame, table: str, batch: int) -> None:
         """Writes one batch of a table; replaces the batch if it exists."""
