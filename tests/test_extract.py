@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> No
 
 
 # tests/test_pipeline.py has others, tests/test_cluster.py kills executors.
-POINTS = ["_staging/extract/_temporary", "videos/batch=0"]
+POINTS = ["_staging/extract_0/_temporary", "videos/batch=0"]
 
 
 def test_a_driver_killed_at_several_points(spark, clips, undisturbed: Path, tmp_path: Path) -> None:

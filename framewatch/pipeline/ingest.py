@@ -33,11 +33,12 @@ def ingest(run: Run, listed: DataFrame | None = None) -> None:
 
     Raises:
         InputError: there are no videos, existing frames were sampled or kept with other settings, existing
-            features were made by another model, full pictures are to be kept, or too many of the listed
-            videos have failed, in this run or an earlier one.
+            features were made by another model, full pictures are to be kept, features are to be made from
+            them again, or too many of the listed videos have failed, in this run or an earlier one.
     """
     keep = kept_by(run)
     require_one_pass(run.config, keep)
+    require_resuming(run.config)
     read_videos(run, "ingest", functools.partial(_reading, run, keep), listed)
 
 
@@ -47,7 +48,6 @@ def read_and_featurize(run: Run) -> None:
         extract(run)
         featurize(run)
     else:
-        require_resuming(run.config)
         ingest(run)
 
 

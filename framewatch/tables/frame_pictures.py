@@ -15,7 +15,7 @@ from framewatch.io import images, storage
 from framewatch.tables.feature_files import column_metadata
 from framewatch.tables.results import Results
 from framewatch.video.process import DecoderProcess
-from framewatch.video.worker import Sampling, extraction_request
+from framewatch.video.worker import Sampling, extraction_request, kept_pictures
 
 # Row groups to keep in memory: neighbours in the queue are often in the same one. Origins are small.
 _KEPT_GROUPS, _KEPT_ORIGINS = 4, 256
@@ -118,6 +118,8 @@ class Pictures:
 
     def _decoded(self, metadata: Mapping[str, Any], frame: Mapping[str, Any]) -> bytes | None:
         """Returns the JPEG of a sample, which the decoder finds as it did when the video was read."""
+        if kept_pictures(metadata) != "none":
+            return None
         sampling = Sampling(
             fps=metadata["fps"],
             max_side=metadata.get("max_side", 0),
