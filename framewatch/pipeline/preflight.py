@@ -214,7 +214,7 @@ def _network_of_run(config: Config) -> None:
 
 def _features(config: Config) -> FeatureFiles | None:
     """Returns the features; None if there are none, or if Python cannot read them without a package."""
-    if not _is_there(config, "features"):
+    if not _is_there(config, "features") or not _is_there(config, "videos"):  # a killed run committed nothing
         return None
     features = FeatureFiles.of(config.output)
     return features if features.paths else None
