@@ -25,17 +25,16 @@ from framewatch.video.process import DecoderProcess
 from framewatch.video.worker import NetworkInput, Sampling, extraction_request
 
 KIND = next(kind for kind in KINDS if kind.name == "h264-720p-gop250.mp4")
-FILES, SECONDS = 8, 80
 INPUT = NetworkInput(299, "area", 50_000_000)
 
 
-def make(directory: Path) -> Path:
+def make(directory: Path, files: int, seconds: float) -> Path:
     """Makes the files; returns their directory."""
     videos = directory / "videos"
     videos.mkdir()
     encode(directory / "once.mp4", KIND, footage(directory))
-    repeat(videos / "0.mp4", directory / "once.mp4", KIND, SECONDS)
-    for number in range(1, FILES):
+    repeat(videos / "0.mp4", directory / "once.mp4", KIND, seconds)
+    for number in range(1, files):
         shutil.copy(videos / "0.mp4", videos / f"{number}.mp4")
     return videos
 
@@ -81,7 +80,7 @@ def pipe(video: Path, rounds: int) -> None:
     child.end()
     in_child, here = (statistics.median(times[name]) for name in sides)
     print(
-        f"{SECONDS} samples, {num_bytes / 1e6:.1f} MB: {in_child:.2f} s through the pipe, {here:.2f} s in "
+        f"one file, {num_bytes / 1e6:.1f} MB: {in_child:.2f} s through the pipe, {here:.2f} s in "
         f"this process, {in_child / here - 1:+.1%}"
     )
 
@@ -93,14 +92,16 @@ def main() -> None:
     )
     parser.add_argument("--weights", default="imagenet", help="of the network (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="of each side (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=8, help="(default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=80, help="of each file (default: %(default)s)")
     parser.add_argument("--pipe-only", action="store_true", help="measure the decoder alone")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        videos = make(directory)
+        videos = make(directory, args.files, args.seconds)
         if not args.pipe_only:
             compare(videos, args.weights, args.rounds, directory)
-        pipe(videos / "0.mp4", max(5, args.rounds))
+        pipe(videos / "0.mp4", max(3, args.rounds))
 
 
 if __name__ == "__main__":
