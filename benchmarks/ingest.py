@@ -28,11 +28,11 @@ KIND = next(kind for kind in KINDS if kind.name == "h264-720p-gop250.mp4")
 INPUT = NetworkInput(299, "area", 50_000_000)
 
 
-def make(directory: Path, files: int, seconds: float) -> Path:
+def make(directory: Path, source: Path, files: int, seconds: float) -> Path:
     """Makes the files; returns their directory."""
     videos = directory / "videos"
     videos.mkdir()
-    encode(directory / "once.mp4", KIND, footage(directory))
+    encode(directory / "once.mp4", KIND, source)
     repeat(videos / "0.mp4", directory / "once.mp4", KIND, seconds)
     for number in range(1, files):
         shutil.copy(videos / "0.mp4", videos / f"{number}.mp4")
@@ -90,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--source", type=Path, help="a video or a directory of them to repeat")
     parser.add_argument("--weights", default="imagenet", help="of the network (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="of each side (default: %(default)s)")
     parser.add_argument("--files", type=int, default=8, help="(default: %(default)s)")
@@ -98,7 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        videos = make(directory, args.files, args.seconds)
+        videos = make(directory, args.source or footage(directory), args.files, args.seconds)
         if not args.pipe_only:
             compare(videos, args.weights, args.rounds, directory)
         pipe(videos / "0.mp4", max(3, args.rounds))

@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +94,11 @@ def _with_features(rows: list[dict[str, Any]], predict_fn: PredictFn, schema: pa
 class _ReadAhead:
     """The same rows, which a thread reads up to `most` rows ahead, between `with` and its end."""
 
-    def __init__(self, rows: Iterator[dict[str, Any]], *, most: int) -> None:
+    def __init__(self, rows: Generator[dict[str, Any], None, None], *, most: int) -> None:
         self._rows = rows
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(most)
         self._stopped = threading.Event()
+        self._has_ended = False
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Iterator[dict[str, Any]]:
@@ -107,14 +108,16 @@ class _ReadAhead:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         pid = decoder().pid
-        if self._thread.is_alive() and pid is not None:  # the task ends early, and the thread waits for a row
+        if not self._has_ended and pid is not None:  # the task ends early, and the thread may wait for a row
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._thread.join()
+        self._rows.close()
 
     def _taken(self) -> Iterator[dict[str, Any]]:
         while True:
             row, error = self._ready.get()
+            self._has_ended = row is _END
             if error is not None:
                 raise error
             if row is _END:

@@ -5,7 +5,7 @@ In a separate module, so that a worker does not import pyspark.ml and pandas, wh
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -156,7 +156,7 @@ def part_rows(
     *,
     write_images: bool = False,
     network_input: NetworkInput | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Decodes parts of videos; yields one row per frame, and after each part one row with its `outcome`.
 
     Args:
