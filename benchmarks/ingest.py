@@ -54,11 +54,6 @@ def compare(videos: Path, weights: str, rounds: int, directory: Path) -> None:
         f"extract + featurize {extract:.1f} + {featurize:.1f} s, ingest {ingest:.1f} s: "
         f"{(extract + featurize) / ingest:.2f} times as fast"
     )
-    for way in ("one", "two"):
-        num_bytes = sum(
-            path.stat().st_size for path in (directory / f"{way}-0" / "frames").rglob("*.parquet")
-        )
-        print(f"frames of {way} pass(es): {num_bytes / 1e6:.1f} MB")
 
 
 def pipe(video: Path, rounds: int) -> None:
