@@ -129,6 +129,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> lis
         f"featurizer.model={model_file}",
         "featurizer.layer=early",
         "featurizer.pooling=none",
+        "frames.keep=full",
         "featurizer.precision=float32",
         "featurizer.frames_per_task=12",
         "extract.chunk_s=6",
@@ -216,7 +217,7 @@ def test_a_submitted_job_with_killed_executors(spark, cluster, shipped, argument
     output = tmp_path / "out"
     process = submit(cluster, shipped, arguments, output)
     log, most_kb, killed = tmp_path / "submit.log", 0, []
-    points = [output / "_staging/extract/_temporary", output / "features/batch=0/_temporary"]
+    points = [output / "_staging/extract_0/_temporary", output / "features/batch=0/_temporary"]
     while process.poll() is None:
         most_kb = max(most_kb, peak_kb(process))
         if points and points[0].exists():

@@ -1,4 +1,4 @@
-"""`train` and `rank` killed between any two writes: what can be read is whole, and again ends well."""
+"""`ingest`, `train` and `rank` killed between writes: what can be read is whole, and again ends well."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST_OVERRIDES
+from conftest import FAST_OVERRIDES, contents
 from featured import Frames, write_features
 from pyspark.sql import SparkSession
 
@@ -160,6 +160,40 @@ def ranked(output: Path) -> tuple[str, list[float], list[str]] | None:
     assert results.labelled().count_rows() == results.model_notes()["labels"]["labelled_frames"]
     assert results.model_notes()["classifier"] == results.ranking["model"]
     return results.ranking["model"], rows, results.ranking["stale"]
+
+
+def test_ingest_killed_before_each_write_of_a_batch(
+    spark, clips: Path, model_file: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Two batches, each with three writes: what counts is whole after each kill, and all of it in the end."""
+    command = ["ingest", "--debug", f"videos.train={clips}/train", f"featurizer.model={model_file}"]
+    command += ["extract.videos_per_batch=2", *FAST_OVERRIDES]
+    assert main([*command, f"output={tmp_path}/wanted"]) == 0
+    tables = Tables(spark, f"{tmp_path}/out")
+    write_batch, left = Tables.write_batch, [0]
+
+    def write(self: Tables, *args: Any) -> None:
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        write_batch(self, *args)
+
+    committed = []
+    for writes in (0, 1, 2, 3 + 1):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Tables, "write_batch", write)
+            left[0] = writes
+            main([*command, f"output={tmp_path}/out"])
+        expected = sum(row["num_frames"] for row in tables.ledger().collect())
+        committed.append(expected)
+        for name in ("frames", "features"):
+            found = tables.current(name).count() if tables.exists(name) else 0
+            assert found == expected, name
+    assert committed[:3] == [0, 0, 0] and committed[3] in (4, 8)
+    assert main([*command, f"output={tmp_path}/out"]) == 0
+    without_batches = (contents(spark, tmp_path / name, batches=False) for name in ("out", "wanted"))
+    one, other = without_batches
+    assert one == other
 
 
 def test_files_of_two_trainings_are_refused(command, output: Path, capsys) -> None:

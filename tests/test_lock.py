@@ -49,7 +49,7 @@ def suspended(clips: Path, tmp_path: Path, request) -> Iterator[subprocess.Popen
 
 @pytest.mark.parametrize(
     "suspended",
-    ["_staging/*/extract/_temporary", "_staging/*/_written/_temporary", "frames/batch=0"],
+    ["_staging/*/extract_0/_temporary", "_staging/*/_written/_temporary", "frames/batch=0"],
     indirect=True,
 )
 def test_a_run_that_wakes_up_after_another_took_over_writes_nothing_that_counts(

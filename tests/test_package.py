@@ -129,7 +129,7 @@ def answers(*lines: str, cwd: Path, **env: str) -> tuple[list[str], list[str]]:
 
 def test_without_pyspark_each_verb_that_needs_it_ends_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text('{"classes": [{"name": "a", "prompts": [{"text": "a"}]}]}')
-    verbs = ["extract", "featurize", "train", "rank", "quantize", "run", "run --watch"]
+    verbs = ["ingest", "extract", "featurize", "train", "rank", "quantize", "run", "run --watch"]
     verbs += ["classify out --classes classes.json", "ask out a", "explore out"]
     codes, errors = answers(*verbs, cwd=tmp_path)
     assert codes == ["2"] * len(verbs)

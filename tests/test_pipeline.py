@@ -70,7 +70,7 @@ def test_tables_model_and_manifest(spark, finished: Path) -> None:
     assert manifest["status"] == "ok"
     assert manifest["config"]["extract"]["videos_per_batch"] == 2
     assert len(manifest["config_sha256"]) == 64
-    assert manifest["report"]["featurize"]["weights_sha256"] == notes["features"]["weights_sha256"]
+    assert manifest["report"]["ingest"]["weights_sha256"] == notes["features"]["weights_sha256"]
     assert not (finished / "_staging").exists()
 
 
@@ -78,7 +78,7 @@ def test_the_output_is_for_the_user_alone(finished: Path) -> None:
     assert [path for path in [finished, *finished.rglob("*")] if path.stat().st_mode & 0o077] == []
 
 
-def test_nothing_new_means_no_extraction_and_no_featurization(spark, finished, arguments, capsys) -> None:
+def test_nothing_new_means_that_nothing_is_read(spark, finished, arguments, capsys) -> None:
     before = contents(spark, finished)
     files = {
         path: path.stat().st_mtime_ns
@@ -88,8 +88,7 @@ def test_nothing_new_means_no_extraction_and_no_featurization(spark, finished, a
     saved = ["labels.train=null", f"classifier.path={finished}/model"]  # training again would take longest
     assert main(["run", "--debug", *arguments, *saved, f"output={finished}"]) == 0
     said = capsys.readouterr().out
-    assert "extract: nothing new: the ledger has all 4 videos" in said
-    assert "featurize: nothing new: all frames have features" in said
+    assert "ingest: nothing new: the ledger has all 4 videos" in said
     assert files == {path: path.stat().st_mtime_ns for path in files}
     assert contents(spark, finished) == before
 
@@ -150,9 +149,9 @@ def test_what_a_killed_run_left_goes_away(spark, finished, arguments) -> None:
     before = contents(spark, finished)
     for name in ("frames", "features"):
         shutil.copytree(finished / name / "batch=0", finished / name / "batch=9")
-    (finished / "_staging" / "extract").mkdir(parents=True)
+    (finished / "_staging" / "ingest_9").mkdir(parents=True)
     assert Tables(spark, str(finished)).read("frames").count() > 16
-    assert main(["extract", "--debug", *arguments, f"output={finished}"]) == 0
+    assert main(["ingest", "--debug", *arguments, f"output={finished}"]) == 0
     assert Tables(spark, str(finished)).read("frames").count() == 16
     assert not (finished / "_staging").exists()
     assert contents(spark, finished) == before
@@ -428,7 +427,7 @@ def test_stages_in_the_wrong_order_say_what_to_run(tmp_path, clips, small_weight
 
 @pytest.mark.parametrize(
     "verb",
-    ["extract", "featurize", "train", "rank", "quantize", "run", *OTHER_VERBS],
+    ["ingest", "extract", "featurize", "train", "rank", "quantize", "run", *OTHER_VERBS],
 )
 def test_help_says_what_a_verb_reads_and_writes(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -47,6 +47,15 @@ VERBS = {
         ("output=ranked videos.train=videos sampling.fps=2", "were taken with fps=1.0"),
         ("output=ranked videos.train=videos tables.format=delta", "is parquet, and tables.format=delta"),
     ),
+    "ingest": (
+        ("output=new", "neither videos.train nor videos.test is set"),
+        ("output=new videos.train=gone", "no video matches 'gone': check the path"),
+        ("output=ranked videos.train=videos", "frames.keep=full in ranked: `ingest` keeps no full pictures"),
+        ("output=ranked videos.train=videos frames.keep=none", "frames.keep=full, and this run keeps none"),
+        ("output=new videos.train=videos frames.keep=full", "run `framewatch extract` and `framewatch"),
+        ("output=new videos.train=videos featurizer.weights=gone.h5", "'gone.h5' were not found"),
+        ("output=new videos.train=videos featurizer.mode=overwrite", "featurizer.mode=overwrite needs full"),
+    ),
     "featurize": (
         ("output=new", "there is no table new/frames: run `framewatch extract`"),
         ("output=ranked featurizer.weights=gone.h5", "weights 'gone.h5' were not found"),

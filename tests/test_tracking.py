@@ -107,7 +107,7 @@ def test_metrics_are_those_of_the_files(logged, output: Path) -> None:
             assert found[f"{of}.{name}"] == pytest.approx(notes[of][name], abs=1e-12)
         for k in ("1", "3"):
             assert found[f"{of}.precision_at.{k}"] == pytest.approx(notes[of]["precision_at"][k], abs=1e-12)
-    assert (found["extract.videos"], found["train.labels.labelled_frames"], found["rank.frames"]) == (
+    assert (found["ingest.videos"], found["train.labels.labelled_frames"], found["rank.frames"]) == (
         4,
         12,
         4,
@@ -198,7 +198,7 @@ def test_without_mlflow(logged, arguments, output: Path, monkeypatch, capsys) ->
         "error: tracking needs MLflow: pip install 'framewatch[tracking]', or set tracking.enabled=false\n"
     )
     assert last_manifest(output) == before
-    assert main(["featurize", "--debug", *arguments, "tracking.enabled=true"]) == 0  # it trains nothing
+    assert main(["ingest", "--debug", *arguments, "tracking.enabled=true"]) == 0  # it trains nothing
     with tracked(load_config(None, arguments), "train"):
         pass
     assert "tracking" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`run --watch`: new videos through extract, featurize and rank, each exactly once, whatever is killed."""
+"""`run --watch`: new videos through ingest and rank, each exactly once, whatever is killed."""
 
 import importlib
 import json
@@ -117,7 +117,7 @@ def test_videos_that_come_between_and_during_batches_a_kill_and_a_restart(
     try:
         wait_until(lambda: num_ranked(output) == 3, process, log)
         arrive(videos[1], incoming)
-        wait_until((output / "_staging" / "extract" / "_temporary").exists, process, log)
+        wait_until((output / "_staging" / "ingest_1" / "_temporary").exists, process, log)
         arrive(videos[2], incoming)  # while another is being read
         wait_until(
             (output / "features" / "batch=1").exists, process, log
@@ -159,7 +159,7 @@ def test_once_it_takes_what_is_there_and_ends(spark, common, make_video, tmp_pat
     assert main(command) == 0
     said = capsys.readouterr().out
     assert (
-        "extract: 1 videos (0 ok, 0 partial, 1 failed)" in said
+        "ingest: 1 videos (0 ok, 0 partial, 1 failed)" in said
         or "2 videos (1 ok, 0 partial, 1 failed)" in said
     )
     assert "watch: 1 videos were written to in the last 10 s: left for the next round" in said
@@ -167,12 +167,12 @@ def test_once_it_takes_what_is_there_and_ends(spark, common, make_video, tmp_pat
     make_video(growing, seconds=4, codec="libx264")  # by now whole
     os.utime(growing, (1.1e9, 1.1e9))
     assert main(command) == 0
-    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 4 frames" in capsys.readouterr().out
+    assert "ingest: 1 videos (1 ok, 0 partial, 0 failed), 4 frames" in capsys.readouterr().out
     assert num_ranked(output) == 6
     before = contents(spark, output)
     written = {path: path.stat().st_mtime_ns for path in (output / "predictions").iterdir()}
     assert main(command) == 0
-    assert not re.search("^(extract|featurize|rank):", capsys.readouterr().out, re.MULTILINE)
+    assert not re.search("^(ingest|rank):", capsys.readouterr().out, re.MULTILINE)
     assert contents(spark, output) == before
     assert written == {path: path.stat().st_mtime_ns for path in (output / "predictions").iterdir()}
 
@@ -287,7 +287,7 @@ def test_a_failed_round_is_repeated_and_at_last_ends_the_watch(
     captured = capsys.readouterr()
     assert clock.waits == [20, 20, 40, 20, 20, 40]
     assert captured.out.count("watch: this round failed, 2 of 3 in a row; the next comes in 40 s: ") == 2
-    assert "extract: 1 videos (1 ok, 0 partial, 0 failed), 2 frames" in captured.out.split("this round")[-3]
+    assert "ingest: 1 videos (1 ok, 0 partial, 0 failed), 2 frames" in captured.out.split("this round")[-3]
     last = captured.err.splitlines()[-1]
     assert last.startswith("error: watch: 3 rounds in a row failed (watch.max_failures), the last by: ")
     assert "Traceback" not in captured.err

@@ -21,9 +21,12 @@ from framewatch.io.text import printable
 from framewatch.spark.java_errors import explain, last_cause
 
 _STAGES = {
+    "ingest": "Reads videos.train and videos.test, and decodes each video once. Writes the tables `frames` "
+    "(one row per sampled frame, with a thumbnail), `features` (one vector per frame) and `videos` (one row "
+    "per file, with its status). Files in the ledger are not read again.",
     "extract": "Reads videos.train and videos.test. Writes the tables `frames` (one row a sampled frame, "
-    "with its JPEG) and `videos` (one row a file, with its status and, where it failed, the reason). Files "
-    "that the ledger has are not read again.",
+    "with its full JPEG) and `videos` (one row a file, with its status and, where it failed, the reason). "
+    "Files that the ledger has are not read again.",
     "featurize": "Reads `frames`. Writes `features`, one vector a frame. What has features is left alone.",
     "train": "Reads `features` and labels.train. Writes model/: the Spark ML classifier, metrics.json and "
     "model_card.md, evaluated on left-out videos.",
@@ -32,8 +35,9 @@ _STAGES = {
     "tells what the ranking is worth.",
     "quantize": "Reads `frames`. Writes the int8 version of the network, calibrated on them, for "
     "featurizer.precision=int8, and quantization.json: how well it agrees with float32.",
-    "run": "All of them in order: extract, featurize, train, rank. What is done is not done again. Without "
-    "labels.train but with classifier.path, ranks new videos by a saved classifier.",
+    "run": "All stages in order: ingest, train, rank; with frames.keep=full, extract and featurize instead "
+    "of ingest. What is done is not done again. Without labels.train but with classifier.path, ranks new "
+    "videos by a saved classifier.",
 }
 # Verbs of other modules: the function that adds the parser, and the function that runs the verb.
 _VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {

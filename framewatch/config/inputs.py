@@ -7,6 +7,9 @@ from framewatch.io.images import MAX_PIXELS
 from framewatch.models.registry import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
 from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
+# Which pictures of the sampled frames the table `frames` holds.
+KEPT = ("none", "thumbnails", "full")
+
 
 @dataclass(frozen=True)
 class VideosConfig:
@@ -46,14 +49,18 @@ class SamplingConfig:
 class FramesConfig:
     """How frames are stored."""
 
+    keep: str = "auto"
     jpeg_quality: int = 95
     max_side: int = 0
     write_images: bool = False
 
     def __post_init__(self) -> None:
+        require_choice("frames.keep", self.keep, ("auto", *KEPT))
         require(1 <= self.jpeg_quality <= 100, "frames.jpeg_quality", self.jpeg_quality, "give 1 to 100")
         rule = "give 16 or more pixels, or 0 for any size"
         require(self.max_side == 0 or self.max_side >= 16, "frames.max_side", self.max_side, rule)
+        keeps_full = self.keep in ("auto", "full") or not self.write_images
+        require(keeps_full, "frames.keep", self.keep, "frames.write_images=true needs frames.keep=full")
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
             # Spark reads this setting when the job starts. Its default, 10,000 pictures, takes gigabytes.
             with contextlib.suppress(PySparkException):  # read-only, as on Databricks serverless
                 spark.conf.set(_ARROW_ROWS, rows)
-        _ship(spark, spec)
+        ship_network(spark, spec)
         name, error = self.getOutputCol(), self.getErrorCol()
         added = [StructField(name, ArrayType(FloatType()))]
         added += [StructField(error, StringType())] if error else []
@@ -84,7 +84,7 @@ class DeepImageTransformer(NetworkParams, Transformer, WeightsWritable, WeightsR
         return df.withColumn(name, value).withMetadata(name, {METADATA_KEY: spec.identity()})
 
 
-def _ship(spark: SparkSession, spec: FeatureSpec) -> None:
+def ship_network(spark: SparkSession, spec: FeatureSpec) -> None:
     """Sends the network's file to the executors, which use it if they do not find the driver's path."""
     if (_setting(spark, "spark.master") or "").startswith("local"):
         return

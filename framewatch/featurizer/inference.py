@@ -1,7 +1,6 @@
 """Runs networks in Spark's Python workers: Arrow batches of pictures in, the same rows with output out."""
 
 import functools
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,20 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark import SparkFiles
 
 from framewatch.errors import PictureError
 from framewatch.io.images import MAX_PIXELS, decode_image, resize, struct_to_array
 from framewatch.models.engines import PredictFn, make_predict_fn
+from framewatch.models.network_output import run_network
 from framewatch.models.spec import FeatureSpec
-from framewatch.tables.schema import NOT_FINITE
+from framewatch.spark.worker_files import find_on_worker
 
 _STRUCT_FIELDS = ("height", "width", "mode", "data")
-
-
-def find_on_worker(path: str) -> str:
-    """Returns the path of a driver's file on this worker: the same path, or one of the session's files."""
-    return path if os.path.isfile(path) else SparkFiles.get(os.path.basename(path))
 
 
 @dataclass(frozen=True)
@@ -76,17 +70,12 @@ class Work:
                 errors.append(None)
             except PictureError as error:
                 errors.append(error.reason)
-        if not resized:
+        if not resized:  # the network is loaded at the first picture, because many partitions have none
             return pa.nulls(len(errors), pa.list_(pa.float32())), errors
-        values = self._predict_fn.run(np.stack(resized))
-        finite = np.isfinite(values).all(axis=1)
-        is_finite = iter(finite.tolist())
-        errors = [error if error or next(is_finite) else NOT_FINITE for error in errors]
-        return _lists(values[finite], [error is not None for error in errors]), errors
+        return run_network(self._predict_fn, resized, errors)
 
     @property
     def _predict_fn(self) -> PredictFn:
-        # Loaded at the first picture, because many partitions have none.
         return make_predict_fn(self.spec, find=find_on_worker)
 
     def _resized(self, image: np.ndarray) -> np.ndarray:
@@ -105,12 +94,3 @@ def _decoders(pictures: pa.Array, max_pixels: int) -> Iterator[Callable[[], np.n
         data = fields["data"][row].as_buffer() if is_valid.as_py() else None
         numbers = {name: fields[name][row].as_py() for name in _STRUCT_FIELDS[:3]}
         yield functools.partial(struct_to_array, {**numbers, "data": data}, max_pixels=max_pixels)
-
-
-def _lists(values: np.ndarray, missing: list[bool]) -> pa.Array:
-    """Returns the rows of `values` as lists, with nulls in the missing positions."""
-    lengths = np.where(missing, 0, values.shape[1])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(values.ravel()), mask=pa.array(missing, pa.bool_())
-    )

@@ -1,4 +1,4 @@
-"""videos -> frames: split long videos into parts and decode each part in its own Spark task."""
+"""videos -> frames, and features in one pass: each part of a video is decoded in its own Spark task."""
 
 import functools
 import math
@@ -9,8 +9,10 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
+    ArrayType,
     BooleanType,
     DoubleType,
+    FloatType,
     IntegerType,
     LongType,
     StringType,
@@ -19,9 +21,11 @@ from pyspark.sql.types import (
 )
 
 from framewatch.config.inputs import FramesConfig, SamplingConfig
+from framewatch.ingest.featurizing import Featurizing, ingest_batches
 from framewatch.ingest.listing import list_videos, with_unique_names
 from framewatch.io import access
 from framewatch.tables.schema import (
+    FEATURES,
     FRAMES,
     JPEG_METADATA,
     LISTING,
@@ -68,12 +72,20 @@ _OUTCOME = StructType(
 EXTRACTED = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("outcome", _OUTCOME)]
 )
+# The result of the one pass: the same, and each frame's features, or the reason for their lack.
+INGESTED = StructType(
+    [
+        *EXTRACTED.fields,
+        StructField("features", ArrayType(FloatType())),
+        StructField("error", StringType()),
+    ]
+)
 # What `read_frames` gives: a row per frame, and a row per video that is not whole, with the reason.
 READ = StructType(
     [*[field for field in FRAMES.fields if field.name != "batch"], StructField("error", StringType())]
 )
 _MOST_PARTS = 10_000
-# About 50 MB of CCTV frames in each Parquet file.
+# About 50 MB of full CCTV frames in each Parquet file, or 30 MB of thumbnails.
 _FRAMES_PER_FILE = 2000
 
 
@@ -200,14 +212,53 @@ def extract_frames(
     return extracted.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
 
 
-def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
-    """Returns the rows of the `frames` table, without `batch`, sorted, in files of about 50 MB."""
-    num_files = max(1, -(-num_frames // _FRAMES_PER_FILE))
-    columns = [name for name in FRAMES.names if name != "batch"]
-    frames = extracted.where(F.col("outcome").isNull()).select(*columns)
-    return frames.repartitionByRange(num_files, "video", "frame_index").sortWithinPartitions(
-        "video", "frame_index"
+def ingest_frames(
+    parts: DataFrame, *, sampling: Sampling, images_root: str, featurizing: Featurizing
+) -> DataFrame:
+    """Decodes parts of videos like `extract_frames`, and computes the features of their frames meanwhile.
+
+    Args:
+        parts: rows of `PARTS`; each partition is one task.
+        sampling: how frames are taken, and which pictures of them are stored.
+        images_root: directory that origins are relative to.
+        featurizing: the network.
+
+    Returns:
+        Rows as of `extract_frames`, with `features` and `error`. `frames_of`, `features_of` and `ledger_of`
+        separate them.
+    """
+    require_columns(parts, PARTS.fields, table="parts")
+    work = functools.partial(
+        ingest_batches,
+        schema=to_arrow_schema(INGESTED),
+        sampling=sampling,
+        images_root=images_root,
+        featurizing=featurizing,
+        file_access=access.current(),
     )
+    ingested = parts.mapInArrow(work, INGESTED)
+    ingested = ingested.withMetadata("content", {**JPEG_METADATA, METADATA_KEY: sampling.metadata()})
+    return ingested.withMetadata("features", {METADATA_KEY: featurizing.spec.identity()})
+
+
+def frames_of(extracted: DataFrame, *, num_frames: int) -> DataFrame:
+    """Returns the rows of the `frames` table, without `batch`, in sorted files of about 2,000 frames."""
+    frames = extracted.where(F.col("outcome").isNull())
+    columns = [name for name in FRAMES.names if name != "batch"]
+    return _in_files(frames.select(*columns), num_frames)
+
+
+def features_of(ingested: DataFrame, *, num_frames: int) -> DataFrame:
+    """Returns the rows of the `features` table, without `batch`, in sorted files of about 2,000 frames."""
+    frames = ingested.where(F.col("outcome").isNull())
+    columns = [name for name in FEATURES.names if name != "batch"]
+    return _in_files(frames.select(*columns), num_frames)
+
+
+def _in_files(frames: DataFrame, num_frames: int) -> DataFrame:
+    # Without a shuffle: it would write all pictures twice more, and a range needs a pass to sample them.
+    num_files = max(1, -(-num_frames // _FRAMES_PER_FILE))
+    return frames.coalesce(num_files).sortWithinPartitions("video", "frame_index")
 
 
 def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any]]:

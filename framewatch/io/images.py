@@ -135,6 +135,12 @@ def shrink(image: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def shrink_to(image: np.ndarray, max_side: int) -> np.ndarray:
+    """Returns a (height, width, 3) uint8 image, scaled down if its longer side exceeds `max_side` pixels."""
+    height, width = image.shape[:2]
+    return shrink(image, max(1, min(width, round(width * max_side / max(height, width)))))
+
+
 def resize(image: np.ndarray, size: int, *, method: str = "area") -> np.ndarray:
     """Resizes an image to (size, size, 3); returns an image of that size unchanged.
 

@@ -88,6 +88,8 @@ class Similarity:
             The map. It is the plain cosine if too few frames are there to fit: ten of the footage, or of any
             video for `scene`.
         """
+        if not len(sample):
+            return Similarity.plain(sample.shape[1])
         rows = unit(sample.astype(np.float32, copy=False))
         used = rows.any(axis=1)
         rows, videos = rows[used], np.asarray(videos)[used]

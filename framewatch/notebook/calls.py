@@ -80,6 +80,10 @@ class NotebookRun:
         """Extracts videos -> `frames` and `videos`; skips videos that were extracted before."""
         self._call("extract")
 
+    def ingest(self) -> None:
+        """Ingests videos -> `frames`, `features` and `videos`, in one pass; skips recorded videos."""
+        self._call("ingest")
+
     def featurize(self) -> None:
         """Featurizes `frames` -> `features`; skips existing features."""
         self._call("featurize")

@@ -1,8 +1,7 @@
 """Computes features: `frames` -> `features`, for batches without complete features."""
 
 import time
-from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from pyspark.sql import functions as F
 
@@ -12,7 +11,9 @@ from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.io.terminal import print_line
 from framewatch.models.identity import require_same_features
 from framewatch.models.registry import Pooling, is_model_file
+from framewatch.models.spec import FeatureSpec
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.video_batches import require_full_pictures
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables.metadata import require_stored_precision
 from framewatch.tables.spark_tables import Tables
@@ -22,10 +23,11 @@ def featurize(run: Run) -> None:
     """Writes `features` for the batches of `frames` without complete features.
 
     Raises:
-        InputError: there are no frames, or existing features were made by another model, or are stored with
-            another precision.
+        InputError: there are no frames, their pictures are not full, or existing features were made by
+            another model, or are stored with another precision.
     """
     tables, settings = run.tables, run.config.featurizer
+    require_full_pictures(tables.output, tables.metadata("frames"), "featurize")
     if tables.read("frames").isEmpty():
         raise InputError(
             f"there are no frames in {tables.output}: {tables.path('videos')} says what became of the videos"
@@ -49,18 +51,9 @@ def featurize(run: Run) -> None:
     for batch, num_frames in todo.items():
         _featurize_batch(run, featurizer, batch, num_frames)
     num_frames, seconds = sum(todo.values()), time.monotonic() - started
-    reasons = _without_features(tables)
-    counts = {
-        "frames": num_frames,
-        "without_features": sum(reasons.values()),
-        "reasons": reasons,
-        **spec.identity(),
-    }
-    weights = spec.network.weights
-    made_by = (
-        f"{settings.model}, weights {weights.name} (SHA-256 {weights.sha256}), {spec.engine} {spec.precision}"
-    )
-    without = f"; {_told(reasons)}" if reasons else ""
+    without, reasons = frames_without_features(tables)
+    counts = {"frames": num_frames, **reasons, **spec.identity()}
+    made_by = network_in_words(settings, spec)
     if todo:
         rate = f"{num_frames} frames in {seconds:.1f} s, {num_frames / seconds:.1f} frames/s"
         run.summarize("featurize", f"{rate}; {made_by}{without}", **counts, seconds=round(seconds, 1))
@@ -68,16 +61,29 @@ def featurize(run: Run) -> None:
         run.summarize("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
 
 
-def _without_features(tables: Tables) -> dict[str, int]:
-    """Counts the frames without features by reason, the most frequent first."""
+def network_in_words(settings: FeaturizerConfig, spec: FeatureSpec) -> str:
+    """Returns what made the features, for the closing line of a stage."""
+    weights = spec.network.weights
+    return (
+        f"{settings.model}, weights {weights.name} (SHA-256 {weights.sha256}), {spec.engine} {spec.precision}"
+    )
+
+
+def frames_without_features(tables: Tables) -> tuple[str, dict[str, Any]]:
+    """Counts the frames without features by reason, the most frequent first.
+
+    Returns:
+        A clause for the closing line, empty if all frames have features; and the counts for the manifest.
+    """
+    if not tables.exists("features"):
+        return "", {"without_features": 0, "reasons": {}}
     rows = tables.current("features").where("features is null").groupBy("error").count().collect()
     counts = {row["error"] or "damaged": row["count"] for row in rows}
-    return dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
-
-
-def _told(reasons: Mapping[str, int]) -> str:
+    reasons = dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
+    total = sum(reasons.values())
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    return f"{sum(reasons.values())} frames have no features ({listed})"
+    text = f"; {total} frames have no features ({listed})" if reasons else ""
+    return text, {"without_features": total, "reasons": reasons}
 
 
 def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepImageFeaturizer:

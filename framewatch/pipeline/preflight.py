@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from pyspark.sql import SparkSession
 
@@ -18,10 +18,17 @@ from framewatch.models.identity import require_same_features
 from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import opening
 from framewatch.pipeline.classify import check_request
-from framewatch.pipeline.extract import require_same_sampling, video_patterns
 from framewatch.pipeline.featurize import make_featurizer
+from framewatch.pipeline.ingest import require_one_pass, require_resuming
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.train import require_labels
+from framewatch.pipeline.video_batches import (
+    kept_pictures,
+    require_full_pictures,
+    require_same_sampling,
+    sampling_of,
+    video_patterns,
+)
 from framewatch.pipeline.watch import require_ready
 from framewatch.prompts.request import Request
 from framewatch.ranking import labels
@@ -123,9 +130,39 @@ def _videos(config: Config) -> None:
     _local_videos(config, video_patterns(config))
 
 
-def _sampling(config: Config) -> None:
-    if config.extract.mode != "overwrite" and _is_there(config, "frames"):
-        require_same_sampling(config, read_metadata(config.output, "frames"))
+def _made_with(config: Config) -> dict[str, Any] | None:
+    """Returns the metadata of the existing frames; None without any, or if this call deletes them."""
+    is_kept = config.extract.mode != "overwrite" and _is_there(config, "frames")
+    return read_metadata(config.output, "frames") if is_kept else None
+
+
+def _sampling(config: Config, keep: str | None = None) -> None:
+    made_with = _made_with(config)
+    if made_with is not None:
+        kept = keep or kept_pictures(config, made_with)
+        require_same_sampling(config, made_with, sampling_of(config, kept))
+
+
+def _sampling_of_extract(config: Config) -> None:
+    _sampling(config, "full")
+
+
+def _one_pass(config: Config) -> None:
+    if _knows_frames(config):
+        require_one_pass(config, kept_pictures(config, _made_with(config)))
+
+
+def _full_pictures(stage: str) -> Callable[[Config], None]:
+    def check(config: Config) -> None:
+        if _is_there(config, "frames"):
+            require_full_pictures(config.output, read_metadata(config.output, "frames"), stage)
+
+    return check
+
+
+def _knows_frames(config: Config) -> bool:
+    """Returns whether `_made_with` is certain; it reads no Delta tables."""
+    return config.tables.format == "parquet"
 
 
 def _test_videos(config: Config) -> None:
@@ -158,12 +195,20 @@ def _network(config: Config) -> None:
             spec.identity(),
             f"the features in {config.output}",
             "this run",
-            "set another output, or featurizer.mode=overwrite to make all anew",
+            f"set another output, or {_overwriting(config)} to make all anew",
         )
         require_stored_precision(features.identity(), config.features.precision, config.output)
 
 
+def _overwriting(config: Config) -> str:
+    """Returns the setting that makes all features again."""
+    is_full = kept_pictures(config, _made_with(config)) == "full"
+    return "featurizer.mode=overwrite" if is_full else "extract.mode=overwrite"
+
+
 def _network_of_run(config: Config) -> None:
+    if _knows_frames(config) and kept_pictures(config, _made_with(config)) != "full":
+        require_resuming(config)
     overwrites = config.extract.mode == "overwrite"  # overwriting the videos deletes all features
     settings = replace(config.featurizer, mode="overwrite") if overwrites else config.featurizer
     _network(replace(config, featurizer=settings))
@@ -171,7 +216,7 @@ def _network_of_run(config: Config) -> None:
 
 def _features(config: Config) -> FeatureFiles | None:
     """Returns the features; None if there are none, or if Python cannot read them without a package."""
-    if not _is_there(config, "features"):
+    if not _is_there(config, "features") or not _is_there(config, "videos"):  # a killed run committed nothing
         return None
     features = FeatureFiles.of(config.output)
     return features if features.paths else None
@@ -198,9 +243,15 @@ def _classifier(config: Config) -> None:
 
 
 _CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
-    "extract": (_sampling, _videos),
-    "featurize": (_table("frames"), _network),
-    "quantize": (_table("frames"), lambda _: conversion.require_nncf(), _weights),
+    "extract": (_sampling_of_extract, _videos),
+    "ingest": (_one_pass, _sampling, _videos, _network_of_run),
+    "featurize": (_table("frames"), _full_pictures("featurize"), _network),
+    "quantize": (
+        _table("frames"),
+        _full_pictures("quantize"),
+        lambda _: conversion.require_nncf(),
+        _weights,
+    ),
     "train": (_table("features"), _training_labels),
     "rank": (_table("features"), _classifier, _test_videos, _test_labels),
     "run": (_training_or_classifier, _sampling, _videos, _test_labels, _network_of_run),

@@ -17,6 +17,7 @@ from framewatch.models.identity import differences
 from framewatch.models.spec import FeatureSpec, Network, resize_for
 from framewatch.pipeline.featurize import make_featurizer
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.video_batches import require_full_pictures
 from framewatch.ranking import classifier
 from framewatch.tables import saved_model
 
@@ -32,11 +33,12 @@ def quantize(run: Run) -> None:
     to the network and to OUTPUT/quantization.json. It compares frames that were not used for calibration.
 
     Raises:
-        InputError: there are too few frames.
+        InputError: there are too few frames, or their pictures are not full.
         SetupError: NNCF is not installed.
     """
     started = time.monotonic()
     conversion.require_nncf()
+    require_full_pictures(run.config.output, run.tables.metadata("frames"), "quantize")
     settings = run.config.featurizer
     featurizer = make_featurizer(settings, run.config.images)
     network = featurizer.network(on_message=print_line)

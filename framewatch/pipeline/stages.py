@@ -10,6 +10,7 @@ from framewatch.pipeline.classify import ask, classify
 from framewatch.pipeline.explore import explore
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.ingest import ingest, read_and_featurize
 from framewatch.pipeline.preflight import start, trains
 from framewatch.pipeline.quantize import quantize
 from framewatch.pipeline.rank import rank
@@ -27,6 +28,7 @@ __all__ = [
     "extract",
     "featurize",
     "index",
+    "ingest",
     "place_of",
     "quantize",
     "rank",
@@ -41,7 +43,9 @@ __all__ = [
 
 
 def run_all(run: Run) -> None:
-    """Runs extract, featurize, train and rank. Each stage skips finished work.
+    """Runs ingest, train and rank; with `frames.keep=full`, extract, featurize, train and rank.
+
+    Each stage skips finished work.
 
     Without `labels.train` but with `classifier.path`, it skips the training and ranks with the saved
     classifier.
@@ -51,8 +55,7 @@ def run_all(run: Run) -> None:
     # Finds errors in label files that only Spark can read before hours of decoding.
     for path in filter(None, (config.labels.train, config.labels.test)):
         labels.read_labels(run.spark, path)
-    extract(run)
-    featurize(run)
+    read_and_featurize(run)
     if learns:
         train(run)
     rank(run)

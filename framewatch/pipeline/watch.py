@@ -1,4 +1,4 @@
-"""Implements `run --watch`: extracts, featurizes and ranks new videos as they arrive, each exactly once.
+"""Implements `run --watch`: reads, featurizes and ranks new videos as they arrive, each exactly once.
 
 Each round compares the existing files with the ledger. No other state outlives the process, so a kill neither
 loses nor repeats anything, and a file that is overwritten is read again.
@@ -22,10 +22,12 @@ from framewatch.ingest import arrivals, listing
 from framewatch.ingest.patterns import fixed_part
 from framewatch.io import logs, storage
 from framewatch.io.terminal import print_line
-from framewatch.pipeline.extract import extract, unread
+from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
+from framewatch.pipeline.ingest import ingest
 from framewatch.pipeline.rank import rank
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.video_batches import kept_by, unread
 from framewatch.ranking import classifier
 from framewatch.spark.java_errors import explain, last_cause
 from framewatch.tables import saved_model
@@ -79,7 +81,8 @@ def _watch(run: Run, interrupts: list[int]) -> None:
             run = _with_extract(run, mode="resume")  # once is enough
             if again:
                 # Unreadable files are not retried immediately.
-                wait_s = period_s if run.report.get("extract", {}).get("unreadable") else 0.0
+                read = run.report.get("ingest") or run.report.get("extract") or {}
+                wait_s = period_s if read.get("unreadable") else 0.0
                 run.write_manifest("watch", started, "ok")
         except LockLostError:
             raise
@@ -230,13 +233,15 @@ def _round(run: Run, looks: Looks, *, rank_anyway: bool) -> bool:
     """Reads new videos and ranks the frames of all; returns whether there was anything to do."""
     listed = _find(run, looks)
     todo = looks.settled(unread(run, listed).select(*LISTING.names).collect())
+    is_full = kept_by(run) == "full"
     if todo:
-        extract(run, run.spark.createDataFrame(todo, LISTING))
+        (extract if is_full else ingest)(run, run.spark.createDataFrame(todo, LISTING))
     if not run.tables.exists("frames") or run.tables.read("frames").isEmpty():
         return bool(todo)
     if _ranking(run).get("next_batch") == run.tables.next_batch() and not rank_anyway:
         return bool(todo)
-    featurize(run)
+    if is_full:
+        featurize(run)
     rank(run, _arrived(run, listed))
     return True
 

@@ -29,6 +29,8 @@ _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 _UMASK = "spark.hadoop.fs.permissions.umask-mode"
 _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
+    # Within a pool, which is the default one without more settings, the order is still FIFO.
+    "spark.scheduler.mode": "FAIR",
     "spark.sql.session.timeZone": "UTC",
     "spark.executorEnv.PYTHONUTF8": "1",
     # Redaction in Spark's event log and UI. Spark's default misses the keys of Azure and Google.

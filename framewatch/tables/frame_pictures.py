@@ -1,6 +1,8 @@
-"""Reads single pictures from the `frames` table, one row group at a time."""
+"""Reads single pictures from the `frames` table, or cuts them from the videos if it has none."""
 
+import contextlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +11,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
-from framewatch.errors import PictureError
+from framewatch.errors import PictureError, VideoError
 from framewatch.io import images, storage
 from framewatch.tables.ledger import superseded
+from framewatch.tables.metadata import file_metadata
 from framewatch.tables.results import Results, batch_of, open_table
+from framewatch.video.process import DecoderProcess
+from framewatch.video.worker import Sampling, extraction_request, kept_pictures
 
-# Row groups to keep in memory: neighbours in the queue are often in the same one.
-_KEPT_GROUPS = 4
+# Row groups to keep in memory: neighbours in the queue are often in the same one. Origins are small.
+_KEPT_GROUPS, _KEPT_ORIGINS = 4, 256
+# Cut pictures to keep in memory, some 100 KB each, and the seconds that cutting one may take.
+_KEPT_CUT, _CUT_TIMEOUT_S = 200, 60.0
 _QUALITY = 80
 
 
@@ -49,19 +56,25 @@ class Pictures:
         self._stale: dict[int, frozenset[str]] = {}
         self._groups: list[_Group] | None = None
         self._kept: LRUCache[_Group, Any] = LRUCache(_KEPT_GROUPS)
+        self._origins: LRUCache[_Group, Any] = LRUCache(_KEPT_ORIGINS)
+        self._cut: LRUCache[str, bytes | None] = LRUCache(_KEPT_CUT)
+        self._decoder = DecoderProcess()
         self._lock = threading.Lock()
 
     def get(self, origin: str) -> bytes | None:
-        """Returns the JPEG of a frame; None if no frame of that name counts, according to the ledger."""
+        """Returns the JPEG of a frame: the stored one, or one that is cut from the video.
+
+        None if no frame of that name counts, according to the ledger, or if the video can no longer be read.
+        """
         with self._lock:
             if self._groups is None:
                 self._groups = self._counted_groups()
             for group in self._groups:
                 if group.may_hold(origin):
-                    rows = self._rows(group)
-                    found = pc.index(rows["origin"], origin).as_py()
+                    found = pc.index(self._names(group), origin).as_py()
                     if found >= 0:
-                        return rows["content"][found].as_py()
+                        content = self._rows(group)["content"][found].as_py()
+                        return self._cut_picture(group, origin, found) if content is None else content
         return None
 
     def thumbnail(self, origin: str, width: int) -> bytes | None:
@@ -91,17 +104,50 @@ class Pictures:
             )
         return groups
 
+    def _names(self, group: _Group) -> Any:
+        # Read before the pictures, because several files may have rows between the same names.
+        if group not in self._origins:
+            self._origins[group] = self._read(group, ["origin"])["origin"]
+        return self._origins[group]
+
     def _rows(self, group: _Group) -> Any:
         if group not in self._kept:
-            with self._files.open(group.path, "rb") as file:
-                rows = pq.ParquetFile(file).read_row_group(
-                    group.number, columns=["origin", "video", "content"]
-                )
-            stale = self._stale[batch_of(group.path)]
-            if stale:
-                rows = rows.filter(pc.invert(pc.is_in(rows["video"], value_set=pa.array(sorted(stale)))))
-            self._kept[group] = rows
+            self._kept[group] = self._read(group, ["content"])
         return self._kept[group]
+
+    def _read(self, group: _Group, columns: list[str]) -> Any:
+        with self._files.open(group.path, "rb") as file:
+            rows = pq.ParquetFile(file).read_row_group(group.number, columns=["video", *columns])
+        stale = self._stale[batch_of(group.path)]
+        if stale:
+            rows = rows.filter(pc.invert(pc.is_in(rows["video"], value_set=pa.array(sorted(stale)))))
+        return rows
+
+    def _cut_picture(self, group: _Group, origin: str, number: int) -> bytes | None:
+        if origin not in self._cut:
+            with self._files.open(group.path, "rb") as file:
+                metadata = file_metadata(pq.ParquetFile(file), "frames")
+            rows = self._read(group, ["frame_index"])
+            self._cut[origin] = self._decoded(metadata, rows.slice(number, 1).to_pylist()[0])
+        return self._cut[origin]
+
+    def _decoded(self, metadata: Mapping[str, Any], frame: Mapping[str, Any]) -> bytes | None:
+        """Returns the JPEG of a sample, which the decoder finds as it did when the video was read."""
+        if kept_pictures(metadata) != "none":
+            return None
+        sampling = Sampling(
+            fps=metadata["fps"],
+            max_side=metadata.get("max_side", 0),
+            tolerance_s=metadata.get("keyframes_within_s", 0.0),
+        )
+        index = frame["frame_index"]
+        part = {"video": frame["video"], "first": index, "stop": index + 1}
+        answers = self._decoder.run(extraction_request(part, sampling), timeout_s=_CUT_TIMEOUT_S)
+        found = None
+        with contextlib.suppress(VideoError):
+            for header, jpeg in answers:
+                found = found if "outcome" in header else jpeg
+        return found
 
 
 def smaller(content: bytes, width: int) -> bytes | None:

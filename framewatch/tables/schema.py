@@ -9,6 +9,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType, StructField, StructType
 
 from framewatch.errors import SchemaError
+from framewatch.models.network_output import NOT_FINITE as NOT_FINITE
 from framewatch.tables import columns
 from framewatch.tables.metadata import METADATA_KEY as METADATA_KEY
 
@@ -44,9 +45,6 @@ CLUSTERS = from_arrow(columns.CLUSTERS)
 CLUSTER_FRAMES = from_arrow(columns.CLUSTER_FRAMES)
 CLUSTER_TIMES = from_arrow(columns.CLUSTER_TIMES)
 OUTLIERS = from_arrow(columns.OUTLIERS)
-
-# The error of frames whose features contain NaN or infinity, which would rank first or spoil a fit.
-NOT_FINITE = "not finite"
 
 
 def require_columns(df: DataFrame, columns: Sequence[StructField], *, table: str) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import av
 
-from framewatch.errors import UnreadableError, VideoError
-from framewatch.io.images import encode_jpeg
-from framewatch.video.decoder import Decoding
+from framewatch.errors import PictureError, UnreadableError, VideoError
+from framewatch.io.images import check_size, encode_jpeg, resize, shrink_to
+from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.groups import IrregularError, groups
 from framewatch.video.keyframes import KeyframeDecoding
 from framewatch.video.probe import OpenVideo
 
+# The longer side of a thumbnail in pixels, enough for the page and the report, and its JPEG quality.
+_THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 320, 80
 _GROUPS_LOOKED_AT = 2
 # Packages whose exceptions are caused by the video and not by the storage.
 _OF_DECODING = ("av", "builtins", "cv2", "framewatch", "numpy")
@@ -79,21 +81,21 @@ def _is_regular(video: OpenVideo) -> bool:
         return False
 
 
-def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) -> Iterator[Answer]:
+def _extract(
+    source: str,
+    jpeg_quality: int,
+    tolerance_s: float,
+    keep: str = "full",
+    network_input: dict[str, Any] | None = None,
+    **part: Any,
+) -> Iterator[Answer]:
     if tolerance_s:
         part["tolerance_s"] = tolerance_s
     decoding = (KeyframeDecoding if tolerance_s else Decoding)(source, **part)
     failure: dict[str, Any] = {"failure": None}
     try:
         for frame in decoding.samples():
-            height, width = frame.image.shape[:2]
-            header = {
-                "index": frame.index,
-                "timestamp_s": frame.timestamp_s,
-                "width": width,
-                "height": height,
-            }
-            yield header, encode_jpeg(frame.image, quality=jpeg_quality)
+            yield _sample(frame, keep=keep, jpeg_quality=jpeg_quality, network_input=network_input)
     except Exception as error:
         failure = _failure(error, source)
     if decoding.num_damaged and _is_away(source):
@@ -116,6 +118,33 @@ def _extract(source: str, jpeg_quality: int, tolerance_s: float, **part: Any) ->
         "num_frames": decoding.num_samples,
     }
     yield {"outcome": outcome}, b""
+
+
+def _sample(
+    frame: DecodedFrame, *, keep: str, jpeg_quality: int, network_input: dict[str, Any] | None
+) -> Answer:
+    """Returns a sample: `jpeg_bytes` bytes of a JPEG, then the pixels for the network."""
+    height, width = frame.image.shape[:2]
+    jpeg, pixels, error = b"", b"", None
+    if keep == "full":
+        jpeg = encode_jpeg(frame.image, quality=jpeg_quality)
+    elif keep == "thumbnails":
+        jpeg = encode_jpeg(shrink_to(frame.image, _THUMBNAIL_SIDE), quality=_THUMBNAIL_QUALITY)
+    if network_input is not None:
+        try:
+            check_size(width, height, width * height, network_input["max_pixels"])
+            pixels = resize(frame.image, network_input["size"], method=network_input["method"]).tobytes()
+        except PictureError as too_large:
+            error = too_large.reason
+    header = {
+        "index": frame.index,
+        "timestamp_s": frame.timestamp_s,
+        "width": width,
+        "height": height,
+        "jpeg_bytes": len(jpeg),
+        "error": error,
+    }
+    return header, jpeg + pixels
 
 
 def _seen_s(decoding: Decoding, *, fps: float, first: int, stop: int | None, **_: Any) -> float:

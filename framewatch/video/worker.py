@@ -5,8 +5,8 @@ In a separate module, so that a worker does not import pyspark.ml and pandas, wh
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Sampling:
-    """How frames are sampled and encoded.
+    """How frames are sampled and stored.
 
     Attributes:
         fps: samples per second.
@@ -31,6 +31,7 @@ class Sampling:
         timeout_s: seconds after which decoding a part of a video is aborted.
         tolerance_s: if above 0, takes the keyframe nearest to each sample within this many seconds.
         decode_all: whether to decode all frames, which finds all damage.
+        keep: which pictures are stored: `full`, `thumbnails`, or `none`.
     """
 
     fps: float = 1.0
@@ -39,16 +40,40 @@ class Sampling:
     timeout_s: float = 3600.0
     tolerance_s: float = 0.0
     decode_all: bool = False
+    keep: str = "full"
 
-    def metadata(self) -> dict[str, float]:
+    def metadata(self) -> dict[str, Any]:
         """Returns the metadata of column `content`; frames with different metadata are not mixed."""
-        required: dict[str, float] = {"fps": float(self.fps), "jpeg_quality": self.jpeg_quality}
+        is_full = self.keep == "full"
+        required = {"fps": float(self.fps), **({"jpeg_quality": self.jpeg_quality} if is_full else {})}
         optional = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
-        return {**required, **{name: value for name, value in optional.items() if value}}
+        kept = {} if is_full else {"keep": self.keep}
+        return {**required, **{name: value for name, value in optional.items() if value}, **kept}
+
+
+def kept_pictures(metadata: Mapping[str, Any]) -> str:
+    """Returns which pictures a table of frames holds, from the metadata of its column `content`."""
+    return metadata.get("keep", "full")
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """The pixels of a sample that a network needs.
+
+    Attributes:
+        size: width and height, pixels.
+        method: how pictures are resized, as for `images.resize`.
+        max_pixels: larger pictures are not resized.
+    """
+
+    size: int
+    method: str
+    max_pixels: int
 
 
 @functools.lru_cache(maxsize=1)
-def _decoder() -> DecoderProcess:
+def decoder() -> DecoderProcess:
+    """Returns the decoder of this process."""
     return DecoderProcess()
 
 
@@ -67,7 +92,7 @@ def _plan(video: str, chunk_s: float, timeout_s: float) -> dict[str, Any]:
     """Returns the plan of a video; empty on failure, which extraction will report."""
     request = {"task": "plan", "source": storage.readable(video), "chunk_s": chunk_s}
     try:
-        for header, _ in _decoder().run(request, timeout_s=timeout_s):
+        for header, _ in decoder().run(request, timeout_s=timeout_s):
             return header["outcome"]
     except VideoError:
         pass
@@ -85,7 +110,7 @@ def extract_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Decodes parts of videos; yields one row per frame, and after each part one row with its `outcome`."""
     access.set_access(file_access)
-    rows = _part_rows(batches, sampling, images_root, write_images=write_images)
+    rows = part_rows(_rows(batches), sampling, images_root, write_images=write_images)
     return _in_batches(rows, schema)
 
 
@@ -106,7 +131,7 @@ def frame_batches(
         sampling: how frames are taken.
         images_root: directory that origins are relative to.
     """
-    rows = _part_rows(batches, sampling, images_root, write_images=False)
+    rows = part_rows(_rows(batches), sampling, images_root)
     return _in_batches(_with_errors(rows, outcome_names), schema)
 
 
@@ -120,13 +145,32 @@ def _with_errors(rows: Iterator[dict[str, Any]], outcome_names: Sequence[str]) -
             yield {**row, "error": error}
 
 
-def _part_rows(
-    batches: Iterator[pa.RecordBatch], sampling: Sampling, images_root: str, *, write_images: bool
-) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        for part in batch.to_pylist():
-            prefix = storage.join(images_root, part["name"])
-            yield from _extract_part(part, prefix, sampling, write_images=write_images)
+def _rows(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    return (row for batch in batches for row in batch.to_pylist())
+
+
+def part_rows(
+    parts: Iterable[Mapping[str, Any]],
+    sampling: Sampling,
+    images_root: str,
+    *,
+    write_images: bool = False,
+    network_input: NetworkInput | None = None,
+) -> Generator[dict[str, Any], None, None]:
+    """Decodes parts of videos; yields one row per frame, and after each part one row with its `outcome`.
+
+    Args:
+        parts: rows of `PARTS`.
+        sampling: how frames are taken.
+        images_root: directory that origins are relative to.
+        write_images: whether to also write each JPEG to the path in its `origin`.
+        network_input: the pixels to add to each frame, as `pixels`, or the reason for their lack, as `error`.
+    """
+    for part in parts:
+        prefix = storage.join(images_root, part["name"])
+        yield from _extract_part(
+            part, prefix, sampling, write_images=write_images, network_input=network_input
+        )
 
 
 def _in_batches(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -134,10 +178,10 @@ def _in_batches(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[p
         yield pa.RecordBatch.from_pylist(some, schema)
 
 
-def _extract_part(
-    part: dict[str, Any], prefix: str, sampling: Sampling, *, write_images: bool
-) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a part's frames, then its outcome. Failures become outcomes, not exceptions."""
+def extraction_request(
+    part: Mapping[str, Any], sampling: Sampling, *, network_input: NetworkInput | None = None
+) -> dict[str, Any]:
+    """Returns the request to the decoding process for the samples of a part."""
     request = {
         "task": "extract",
         "source": storage.readable(part["video"]),
@@ -148,16 +192,32 @@ def _extract_part(
         "max_side": sampling.max_side,
         "tolerance_s": sampling.tolerance_s,
         "decode_all": sampling.decode_all,
+        "keep": sampling.keep,
     }
+    return request if network_input is None else {**request, "network_input": asdict(network_input)}
+
+
+def _extract_part(
+    part: Mapping[str, Any],
+    prefix: str,
+    sampling: Sampling,
+    *,
+    write_images: bool,
+    network_input: NetworkInput | None,
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a part's frames, then its outcome. Failures become outcomes, not exceptions."""
+    request = extraction_request(part, sampling, network_input=network_input)
     num_frames, outcome = 0, {}
     try:
-        for header, jpeg in _decoder().run(request, timeout_s=sampling.timeout_s):
+        for header, data in decoder().run(request, timeout_s=sampling.timeout_s):
             if "outcome" in header:
                 outcome = header["outcome"]
             else:
-                row = _frame_row(header, jpeg, part["video"], prefix)
+                row = _frame_row(header, data, part["video"], prefix)
                 if write_images:
-                    storage.write_bytes(row["origin"], jpeg)
+                    storage.write_bytes(row["origin"], row["content"])
+                if network_input is not None:
+                    row |= {"pixels": data[header["jpeg_bytes"] :], "error": header["error"]}
                 num_frames += 1
                 yield row
     except VideoError as error:
@@ -165,11 +225,11 @@ def _extract_part(
     except OSError as error:
         reason = f"a picture cannot be written: {error.strerror or error} ({error.filename})"
         outcome = {"failure": reason, "unreadable": True}
-    full_outcome = {"complaint": _decoder().last_error(), **outcome, "num_frames": num_frames}
+    full_outcome = {"complaint": decoder().last_error(), **outcome, "num_frames": num_frames}
     yield {"video": part["video"], "outcome": full_outcome, "content": None}
 
 
-def _frame_row(header: dict[str, Any], jpeg: bytes, video: str, prefix: str) -> dict[str, Any]:
+def _frame_row(header: dict[str, Any], data: bytes, video: str, prefix: str) -> dict[str, Any]:
     return {
         "origin": f"{prefix}frame{header['index']:04d}.jpg",
         "video": video,
@@ -177,5 +237,5 @@ def _frame_row(header: dict[str, Any], jpeg: bytes, video: str, prefix: str) -> 
         "timestamp_s": header["timestamp_s"],
         "width": header["width"],
         "height": header["height"],
-        "content": jpeg,
+        "content": data[: header["jpeg_bytes"]] or None,
     }
