@@ -108,8 +108,9 @@ def read_background(features: FeatureFiles, *, most: int, files: int = 32) -> tu
 
     def read(path: str) -> tuple[np.ndarray, np.ndarray]:
         num_groups = features.open(path).num_row_groups
-        rows, videos = [], []
-        for batch in features.read(path, ["features"], row_groups=sorted({0, num_groups // 2})):
+        groups = sorted({0, num_groups // 2}) if num_groups else []
+        rows, videos = [], [np.empty(0, object)]
+        for batch in features.read(path, ["features"], row_groups=groups):
             numbers, valid = vectors(batch["features"])
             rows.append(numbers)
             videos.append(np.array(batch["video"].to_pylist(), object)[valid])

@@ -41,13 +41,14 @@ class Batches:
 
 
 def batches(videos: "pa.Table") -> Batches:
-    """Returns the committed batches of a ledger with `video`, `batch` and `num_frames`."""
+    """Returns the committed batches of a ledger with `video`, `batch`, and perhaps `num_frames`."""
     latest_batch = videos.group_by("video").aggregate([("batch", "max")])
     rows = videos.join(latest_batch, "video").to_pydict()
     num_rows: dict[int, int] = {}
     num_counted: dict[int, int] = {}
     num_frames: dict[int, int] = {}
-    for batch, last, frames in zip(rows["batch"], rows["batch_max"], rows["num_frames"], strict=True):
+    frames_of = rows.get("num_frames", [0] * len(rows["batch"]))
+    for batch, last, frames in zip(rows["batch"], rows["batch_max"], frames_of, strict=True):
         num_rows[batch] = num_rows.get(batch, 0) + 1
         if batch == last:
             num_counted[batch] = num_counted.get(batch, 0) + 1

@@ -126,7 +126,8 @@ class Tables:
         if not self.exists("videos"):
             return Batches(frozenset(), frozenset(), frozenset(), {})
         if self.format == "parquet":
-            rows = open_table(self.output, "videos").to_table(columns=columns)
+            videos = open_table(self.output, "videos")
+            rows = videos.to_table(columns=[name for name in columns if name in videos.schema.names])
         else:
             rows = to_arrow(self.read("videos").select(*columns))
         return ledger.batches(rows)
