@@ -1,10 +1,9 @@
 """Clusters the frames, and finds frames unlike anything usual for their camera."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from pyspark.ml.clustering import KMeans
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -12,9 +11,15 @@ from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
 from framewatch.models.similarity import Similarity, unit
-from framewatch.search.moment_vectors import still_frames
-from framewatch.search.source import Known, SourceVideo, read_video_frames
-from framewatch.tables import columns
+from framewatch.search.cluster_tasks import (
+    COMPARED,
+    DISTANCES,
+    VECTORS,
+    CompareFrames,
+    FindFarthest,
+    ReadVectors,
+)
+from framewatch.search.source import SourceVideo
 from framewatch.tables.feature_files import FeatureFiles, camera
 from framewatch.tables.feature_lookup import read_background
 from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS, from_arrow
@@ -22,15 +27,6 @@ from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OU
 _TIME_S = 60.0
 # Frames and files that the similarity is fitted to.
 _FITTED_FRAMES, _FITTED_FILES = 4000, 64
-_VECTORS = pa.schema([("values", pa.list_(pa.float32()))])
-_COMPARED = pa.schema(
-    [
-        *(columns.CLUSTER_FRAMES.field(name) for name in ("origin", "video", "timestamp_s", "still")),
-        ("camera", pa.string()),
-        ("cosines", pa.list_(pa.float32())),
-    ]
-)
-_DISTANCES = pa.schema([field for field in columns.OUTLIERS if field.name != "rank"])
 
 
 @dataclass(frozen=True)
@@ -55,69 +51,6 @@ class ExploreSettings:
     seed: int = 7
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Reads vectors of videos' frames in a task, and marks near-duplicates.
-
-    Takes rows of `id`, an index into `videos`.
-    """
-
-    features: FeatureFiles
-    videos: Sequence[SourceVideo]
-    still_cosine: float
-    similarity: Similarity
-
-    def frames(
-        self, batches: Iterator[pa.RecordBatch]
-    ) -> Iterator[tuple[SourceVideo, list[str], np.ndarray, np.ndarray, np.ndarray]]:
-        for batch in batches:
-            for number in batch["id"].to_pylist():
-                frames = read_video_frames(self.features, self.videos[number], Known({}, {}, {}))
-                usable = frames.vectors.any(axis=1)  # the cosine with a vector of zeros is undefined
-                if usable.any():
-                    origins = [frames.origins[row] for row in np.flatnonzero(usable)]
-                    still = still_frames(frames.vectors[usable], self.still_cosine)
-                    vectors = self.similarity.vectors(frames.vectors[usable])
-                    yield self.videos[number], origins, frames.times_s[usable], still, vectors
-
-
-@dataclass(frozen=True)
-class _Vectors(_Read):
-    """Returns the vectors of frames that are not near-duplicates, as rows of `values`."""
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for _, _, _, still, vectors in self.frames(batches):
-            yield pa.RecordBatch.from_arrays([_lists(vectors[~still])], schema=_VECTORS)
-
-
-@dataclass(frozen=True)
-class _Compare(_Read):
-    """Computes each frame's similarity to each centre, with one matrix product per video."""
-
-    centres: np.ndarray
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for video, origins, times_s, still, vectors in self.frames(batches):
-            cosines = vectors @ self.centres.T
-            count = len(origins)
-            yield pa.RecordBatch.from_arrays(
-                [
-                    pa.array(origins),
-                    pa.array([video.uri] * count),
-                    pa.array(times_s),
-                    pa.array(still),
-                    pa.array([camera(video.uri)] * count),
-                    _lists(cosines),
-                ],
-                schema=_COMPARED,
-            )
-
-
-def _lists(rows: np.ndarray) -> pa.Array:
-    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.ravel(), pa.float32()))
-
-
 def compare_clusters(
     spark: SparkSession, features: FeatureFiles, videos: Sequence[SourceVideo], settings: ExploreSettings
 ) -> DataFrame:
@@ -140,8 +73,8 @@ def compare_clusters(
     similarity = Similarity.fit(
         *read_background(features, most=_FITTED_FRAMES, files=_FITTED_FILES), centre="footage"
     )
-    read = _Vectors(features, videos, settings.still_cosine, similarity)
-    vectors = ids.mapInArrow(read, from_arrow(_VECTORS)).cache()
+    read = ReadVectors(features, videos, settings.still_cosine, similarity)
+    vectors = ids.mapInArrow(read, from_arrow(VECTORS)).cache()
     num_vectors = vectors.count()
     if not num_vectors:
         raise InputError(f"no frame in {features.directory} has features to compare: extract more videos")
@@ -151,8 +84,8 @@ def compare_clusters(
     model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))
     vectors.unpersist()
     centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
-    compare = _Compare(features, videos, settings.still_cosine, similarity, centres)
-    return ids.mapInArrow(compare, from_arrow(_COMPARED))
+    compare = CompareFrames(features, videos, settings.still_cosine, similarity, centres)
+    return ids.mapInArrow(compare, from_arrow(COMPARED))
 
 
 def cluster_frames(compared: DataFrame) -> DataFrame:
@@ -196,26 +129,6 @@ def times_of(frames: DataFrame) -> DataFrame:
     return counted.agg(F.count("*").alias("num_frames")).select(*CLUSTER_TIMES.names)
 
 
-@dataclass(frozen=True)
-class _Farthest:
-    """Computes each frame's distance, 1 - cosine, from the nearest usual cluster of its camera."""
-
-    usual: Mapping[str, Sequence[int]]
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            cosines = batch["cosines"].flatten().to_numpy().reshape(batch.num_rows, -1)
-            distances = np.empty(batch.num_rows)
-            cameras = np.array(batch["camera"].to_pylist(), object)
-            for name in set(cameras):
-                of_camera = cameras == name
-                distances[of_camera] = 1 - cosines[of_camera][:, list(self.usual[name])].max(axis=1)
-            found = [*(batch[name] for name in _DISTANCES.names[:-1]), pa.array(distances)]
-            yield pa.RecordBatch.from_arrays(found, schema=_DISTANCES)
-
-
 def outliers_of(compared: DataFrame, frames: DataFrame, settings: ExploreSettings) -> DataFrame:
     """Returns the `outliers` table: the frames farthest from all usual clusters, without near-duplicates.
 
@@ -226,7 +139,7 @@ def outliers_of(compared: DataFrame, frames: DataFrame, settings: ExploreSetting
     """
     usual = _usual(frames, settings.usual_share)
     shown = compared.where(~F.col("still")).select("origin", "video", "camera", "timestamp_s", "cosines")
-    far = shown.mapInArrow(_Farthest(usual), from_arrow(_DISTANCES))
+    far = shown.mapInArrow(FindFarthest(usual), from_arrow(DISTANCES))
     order = Window.partitionBy(F.lit(1)).orderBy(F.desc("distance"), "origin")
     best = far.orderBy(F.desc("distance"), "origin").limit(settings.outliers)
     return best.withColumn("rank", F.row_number().over(order)).select(*OUTLIERS.names)

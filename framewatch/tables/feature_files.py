@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
@@ -67,6 +66,8 @@ class FeatureFiles:
 
     def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yields the rows that count in all files, with `video`, `columns`, and the file's path in `PATH`."""
+        import pyarrow.dataset as ds  # imports pandas, which workers do without
+
         local = storage.local_path(self.directory) is not None
         files = None if local else storage.filesystem(self.directory)[0]
         rows = ds.dataset(list(self.paths), format="parquet", filesystem=files)

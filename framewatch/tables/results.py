@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
@@ -41,6 +40,8 @@ def open_table(output: str, table: str) -> Any:
     Raises:
         InputError: the table does not exist.
     """
+    import pyarrow.dataset as ds  # imports pandas, which workers do without
+
     path = storage.join(output, table)
     files, found = storage.parquet_files(path, "**/*.parquet")
     if not found:
@@ -208,6 +209,8 @@ def _row_groups(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
 
 
 def _optional(uri: str) -> Any | None:
+    import pyarrow.dataset as ds
+
     # A run that was killed while it deleted the directory may leave other files.
     files, paths = storage.parquet_files(uri, "*.parquet")
     return ds.dataset(paths, format="parquet", filesystem=files) if paths else None
