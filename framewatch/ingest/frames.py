@@ -269,7 +269,7 @@ def ledger_of(extracted: DataFrame, videos: Sequence[Row]) -> list[dict[str, Any
     return [
         {
             **combined(outcomes[video["video"]]),
-            **{name: video[name] for name in ("video", "size_bytes", "modified_ms")},
+            **{name: video[name] for name in ("video", "name", "size_bytes", "modified_ms")},
         }
         for video in videos
     ]

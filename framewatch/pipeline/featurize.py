@@ -77,8 +77,8 @@ def frames_without_features(tables: Tables) -> tuple[str, dict[str, Any]]:
     """
     if not tables.exists("features"):
         return "", {"without_features": 0, "reasons": {}}
-    rows = tables.current("features").where("features is null").groupBy("error").count().collect()
-    counts = {row["error"] or "damaged": row["count"] for row in rows}
+    rows = tables.current("features").where("error is not null").groupBy("error").count().collect()
+    counts = {row["error"]: row["count"] for row in rows}
     reasons = dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
     total = sum(reasons.values())
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())

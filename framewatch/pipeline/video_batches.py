@@ -263,12 +263,23 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 def _new_videos(run: Run, listed: DataFrame) -> list[Row]:
     """Returns the videos to read, in order of URI, each with a unique name."""
-    tables, taken = run.tables, None
-    if tables.exists("frames"):
-        name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
-        below = F.substring(name, len(images_root(tables)) + 2, 2**31 - 1)
-        taken = tables.current("frames").select("video", below.alias("name")).distinct()
-    return unread(run, listing.with_unique_names(listed, taken)).orderBy("video").collect()
+    if unread(run, listed).isEmpty():
+        return []
+    named = listing.with_unique_names(listed, _taken_names(run.tables))
+    return unread(run, named).orderBy("video").collect()
+
+
+def _taken_names(tables: Tables) -> DataFrame:
+    """Returns `video` and `name` of the videos in the ledger."""
+    ledger = tables.ledger().select("video", "name")
+    named, nameless = ledger.where("name is not null"), ledger.where("name is null").select("video")
+    if not tables.exists("frames") or nameless.isEmpty():
+        return named
+    # Older versions did not write names: they are in the origins of frames.
+    name = F.regexp_extract("origin", r"^(.*)frame\d+\.jpg$", 1)
+    below = F.substring(name, len(images_root(tables)) + 2, 2**31 - 1)
+    frames_of = tables.current("frames").join(nameless, "video", "left_semi")
+    return named.union(frames_of.select("video", below.alias("name")).distinct())
 
 
 def images_root(tables: Tables) -> str:

@@ -29,6 +29,7 @@ VIDEOS = pa.schema(
         "height": pa.int32(),
         "codec": pa.string(),
         "num_frames": pa.int32(),
+        "name": pa.string(),
         "attempts": pa.int32(),
         "size_bytes": pa.int64(),
         "modified_ms": pa.int64(),

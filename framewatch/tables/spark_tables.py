@@ -110,7 +110,9 @@ class Tables:
         """Returns the rows of `videos` that count, one per video."""
         if not self.exists("videos"):
             return self.spark.createDataFrame([], VIDEOS)
-        return ledger.latest(self.read("videos")).select(*VIDEOS.names)
+        batches = self.batches()
+        rows = self.read("videos").where(F.col("batch").isin(batches.counted))
+        return (ledger.latest(rows) if batches.mixed else rows).select(*VIDEOS.names)
 
     def current(self, table: str) -> DataFrame:
         """Returns the rows of `frames` or `features` that count."""

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame, DataFrameReader
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from framewatch.tables.feature_columns import as_arrays, is_finite
+from framewatch.tables.feature_columns import as_arrays, has_vectors, is_finite
 from framewatch.tables.schema import FEATURES, NOT_FINITE, VIDEOS
 
 
@@ -21,14 +21,23 @@ def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
 
 
 def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
-    """Reads `features` as arrays; older versions wrote MLlib vectors, not all finite, and no `error`."""
+    """Reads `features` as arrays; older versions wrote MLlib vectors, not all finite, and no `error`.
+
+    `error` is null exactly where a frame has features, so that frames without are counted without vectors.
+    """
     rows = reader.load(path)
     if "error" not in rows.columns and table_format == "parquet":  # other files may have the column
         rows = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]])).load(path)
+    if not has_vectors(rows.schema):
+        return rows
     metadata = rows.schema["features"].metadata
     error = F.col("error") if "error" in rows.columns else F.lit(None).cast("string")
     rows = rows.withColumn("error", error).withColumn("features", as_arrays(rows))
     finite = F.when(is_finite(rows), F.col("features"))
-    error = F.when(F.col("features").isNotNull() & finite.isNull(), NOT_FINITE).otherwise(F.col("error"))
+    error = (
+        F.when(F.col("features").isNotNull() & finite.isNull(), NOT_FINITE)
+        .when(finite.isNull(), F.coalesce("error", F.lit("damaged")))
+        .otherwise(F.col("error"))
+    )
     rows = rows.withColumn("error", error).withColumn("features", finite)
     return rows.withMetadata("features", metadata)
