@@ -15,6 +15,9 @@ from framewatch.pipeline.tracking import Finish, tracked
 from framewatch.spark.java_errors import explained
 from framewatch.spark.session import get_spark
 
+# Spark compiles each stage of a query to Java, which takes longer than running it on this many frames.
+_FEW_FRAMES = 200_000
+_COMPILED = "spark.sql.codegen.wholeStage"
 # Their sessions load most of the classes that any session does.
 _ARCHIVING_STAGES = ("run", "train")
 
@@ -32,6 +35,9 @@ def _run(config: Config, stage: str, debug: bool, log: Finish) -> Iterator[Run]:
     is_ours = SparkSession.getActiveSession() is None
     run = Run(_session(config, stage, debug), config, is_ours=is_ours)
     run.tables.require_format()
+    if is_ours and _COMPILED not in config.spark.conf and config.tables.format == "parquet":
+        is_small = sum(run.tables.batches().num_frames.values()) < _FEW_FRAMES
+        run.spark.conf.set(_COMPILED, str(not is_small).lower())
     started = datetime.now(UTC)
     try:
         yield run
