@@ -15,7 +15,7 @@ from framewatch.io.child import Child, ChildError, ask
 
 MODULE = """
 import os, signal, sys, time
-from framewatch.io.child import serve
+from framewatch.io.child import answer_requests
 
 def handle(request):
     print("a library prints to stdout", flush=True)
@@ -25,7 +25,7 @@ def handle(request):
     {body}
     yield {{"outcome": {{"pid": os.getpid(), "home": os.environ.get("HOME_OF_CHILD")}}}}, b""
 
-serve(handle)
+answer_requests(handle)
 """
 
 

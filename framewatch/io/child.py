@@ -1,7 +1,7 @@
 """Runs a module in a child process, and asks for answers. Does not import Spark.
 
 A crash or a hang of a decoder, or the memory of TensorFlow, then stays in the child. The child is
-`python -m MODULE`, and the module calls `serve`. A request is a line of JSON on its stdin. The answers are
+`python -m MODULE`, and the module calls `answer_requests`. A request is a line of JSON on its stdin. The answers are
 lines of JSON on its stdout, each followed by `size` bytes; the last one has `outcome`. All other output of
 the child goes to its stderr, a file. A child ends with its parent, even if it hangs and has a timeout.
 """
@@ -43,7 +43,7 @@ class Child:
         """Describes the child; the first request starts it.
 
         Args:
-            module: name of the module that calls `serve`.
+            module: name of the module that calls `answer_requests`.
             env: environment variables to add to those of this process.
             umask: umask of the child; -1 for that of this process.
         """
@@ -168,7 +168,7 @@ def ask(
         child.end()
 
 
-def serve(handle: Callable[[dict[str, Any]], Iterator[Answer]]) -> None:
+def answer_requests(handle: Callable[[dict[str, Any]], Iterator[Answer]]) -> None:
     """Answers requests until stdin ends. The child's module calls this.
 
     Args:

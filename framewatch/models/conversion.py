@@ -17,7 +17,7 @@ import numpy as np
 
 from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.io import atomic
-from framewatch.io.child import Answer, ChildError, ask, serve
+from framewatch.io.child import Answer, ChildError, answer_requests, ask
 from framewatch.models.spec import Network, Precision
 from framewatch.models.weights import cache_directory
 from framewatch.models.weights_file import Weights, file_digest
@@ -228,4 +228,4 @@ def _features(core: Any, model: Any, pictures: np.ndarray, precision: Precision)
 
 
 if __name__ == "__main__":
-    serve(_handle)
+    answer_requests(_handle)

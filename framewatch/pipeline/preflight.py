@@ -23,7 +23,7 @@ from framewatch.pipeline.ingest import require_one_pass, require_resuming
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.train import require_labels
 from framewatch.pipeline.video_batches import (
-    kept_pictures,
+    pictures_to_keep,
     require_full_pictures,
     require_same_sampling,
     sampling_of,
@@ -139,7 +139,7 @@ def _made_with(config: Config) -> dict[str, Any] | None:
 def _sampling(config: Config, keep: str | None = None) -> None:
     made_with = _made_with(config)
     if made_with is not None:
-        kept = keep or kept_pictures(config, made_with)
+        kept = keep or pictures_to_keep(config, made_with)
         require_same_sampling(config, made_with, sampling_of(config, kept))
 
 
@@ -149,7 +149,7 @@ def _sampling_of_extract(config: Config) -> None:
 
 def _one_pass(config: Config) -> None:
     if _knows_frames(config):
-        require_one_pass(config, kept_pictures(config, _made_with(config)))
+        require_one_pass(config, pictures_to_keep(config, _made_with(config)))
 
 
 def _full_pictures(stage: str) -> Callable[[Config], None]:
@@ -202,12 +202,12 @@ def _network(config: Config) -> None:
 
 def _overwriting(config: Config) -> str:
     """Returns the setting that makes all features again."""
-    is_full = kept_pictures(config, _made_with(config)) == "full"
+    is_full = pictures_to_keep(config, _made_with(config)) == "full"
     return "featurizer.mode=overwrite" if is_full else "extract.mode=overwrite"
 
 
 def _network_of_run(config: Config) -> None:
-    if _knows_frames(config) and kept_pictures(config, _made_with(config)) != "full":
+    if _knows_frames(config) and pictures_to_keep(config, _made_with(config)) != "full":
         require_resuming(config)
     overwrites = config.extract.mode == "overwrite"  # overwriting the videos deletes all features
     settings = replace(config.featurizer, mode="overwrite") if overwrites else config.featurizer

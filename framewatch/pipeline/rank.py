@@ -249,7 +249,7 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
         if not len(rows):
             return None
     path = storage.join(run.config.output, "labelled", "part-00000.parquet")
-    feature_files.write(path, rows.select(["video", "timestamp_s", "label"]))
+    feature_files.write_rows(path, rows.select(["video", "timestamp_s", "label"]))
     return evaluation.evaluate_rows(rows, **measures(run))
 
 

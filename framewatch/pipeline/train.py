@@ -217,7 +217,7 @@ def _cross_validate_in_memory(
     )
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
     rows = rows.append_column("prob2", prob2).select(_LABELLED)
-    feature_files.write(storage.join(path, "part-00000.parquet"), rows)
+    feature_files.write_rows(storage.join(path, "part-00000.parquet"), rows)
     return None if probabilities is None else evaluation.evaluate_rows(rows, **measures(run))
 
 

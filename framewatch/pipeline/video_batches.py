@@ -197,7 +197,7 @@ def _remedy(outcome: Counter[str]) -> str:
     return text
 
 
-def kept_pictures(config: Config, made_with: Mapping[str, Any] | None) -> str:
+def pictures_to_keep(config: Config, made_with: Mapping[str, Any] | None) -> str:
     """Returns which pictures a run stores: the configured ones, else those of the existing frames.
 
     Args:
@@ -212,10 +212,10 @@ def kept_pictures(config: Config, made_with: Mapping[str, Any] | None) -> str:
 
 
 def kept_by(run: Run) -> str:
-    """Returns which pictures a run stores, as `kept_pictures`, from the tables of its output."""
+    """Returns which pictures a run stores, as `pictures_to_keep`, from the tables of its output."""
     tables = run.tables
     stays = run.config.extract.mode != "overwrite" and tables.exists("frames")
-    return kept_pictures(run.config, tables.metadata("frames") if stays else None)
+    return pictures_to_keep(run.config, tables.metadata("frames") if stays else None)
 
 
 def require_same_sampling(config: Config, made_with: Mapping[str, Any], sampling: frames.Sampling) -> None:

@@ -114,7 +114,7 @@ def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
     return rows[finite], usable
 
 
-def write(uri: str, rows: pa.Table) -> None:
+def write_rows(uri: str, rows: pa.Table) -> None:
     """Writes rows with features to one Parquet file, with row groups of 8 MB for readers of single rows."""
     buffer = pa.BufferOutputStream()
     group = max(1, (8 << 20) * len(rows) // max(rows.nbytes, 1))

@@ -19,7 +19,7 @@ import numpy as np
 
 from framewatch.errors import InputError, VideoError
 from framewatch.io import access, atomic, storage
-from framewatch.io.child import Answer, ChildError, ChildTimeoutError, ask, serve
+from framewatch.io.child import Answer, ChildError, ChildTimeoutError, answer_requests, ask
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.probe import OpenVideo
 from framewatch.video.sampling import SampleClock
@@ -273,4 +273,4 @@ def _handle(request: dict[str, Any]) -> Iterator[Answer]:
 
 
 if __name__ == "__main__":
-    serve(_handle)
+    answer_requests(_handle)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from framewatch.errors import VideoError
-from framewatch.io.child import Answer, Child, ChildError, ChildTimeoutError, serve
+from framewatch.io.child import Answer, Child, ChildError, ChildTimeoutError, answer_requests
 
 # FFmpeg's messages contain memory addresses, which differ between runs.
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
@@ -55,7 +55,7 @@ def _main() -> None:
     from framewatch.video.extraction import handle_request
 
     log_errors_to_stderr()
-    serve(handle_request)
+    answer_requests(handle_request)
 
 
 if __name__ == "__main__":
