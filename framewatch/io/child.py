@@ -1,9 +1,10 @@
 """Runs a module in a child process, and asks for answers. Does not import Spark.
 
 A crash or a hang of a decoder, or the memory of TensorFlow, then stays in the child. The child is
-`python -m MODULE`, and the module calls `answer_requests`. A request is a line of JSON on its stdin. The answers are
-lines of JSON on its stdout, each followed by `size` bytes; the last one has `outcome`. All other output of
-the child goes to its stderr, a file. A child ends with its parent, even if it hangs and has a timeout.
+`python -m MODULE`, and the module calls `answer_requests`. A request is a line of JSON on its stdin. The
+answers are lines of JSON on its stdout, each followed by `size` bytes; the last one has `outcome`. All other
+output of the child goes to its stderr, a file. A child ends with its parent, even if it hangs and has a
+timeout.
 """
 
 import contextlib

@@ -78,11 +78,11 @@ def fit_in_memory(
     standardization: bool,
     class_weights: Literal["none", "balanced"],
 ) -> logistic.Logistic:
-    """Does the same as `train`, with arrays; see `logistic.fit_logistic`. Rows with weight 0 do not count."""
+    """Does the same as `train`, with arrays; see `logistic.fit_regression`. Rows with weight 0 do not count."""
     if class_weights == "balanced":
         half, ones = weights.sum() / 2, weights @ labels
         weights = weights * np.where(labels == 1.0, half / ones, half / (weights.sum() - ones))
-    return logistic.fit_logistic(
+    return logistic.fit_regression(
         features,
         labels,
         weights,

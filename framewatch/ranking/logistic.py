@@ -1,8 +1,8 @@
 """Fits Spark ML's binary logistic regression in NumPy, for labelled frames that fit into memory.
 
 Spark runs a job per evaluation of the loss. Cross-validation on a few hundred frames then takes seconds of
-scheduling for milliseconds of arithmetic. `fit_logistic` takes the same steps as Spark does, so that left-out videos
-are scored by the same kind of classifier as the one that is saved.
+scheduling for milliseconds of arithmetic. `fit_regression` takes the same steps as Spark does, so that
+left-out videos are scored by the same kind of classifier as the one that is saved.
 
 Methods: Andrew and Gao, "Scalable Training of L1-Regularized Log-Linear Models" (OWL-QN, 2007); Nocedal and
 Wright, "Numerical Optimization", 2006, sections 3.5 and 7.2 (line search, L-BFGS). Constants and stopping
@@ -47,7 +47,7 @@ class Logistic:
         return np.exp(-np.logaddexp(0.0, -margins))
 
 
-def fit_logistic(
+def fit_regression(
     features: np.ndarray,
     labels: np.ndarray,
     weights: np.ndarray,
