@@ -78,7 +78,7 @@ def fit_in_memory(
     standardization: bool,
     class_weights: Literal["none", "balanced"],
 ) -> logistic.Logistic:
-    """Does the same as `train`, with arrays; see `logistic.fit_regression`. Rows with weight 0 do not count."""
+    """Does the same as `train` with arrays, by `fit_regression`. Rows with weight 0 do not count."""
     if class_weights == "balanced":
         half, ones = weights.sum() / 2, weights @ labels
         weights = weights * np.where(labels == 1.0, half / ones, half / (weights.sum() - ones))
