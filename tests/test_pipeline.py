@@ -332,7 +332,7 @@ BAD = [
         "weights 'nope.h5' were not found",
     ),
     (["featurizer.model=Nope"], "featurizer.model=Nope is not valid: choose one of InceptionV3, Xception"),
-    (["sampling.fps=2"], "were taken with fps=1.0, jpeg_quality=95, this run asks for fps=2.0"),
+    (["sampling.fps=2"], "were taken with fps=1.0, keep=thumbnails, this run asks for fps=2.0"),
     (["featurizer.pooling=max"], "pooling is avg in the features in"),
     (["classifier.path=/nowhere", "labels.train=null"], "there is no classifier in /nowhere"),
     (["sampling.fsp=2"], "did you mean sampling.fps?"),
