@@ -201,7 +201,7 @@ def test_the_predictor_names_the_likeliest_classes(spark, pictures, tmp_path: Pa
 def frames(caviar_or_drawn: Path) -> list[np.ndarray]:
     images = []
     for path in sorted(caviar_or_drawn.rglob("*.mp*")):
-        images += [sample.image for sample in Decoding(str(path), fps=0.34).samples()]
+        images += [sample.image for sample in Decoding(str(path), fps=0.2).samples()]
     return images
 
 
