@@ -289,18 +289,18 @@ def measure(sides: list[Side], jobs: dict[Side, dict[str, Any]], args: Any) -> d
 def show(found: dict[Side, Measured]) -> None:
     """Prints the table, the ratios and the versions."""
     print(f"\n{machine()}\n")
-    print(f"{'':30}{'whole process':>17}{'job alone':>17}{'peak':>9}{'written':>9}  cosine to Keras")
+    print(f"{'':36}{'whole process':>17}{'job alone':>17}{'peak':>9}{'written':>9}  cosine to Keras")
     print(
-        f"{'side':23} {'frames':>6}{'s':>8}{'frames/s':>9}{'s':>8}{'frames/s':>9}{'MB':>9}{'MB':>9} "
+        f"{'side':29} {'frames':>6}{'s':>8}{'frames/s':>9}{'s':>8}{'frames/s':>9}{'MB':>9}{'MB':>9} "
         f"{'mean':>9} {'least':>9}"
     )
     for side, measured in found.items():
         if measured.error:
-            print(f"{side.name:23} failed: {measured.error}")
+            print(f"{side.name:29} failed: {measured.error}")
             continue
         whole, job = measured.rates()
         print(
-            f"{side.name:23} {measured.frames:6}{statistics.median(measured.process_s):8.1f}{whole:9.2f}"
+            f"{side.name:29} {measured.frames:6}{statistics.median(measured.process_s):8.1f}{whole:9.2f}"
             f"{statistics.median(measured.job_s):8.1f}{job:9.2f}"
             f"{measured.peak_bytes / 1e6:9,.0f}{measured.written_bytes / 1e6:9.2f} "
             f"{measured.cosines.mean():9.6f} {measured.cosines.min():9.6f}"
