@@ -68,8 +68,8 @@ def pictures(source: Path) -> Iterator[np.ndarray]:
                 yield frame.to_ndarray(format="bgr24")
 
 
-def encode(path: Path, kind: Kind, source: Path) -> None:
-    """The source's pictures once, at most 40 s of them."""
+def encode(path: Path, kind: Kind, source: Path, frames: int = 750) -> None:
+    """The source's pictures once, at most `frames` of them."""
     fast = {"preset": "veryfast", "x264-params": "scenecut=0"}
     options = {**(fast if kind.codec == "libx264" else {"sc_threshold": "1000000000"}), "g": str(kind.gop)}
     with av.open(str(path), "w") as container:
@@ -78,7 +78,7 @@ def encode(path: Path, kind: Kind, source: Path) -> None:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.bit_rate = 4_000_000 if kind.size[1] > 600 else 1_500_000
         # Whole groups, so that the next round begins with a keyframe in time.
-        for image in itertools.islice(pictures(source), 750):
+        for image in itertools.islice(pictures(source), frames):
             resized = cv2.resize(image, kind.size)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(resized, format="bgr24")))
         container.mux(stream.encode(None))
