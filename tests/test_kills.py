@@ -56,7 +56,7 @@ def killed_before(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
     with monkeypatch.context() as patch:
         for owner, name in (
             (storage, "write_bytes"), (storage, "delete"), (classifier, "save"), (TRAIN, "write_table"),
-            (RANK, "write_table"), (Tables, "replace"), (RANK, "register_for_sql"),
+            (Tables, "replace"), (RANK, "register_for_sql"),
         ):  # fmt: skip
             patch.setattr(owner, name, counted(name, getattr(owner, name)))
         # The lock is the kernel's: it goes with the process.

@@ -29,7 +29,7 @@ from framewatch.ranking import (
     model_card,
     scores,
 )
-from framewatch.spark.arrow import to_arrow
+from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import feature_files, saved_model
 from framewatch.tables.spark_tables import write_table
@@ -37,7 +37,7 @@ from framewatch.tables.spark_tables import write_table
 # 10,000 frames with 2048 features take 80 MB. One task reads them faster than many tasks start.
 _FRAMES_PER_PART = 10_000
 # Left-out videos are scored in the driver's memory up to 20,000 labelled frames of InceptionV3: 320 MB.
-_VALUES_IN_MEMORY = 20_000 * 2048
+_VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
 
 
 def train(run: Run) -> None:
@@ -74,7 +74,9 @@ def _train(run: Run) -> None:
             classifier.save(fitted, version.spark_path)
         with task_progress(run.spark, "train, on left-out videos"):
             num_values = fitted.numFeatures * (notes["labelled_frames"] - notes["without_features"])
-            in_memory = num_values <= _VALUES_IN_MEMORY
+            # Half of what may be sent: a result is more than its numbers.
+            most_values = min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
+            in_memory = num_values <= most_values
             cross_validate = _cross_validate_in_memory if in_memory else _cross_validate
             metrics = cross_validate(run, usable, settings, version.labelled_path)
     finally:
