@@ -106,8 +106,7 @@ def verbs(directory: Path) -> dict[str, list[str]]:
     of_new = [f"--config={ROOT / 'conf' / 'demo.yaml'}", f"videos.test={new}", "ranking.show=0"]
     return {
         "run, all new": ["run", *settings],
-        "extract, nothing new": ["extract", *settings],
-        "featurize, nothing new": ["featurize", *settings],
+        "ingest, nothing new": ["ingest", *settings],
         "train": ["train", *settings],
         "rank": ["rank", *settings],
         "classify": ["classify", f"--classes={request}", settings[0], str(output)],
