@@ -36,16 +36,7 @@ def featurize(run: Run) -> None:
     if settings.mode == "overwrite":
         tables.delete("features")
     spec = featurizer.feature_spec(spark=run.spark, on_message=print_line)
-    if tables.exists("features"):
-        require_same_features(
-            features_identity(tables),
-            spec.identity(),
-            f"the features in {tables.output}",
-            "this run",
-            "set another output, or featurizer.mode=overwrite to make all anew",
-            also=("precision",),  # a table records a single precision
-        )
-        require_stored_precision(features_identity(tables), run.config.features.precision, tables.output)
+    require_features_like(run, spec, overwriting="featurizer.mode=overwrite")
     started = time.monotonic()
     todo = tables.batches_without_features()
     for batch, num_frames in todo.items():
@@ -59,6 +50,31 @@ def featurize(run: Run) -> None:
         run.summarize("featurize", f"{rate}; {made_by}{without}", **counts, seconds=round(seconds, 1))
     else:
         run.summarize("featurize", f"nothing new: all frames have features; {made_by}{without}", **counts)
+
+
+def require_features_like(run: Run, spec: FeatureSpec, *, overwriting: str) -> None:
+    """Checks that the existing features, if any, were made and are stored as this run would.
+
+    Args:
+        run: the current call.
+        spec: the network of this run.
+        overwriting: the setting that makes all features again, for the message.
+
+    Raises:
+        InputError: they were made by another network, or are stored with another precision.
+    """
+    tables = run.tables
+    if not tables.exists("features"):
+        return
+    require_same_features(
+        features_identity(tables),
+        spec.identity(),
+        f"the features in {tables.output}",
+        "this run",
+        f"set another output, or {overwriting} to make all anew",
+        also=("precision",),  # a table records a single precision
+    )
+    require_stored_precision(features_identity(tables), run.config.features.precision, tables.output)
 
 
 def network_in_words(settings: FeaturizerConfig, spec: FeatureSpec) -> str:

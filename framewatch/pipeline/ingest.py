@@ -11,18 +11,16 @@ from framewatch.featurizer.base import ship_network
 from framewatch.ingest import frames
 from framewatch.ingest.featurizing import Featurizing
 from framewatch.io.terminal import print_line
-from framewatch.models.identity import require_same_features
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import (
-    features_identity,
     featurize,
     frames_without_features,
     make_featurizer,
     network_in_words,
+    require_features_like,
 )
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.video_batches import Reading, images_root, kept_by, read_videos, sampling_of
-from framewatch.tables.metadata import require_stored_precision
 
 
 def ingest(run: Run, listed: DataFrame | None = None) -> None:
@@ -82,16 +80,7 @@ def _reading(run: Run, keep: str) -> Reading:
     tables, settings = run.tables, run.config.featurizer
     featurizer = make_featurizer(settings, run.config.images)
     spec = featurizer.feature_spec(spark=run.spark, on_message=print_line)
-    if tables.exists("features"):
-        require_same_features(
-            features_identity(tables),
-            spec.identity(),
-            f"the features in {tables.output}",
-            "this run",
-            "set another output, or extract.mode=overwrite to make all anew",
-            also=("precision",),  # a table records a single precision
-        )
-        require_stored_precision(features_identity(tables), run.config.features.precision, run.config.output)
+    require_features_like(run, spec, overwriting="extract.mode=overwrite")
     ship_network(run.spark, spec)
     sampling = sampling_of(run.config, keep)
     read = functools.partial(
