@@ -49,6 +49,7 @@ def write_batch(
             "frame_index": 25 * second,
             "timestamp_s": float(second),
             "features": {"type": 1, "values": list(values)} if as_before and values else values,
+            "error": "damaged" if values is None else None,
         }
         for video, its in videos.items()
         for second, values in enumerate(its)

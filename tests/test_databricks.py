@@ -28,7 +28,7 @@ TEXT = (ROOT / "databricks.yml").read_text(encoding="utf-8")
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
 TARGETS = list(BUNDLE["targets"])
 JOBS = list(BUNDLE["resources"]["jobs"])
-STAGES = ["extract", "featurize", "train", "rank"]
+STAGES = ["ingest", "train", "rank"]
 
 # Of `databricks bundle schema`: what is not a job, and so not in databricks-bundles.
 KEYS = {
@@ -179,7 +179,7 @@ def test_the_stages_run_one_after_the_other() -> None:
     tasks = jobs_of("prod")["framewatch"]["tasks"]
     assert [task["task_key"] for task in tasks] == STAGES
     after = [[one["task_key"] for one in task.get("depends_on", [])] for task in tasks]
-    assert after == [[], ["extract"], ["featurize"], ["train"]]
+    assert after == [[], ["ingest"], ["train"]]
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -212,14 +212,14 @@ def test_a_stage_takes_its_parameters(stage: str, target: str) -> None:
     names = {parameter["name"]: parameter["default"] for parameter in job["parameters"]}
     assert (config.catalog.name, config.catalog.database) == (names["catalog"], names["schema"])
     assert config.output == f"/Volumes/{names['catalog']}/{names['schema']}/{names['volume']}/out"
-    assert config == config_of(job, "extract")  # or one stage would not find the tables of another
+    assert config == config_of(job, "ingest")  # or one stage would not find the tables of another
 
 
 def test_an_override_that_framewatch_does_not_know_is_refused() -> None:
     job = jobs_of("dev")["framewatch"]
     job["tasks"][0]["spark_python_task"]["parameters"].append("catalogue.name=main")
     with pytest.raises(Exception, match=r"unknown configuration key 'catalogue\.name'"):
-        config_of(job, "extract")
+        config_of(job, "ingest")
 
 
 def test_the_configuration_alone_is_that_of_the_target_prod() -> None:

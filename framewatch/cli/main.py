@@ -13,6 +13,7 @@ from framewatch.cli import (
     review_verbs,
     search_verbs,
     spark_verbs,
+    table_verbs,
 )
 from framewatch.cli.options import add_config, add_debug, add_output, config_of, in_utf8, print_any_name
 from framewatch.io import logs
@@ -46,6 +47,7 @@ _VERBS: dict[str, tuple[Callable[[Any], argparse.ArgumentParser], Callable[[argp
     "index": (search_verbs.add_index, search_verbs.index),
     "search": (search_verbs.add_search, search_verbs.search),
     "explore": (search_verbs.add_explore, search_verbs.explore),
+    "compact": (table_verbs.add_compact, table_verbs.compact),
     "review": (review_verbs.add_review, review_verbs.review),
     "sql": (spark_verbs.add_sql, spark_verbs.launch),
     "submit": (spark_verbs.add_submit, spark_verbs.launch),

@@ -1,18 +1,25 @@
 """Lists video files on any file system, counts skipped files, and derives the names of frames."""
 
+import itertools
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyspark
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.ingest import patterns as files_of
 from framewatch.ingest.patterns import PassedOver as PassedOver
 from framewatch.io import storage
+from framewatch.tables import columns
 from framewatch.tables.schema import LISTING, require_columns
+
+_ROWS_AT_ONCE = 10_000
+_TAKES_ARROW = int(pyspark.__version__.partition(".")[0]) >= 4
 
 
 def list_videos(
@@ -40,17 +47,28 @@ def list_videos(
         InputError: a pattern matches no video, or a list has no column `video`.
     """
     # Collected, so that a file that changes during the run keeps one identity.
-    found: dict[str, tuple[Any, ...]] = {}
-    passed_over = PassedOver() if passed_over is None else passed_over
+    return _listing(
+        spark, _named(spark, patterns, root, PassedOver() if passed_over is None else passed_over)
+    )
+
+
+def _named(
+    spark: SparkSession, patterns: Sequence[str], root: str | None, passed_over: PassedOver
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the rows of a listing, each file as the first pattern that matches it names it."""
+    seen: set[str] = set()
     for pattern in patterns:
+        files: Iterable[files_of.Status]
         if files_of.is_list(pattern):
             top, files = root, files_of.read_list(spark, pattern)
         else:
             top = root or files_of.fixed_part(pattern)
             files = files_of.list_pattern(spark, pattern, passed_over)
         for video, size_bytes, modified_ms in files:
-            found.setdefault(video, (video, size_bytes, modified_ms, _name(video, top)))
-    return _listing(spark, list(found.values()))
+            if video not in seen:
+                yield video, size_bytes, modified_ms, _name(video, top)
+            if len(patterns) > 1 or files_of.is_list(pattern):  # others give each file once
+                seen.add(video)
 
 
 def list_named(videos: DataFrame, patterns: Sequence[str], *, root: str | None = None) -> DataFrame:
@@ -70,8 +88,18 @@ def list_named(videos: DataFrame, patterns: Sequence[str], *, root: str | None =
     return _listing(videos.sparkSession, rows)
 
 
-def _listing(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
-    return spark.createDataFrame(sorted(rows, key=lambda row: row[0]), LISTING)
+def _listing(spark: SparkSession, rows: Iterable[tuple[Any, ...]]) -> DataFrame:
+    # In Arrow: as Python's objects, a million files take a gigabyte.
+    rows, chunks = iter(rows), []
+    while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        arrays = zip(zip(*some, strict=True), columns.LISTING.types, strict=True)
+        chunks.append(
+            pa.RecordBatch.from_arrays([pa.array(*array) for array in arrays], schema=columns.LISTING)
+        )
+    table = pa.Table.from_batches(chunks, columns.LISTING).sort_by("video")
+    if len(table) < _ROWS_AT_ONCE or not _TAKES_ARROW:
+        return spark.createDataFrame([tuple(row.values()) for row in table.to_pylist()], LISTING)
+    return spark.createDataFrame(table, LISTING)
 
 
 def _name(video: str, root: str | None) -> str:

@@ -141,8 +141,8 @@ def _absolute(path: str, directory: str) -> str:
     return os.path.normpath(os.path.join(directory, storage.local_path(path) or path))
 
 
-def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
-    """Returns the videos that a file, a directory or a glob names, and counts skipped files.
+def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> Iterator[Status]:
+    """Yields the videos that a file, a directory or a glob names, and counts skipped files.
 
     Raises:
         InputError: the pattern matches no video.
@@ -151,12 +151,14 @@ def list_pattern(spark: SparkSession, pattern: str, passed_over: PassedOver) -> 
     is_local = pattern.lower().startswith("file:") or (
         not _is_uri(pattern) and _default_scheme(spark) == "file"
     )
+    is_empty = True
     with explained():
-        files = (_list_local if is_local else _list_remote)(spark, pattern, left_out)
-    if not files:
+        for file in (_list_local if is_local else _list_remote)(spark, pattern, left_out):
+            is_empty = False
+            yield file
+    if is_empty:
         raise _nothing_found(pattern, left_out)
     passed_over.merge(left_out)
-    return files
 
 
 def check_local(pattern: str) -> None:
@@ -200,20 +202,18 @@ def _default_scheme(spark: SparkSession) -> str:
     return "file"
 
 
-def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
+def _list_local(spark: SparkSession, pattern: str, passed_over: PassedOver) -> Iterator[Status]:
     absolute = _absolute(pattern, os.getcwd())
     if str(spark.conf.get("spark.master", "")).startswith("local"):  # the workers are on this machine
         rows: Iterable[Any] = _entries(absolute)
     else:
         work = functools.partial(_walk_batches, pattern=absolute)
         rows = spark.range(0, 1, 1, 1).mapInArrow(work, _ENTRIES).toLocalIterator()
-    files = []
     for row in rows:
         if row["reason"]:
             passed_over.add(row["video"], row["reason"], row["detail"])
         else:
-            files.append((row["video"], row["size_bytes"], row["modified_ms"]))
-    return files
+            yield row["video"], row["size_bytes"], row["modified_ms"]
 
 
 def _entries(pattern: str) -> Iterator[dict[str, Any]]:
@@ -226,19 +226,17 @@ def _walk_batches(_: Iterator[pa.RecordBatch], *, pattern: str) -> Iterator[pa.R
         yield pa.RecordBatch.from_pylist(some, to_arrow_schema(_ENTRIES))
 
 
-def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> list[Status]:
+def _list_remote(spark: SparkSession, pattern: str, passed_over: PassedOver) -> Iterator[Status]:
     files = _literal_first(functools.partial(_list_files, spark), pattern)
     if files is None:
-        return []
+        return
     for uri in _hidden(spark, pattern):
         passed_over.add(uri, walk.HIDDEN)
-    found = []
     for file in files:
         if walk.has_video_suffix(file[0]) or _is_named(file[0], pattern):
-            found.append(file)
+            yield file
         else:
             passed_over.add(file[0], walk.NO_SUFFIX)
-    return found
 
 
 def _literal_first(read: Callable[[str], T], pattern: str) -> T | None:

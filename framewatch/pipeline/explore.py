@@ -7,7 +7,6 @@ from framewatch.pipeline.rank import register_for_sql
 from framewatch.pipeline.run import Run
 from framewatch.report import write_report
 from framewatch.search import clusters
-from framewatch.search.source import read_indexed_videos
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog
 from framewatch.tables.feature_files import FeatureFiles
@@ -28,9 +27,12 @@ def explore(run: Run) -> None:
         still_cosine=run.config.index.still_cosine,
     )
     features = FeatureFiles.of(tables.output)
-    videos = read_indexed_videos(tables.output, features)
+    held = tables.contents("features")
+    num_frames = sum(held["num_frames"].to_pylist())
     with task_progress(run.spark, "explore"):
-        compared = tables.stage(clusters.compare_clusters(run.spark, features, videos, settings), "compared")
+        compared = tables.stage(
+            clusters.compare_clusters(run.spark, features, num_frames, settings), "compared"
+        )
         tables.replace(clusters.cluster_frames(compared), "cluster_frames")
         frames = tables.read("cluster_frames")
         ranked = tables.read("predictions") if tables.exists("predictions") else None
@@ -42,7 +44,7 @@ def explore(run: Run) -> None:
     counts = {
         "clusters": len(rows),
         "frames": sum(row["num_frames"] for row in rows),
-        "left_out": tables.current("features").count() - sum(row["num_frames"] for row in rows),
+        "left_out": num_frames - sum(row["num_frames"] for row in rows),
         "still": sum(row["num_still"] for row in rows),
         "outliers": tables.read("outliers").count(),
     }

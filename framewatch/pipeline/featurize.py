@@ -91,10 +91,8 @@ def frames_without_features(tables: Tables) -> tuple[str, dict[str, Any]]:
     Returns:
         A clause for the closing line, empty if all frames have features; and the counts for the manifest.
     """
-    if not tables.exists("features"):
-        return "", {"without_features": 0, "reasons": {}}
-    rows = tables.current("features").where("error is not null").groupBy("error").count().collect()
-    counts = {row["error"]: row["count"] for row in rows}
+    rows = tables.contents("features").group_by("error").aggregate([("num_frames", "sum")]).to_pylist()
+    counts = {row["error"]: row["num_frames_sum"] for row in rows if row["error"] is not None}
     reasons = dict(sorted(counts.items(), key=lambda it: (-it[1], it[0])))
     total = sum(reasons.values())
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())

@@ -259,4 +259,5 @@ _CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
     "classify": (_table("features"),),
     "ask": (_table("features"),),
     "explore": (_table("features"),),
+    "compact": (_table("videos"),),
 }

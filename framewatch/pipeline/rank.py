@@ -1,10 +1,11 @@
 """Ranks frames: `features` and a classifier -> `predictions`, and their metrics if labels are given."""
 
-import functools
 import importlib.util
 import shlex
 import shutil
 import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
@@ -43,6 +44,10 @@ from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog, feature_files, saved_model
 from framewatch.tables.saved_model import SavedModel
 
+# From so many frames on, vectors of candidates are kept from one ranking to the next.
+_MANY_FRAMES, _MOST_VIDEOS = 50_000, 2000
+_CHOSEN, _KEPT = "chosen_candidates", "kept_candidates"
+
 
 def rank(run: Run, videos: DataFrame | None = None) -> None:
     """Ranks the frames of `videos.test`, or of all videos if it is not set, with the saved classifier.
@@ -58,30 +63,36 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     started = time.monotonic()
     if videos is None and config.videos.test:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
-    features = run.tables.current("features")
-    if videos is not None:
-        features = features.join(videos, "video", "left_semi")
+    wanted = None if videos is None else {row["video"] for row in videos.select("video").collect()}
     saved, model = _classifier(run)
     identity = classifier.identity(model)
-    chosen = choose_threshold(
-        config.ranking, saved.notes["cross_validation"], lambda: features.count() * run.period_s / 60
-    )
-    # Without ranking.json no reader opens the tables, which mix two rankings until all of them are written.
-    storage.delete(storage.join(config.output, "ranking.json"))
-    with task_progress(run.spark, "rank"):
-        tables.replace(scores.rank(scores.score(features, model, threshold=chosen.value)), "predictions")
-        counts = _write_incidents(run, chosen, features, draw=identity)
-    if counts["frames"] == 0:
+    missing = _not_ranked(run, wanted)
+    if not missing.ranked:
         raise InputError(
             "no frame to rank: the videos of videos.test have no features; extract and featurize them"
         )
+    chosen = choose_threshold(
+        config.ranking,
+        saved.notes["cross_validation"],
+        lambda: (missing.ranked + missing.undecoded) * run.period_s / 60,
+    )
+    with task_progress(run.spark, "rank"):
+        scored_batches = _score(run, model, identity)
+        scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
+        if videos is not None:
+            scored = scored.join(videos, "video", "left_semi")
+        kept = _kept_candidates(run, scored_batches, identity)
+        # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
+        storage.delete(storage.join(config.output, "ranking.json"))
+        tables.replace(scores.rank(scored, num_frames=missing.ranked), "predictions")
+        counts = _write_incidents(run, chosen, kept, draw=identity)
     metrics = _test_metrics(run, saved)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
         if config.classifier.path is None:  # a classifier from another output keeps its own card
             _add_test_metrics(run, saved, metrics)
-    missing = _not_ranked(run, videos)
     about = {**_about(run, chosen, saved, identity), **counts, "not_ranked": asdict(missing)}
+    about["scores"] = sorted(scored_batches.values())
     registered = _publish(run, about)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
@@ -139,8 +150,27 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
     }
 
 
-def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: str) -> dict[str, int]:
-    """Writes `incidents` and `candidates`; returns counts of frames and incidents."""
+def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
+    """Scores the frames that this classifier has not scored; returns an ID of each batch of scores."""
+    tables = run.tables
+    held = tables.contents("features")
+    usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
+    new = usable - tables.scored_batches(model=identity).keys()
+    if new:
+        features = tables.current("features").where(F.col("batch").isin(sorted(new)))
+        tables.write_scores(scores.score(features, model), new, model=identity)
+    return tables.scored_batches(model=identity)
+
+
+def _write_incidents(run: Run, chosen: Threshold, kept: DataFrame | None, *, draw: str) -> dict[str, int]:
+    """Writes `incidents` and `candidates`; returns counts of frames and incidents.
+
+    Args:
+        run: the current call.
+        chosen: the threshold.
+        kept: `origin` and `features` of candidates of an earlier ranking; None without any.
+        draw: the seed of the audit sample.
+    """
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
     found = incidents.find_incidents(
@@ -148,10 +178,17 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     )
     tables.replace(found.coalesce(1), "incidents")
     found = tables.read("incidents")
-    kept = candidates.choose_candidates(
-        predictions, found, features, most=config.review.candidates, period_s=run.period_s, draw=draw
+    rows = candidates.choose_candidates(
+        predictions, found, most=config.review.candidates, period_s=run.period_s, draw=draw
     )
-    tables.replace(kept.coalesce(1), "candidates")
+    features = tables.current("features")
+    if kept is not None:
+        rows = tables.stage(rows, _CHOSEN)
+        of_videos = rows.join(kept, "origin", "left_anti").select("video").distinct().collect()
+        columns = ["origin", "features"]
+        features = kept.select(*columns).union(_of_videos(run, of_videos).select(*columns))
+    tables.replace(candidates.with_features(rows, features).coalesce(1), "candidates")
+    tables.delete_staged(_CHOSEN, _KEPT)
     totals = candidates.with_incident(predictions, found).agg(
         F.count("*").alias("frames"),
         F.sum("prediction").alias("suspicious"),
@@ -167,21 +204,61 @@ def _write_incidents(run: Run, chosen: Threshold, features: DataFrame, *, draw: 
     }
 
 
+def _kept_candidates(run: Run, scored: Mapping[int, str], identity: str) -> DataFrame | None:
+    """Returns the features of an earlier ranking's candidates, so that few files of `features` are read.
+
+    Only those of videos whose scores it used and that are in the same batch since. None if there are few
+    frames, which are read faster than this.
+    """
+    tables, ranking = run.tables, _earlier_ranking(run.config.output)
+    latest = tables.latest()
+    num_frames = pc.sum(latest["num_frames"]).as_py() or 0
+    if num_frames < _MANY_FRAMES or ranking.get("model") != identity or not tables.exists("candidates"):
+        return None
+    known = set(ranking.get("scores", ()))
+    same = [batch for batch, scores_id in scored.items() if scores_id in known]
+    changed = latest.filter(pc.invert(pc.is_in(latest["batch"], value_set=pa.array(same, pa.int32()))))
+    if len(changed) > _MOST_VIDEOS:
+        return None
+    rows = tables.read("candidates").where(~F.col("video").isin(changed["video"].to_pylist()))
+    return tables.stage(rows.select("origin", "features"), _KEPT)
+
+
+def _earlier_ranking(output: str) -> dict[str, Any]:
+    try:
+        return storage.read_json(storage.join(output, "ranking.json"))
+    except FileNotFoundError:
+        return {}
+
+
+def _of_videos(run: Run, videos: Sequence[Row]) -> DataFrame:
+    """Returns the rows of `features` of some videos; of few, only their files and row groups are read."""
+    features, names = run.tables.current("features"), [row["video"] for row in videos]
+    if len(names) > _MOST_VIDEOS:
+        return features
+    latest = run.tables.latest()
+    batches = latest.filter(pc.is_in(latest["video"], value_set=pa.array(names, pa.string())))["batch"]
+    features = features.where(F.col("batch").isin(batches.unique().to_pylist()))
+    return features.where(F.col("video").isin(names))
+
+
 @dataclass(frozen=True)
 class NotRanked:
-    """Counts of frames that should be ranked but are not, and of their videos.
+    """Counts of frames that should be ranked but are not, and of their videos, and of the others.
 
     Attributes:
         new: frames that are not yet featurized.
         new_videos: videos with such frames.
         undecoded: featurized frames without features: the picture is damaged or the features are not finite.
         undecoded_videos: videos with such frames.
+        ranked: frames that can be ranked.
     """
 
     new: int
     new_videos: int
     undecoded: int
     undecoded_videos: int
+    ranked: int
 
     @property
     def sentence(self) -> str:
@@ -196,26 +273,24 @@ class NotRanked:
         return text
 
 
-def _not_ranked(run: Run, videos: DataFrame | None) -> NotRanked:
-    ledger = run.tables.ledger().select("video", F.col("num_frames").alias("frames"))
-    one = F.lit(1)
-    parts = [
-        ledger,
-        run.tables.current("features").select("video", one.alias("featurized")),
-        run.tables.read("predictions").select("video", one.alias("ranked")),
-        ledger.select("video", one.alias("wanted"))
-        if videos is None
-        else videos.select("video", one.alias("wanted")),
-    ]
-    rows = functools.reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), parts)
-    counts = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("frames", "featurized", "ranked")]
-    by_video = rows.groupBy("video").agg(*counts, F.max("wanted").alias("wanted")).where("wanted = 1")
-    new = F.greatest(F.col("frames") - F.col("featurized"), F.lit(0))
-    undecoded = F.col("featurized") - F.col("ranked")
-    totals = by_video.agg(
-        F.sum(new), F.count_if(new > 0), F.sum(undecoded), F.count_if(undecoded > 0)
-    ).collect()[0]
-    return NotRanked(*(int(total or 0) for total in totals))
+def _not_ranked(run: Run, wanted: Collection[str] | None) -> NotRanked:
+    """Counts the frames of the wanted videos; None for all."""
+    latest, held = run.tables.latest(), run.tables.contents("features")
+    frames = Counter(dict(zip(latest["video"].to_pylist(), latest["num_frames"].to_pylist(), strict=True)))
+    featurized, undecoded = Counter[str](), Counter[str]()
+    columns = (held[name].to_pylist() for name in ("video", "error", "num_frames"))
+    for video, error, number in zip(*columns, strict=True):
+        featurized[video] += number
+        undecoded[video] += number if error is not None else 0
+    if wanted is not None:
+        frames, featurized, undecoded = (
+            Counter({video: counts[video] for video in wanted if video in counts})
+            for counts in (frames, featurized, undecoded)
+        )
+    new, undecoded = frames - featurized, +undecoded  # only positive numbers
+    return NotRanked(
+        new.total(), len(new), undecoded.total(), len(undecoded), featurized.total() - undecoded.total()
+    )
 
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def index(config: Config, *, rebuild: bool = False, debug: bool = False) -> None
                 store.drop(video)
             write = WriteVideos(
                 config.output,
-                features,
+                features.for_workers(),
                 sampling_period_s(read_metadata(config.output, "frames"), default_fps=config.sampling.fps),
                 todo.begun,
                 frozenset(video.uri for video in todo.update),
@@ -90,7 +90,7 @@ def _create(config: Config, place: Place, features: FeatureFiles) -> Store:
     )
 
     def fitted() -> Fitted:
-        return fit(features, about, num_videos=len(read_indexed_videos(config.output, features)))
+        return fit(features, about, num_videos=len(features.videos))
 
     return create_store(place, about, fit=fitted)
 

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from framewatch.config import load_config
 from framewatch.io import storage
 from framewatch.pipeline.classify import ask, classify
+from framewatch.pipeline.compact import compact
 from framewatch.pipeline.explore import explore
 from framewatch.pipeline.extract import extract
 from framewatch.pipeline.featurize import featurize
@@ -24,6 +25,7 @@ __all__ = [
     "Run",
     "ask",
     "classify",
+    "compact",
     "explore",
     "extract",
     "featurize",

@@ -27,6 +27,8 @@ _log = logs.get("extract")
 # Which pictures a new output holds.
 DEFAULT_KEPT = "thumbnails"
 _STAGED_AT_ONCE = 2
+# So many small batches are joined at the end of a run.
+_MOST_SMALL_BATCHES = 32
 _POLL_S = 0.2
 _REMEDIES = {
     "full": "set frames.keep=full and use `run`, or `extract` and `featurize`",
@@ -132,7 +134,7 @@ def read_videos(
     _stage_and_write(run, stage, reading, batches, write)
     if todo:
         tables.delete_leftovers()
-    tables.delete_superseded()
+    tables.compact(fewest=_MOST_SMALL_BATCHES)
     outcome = _outcome(run, listed)
     closing, more_counts = reading.closing()
     if todo:

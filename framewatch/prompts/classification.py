@@ -18,7 +18,6 @@ from framewatch.tables.schema import (
     require_columns,
 )
 
-# `featurize` writes files of 64 frames.
 _FILES_PER_TASK, _FEWEST_TASKS = 200, 8
 
 
@@ -35,9 +34,8 @@ def compare(spark: SparkSession, features: FeatureFiles, plan: ScoringPlan) -> D
     """
     paths = spark.createDataFrame([(path,) for path in features.paths], "path string")
     num_tasks = max(min(len(features.paths), _FEWEST_TASKS), len(features.paths) // _FILES_PER_TASK)
-    # The tasks get the paths as rows. As a part of the function, all of them would be sent to each task.
-    mine = FeatureFiles(features.directory, (), features.stale)
-    return paths.repartition(num_tasks).mapInArrow(Compare(mine, plan.project), from_arrow(RUNS))
+    compared = Compare(features.for_workers(), plan.project)
+    return paths.repartition(num_tasks).mapInArrow(compared, from_arrow(RUNS))
 
 
 def summarize(runs: DataFrame, plan: ScoringPlan) -> Mapping[str, Background]:

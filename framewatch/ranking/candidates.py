@@ -21,33 +21,24 @@ def with_incident(predictions: DataFrame, incidents: DataFrame) -> DataFrame:
 
 
 def choose_candidates(
-    predictions: DataFrame,
-    incidents: DataFrame,
-    features: DataFrame,
-    *,
-    most: int,
-    period_s: float,
-    draw: str,
+    predictions: DataFrame, incidents: DataFrame, *, most: int, period_s: float, draw: str
 ) -> DataFrame:
     """Chooses the frames that the review page can rerank by verdicts without Spark.
 
     Args:
         predictions: ranked frames.
         incidents: the incidents of these frames.
-        features: rows of `features` that include these frames.
+        most: the maximum number of incidents, and of frames outside incidents.
         period_s: seconds that a frame lasts, unless the next one comes earlier.
         draw: seed of the audit sample; another string draws other frames.
-        most: the maximum number of incidents, and of frames outside incidents.
 
     Returns:
-        The `candidates` table: the peaks of the top incidents (`incident` is their rank), the top frames
-        outside incidents, and a random sample of the frames outside incidents. `audit` is set for the sample:
-        the frames with the n smallest values are a simple random sample of size n.
+        The `candidates` table without `features`: the peaks of the top incidents (`incident` is their rank),
+        the top frames outside incidents, and a random sample of the frames outside incidents. `audit` is set
+        for the sample: the frames with the n smallest values are a simple random sample of size n.
     """
     require_columns(predictions, fields(PREDICTIONS, "origin", "timestamp_s", "rank"), table="predictions")
     require_columns(incidents, fields(INCIDENTS, "peak_origin", "rank"), table="incidents")
-    require_columns(features, fields(FEATURES, "origin"), table="features")
-    require_features(features, table="features")
     peaks = incidents.where(F.col("rank") <= most).select(
         F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
     )
@@ -61,8 +52,19 @@ def choose_candidates(
     ends = F.least(F.col("timestamp_s") + period_s, following)  # `least` ignores nulls
     ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
     rows = ranked.join(F.broadcast(chosen), "origin")
+    return rows.select(*[name for name in CANDIDATES.names if name != "features"])
+
+
+def with_features(chosen: DataFrame, features: DataFrame) -> DataFrame:
+    """Adds their features to chosen frames, which gives the `candidates` table.
+
+    Args:
+        chosen: the result of `choose_candidates`.
+        features: rows of `features` that include these frames.
+    """
+    require_columns(features, fields(FEATURES, "origin"), table="features")
+    require_features(features, table="features")
     # The few rows are broadcast, so that the features are not shuffled.
     usable = features.where(F.col("features").isNotNull())
-    return (
-        usable.select("origin", as_arrays(usable)).join(F.broadcast(rows), "origin").select(*CANDIDATES.names)
-    )
+    rows = usable.select("origin", as_arrays(usable)).join(F.broadcast(chosen), "origin")
+    return rows.select(*CANDIDATES.names)

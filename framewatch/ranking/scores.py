@@ -9,6 +9,8 @@ from framewatch.tables.feature_columns import as_vectors, has_vectors, is_finite
 from framewatch.tables.schema import PREDICTIONS, require_columns
 
 _ARRAYS = "_arrays"
+# One task sorts these, narrow rows without pictures and features, in a second or two.
+_FRAMES_PER_RANGE = 250_000
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
@@ -33,9 +35,14 @@ def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> 
     """
     require_features(features, table="features")
     scored = _transform(classifier, features.where(is_finite(features)))
-    prob2 = vector_to_array(F.col("probability"))[1]
-    prediction = F.when(prob2 > threshold, 1.0).otherwise(0.0)
-    return scored.withColumn("prob2", prob2).withColumn("prediction", prediction)
+    return predicted(
+        scored.withColumn("prob2", vector_to_array(F.col("probability"))[1]), threshold=threshold
+    )
+
+
+def predicted(scored: DataFrame, *, threshold: float) -> DataFrame:
+    """Adds `prediction` to rows with `prob2`: 1.0 where it is above the threshold, else 0.0."""
+    return scored.withColumn("prediction", F.when(F.col("prob2") > threshold, 1.0).otherwise(0.0))
 
 
 def _transform(classifier: Model, features: DataFrame) -> DataFrame:
@@ -49,15 +56,17 @@ def _transform(classifier: Model, features: DataFrame) -> DataFrame:
     return scored.select(*kept, *added)
 
 
-def rank(scored: DataFrame) -> DataFrame:
+def rank(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
     """Ranks scored frames: the most suspicious is 1.
 
     Args:
         scored: what `score` returns, with `origin`, `video`, `frame_index` and `timestamp_s`.
+        num_frames: number of rows, if known: many are ranked by several tasks, which takes two more jobs
+            when this is called.
 
     Returns:
-        The `predictions` table: one row per frame with `rank`. Equal probabilities are ranked by origin, so
-        that ranks are stable.
+        The `predictions` table: one row per frame with `rank`, sorted by video in each partition. Equal
+        probabilities are ranked by origin, so that ranks are stable.
 
     Raises:
         SchemaError: a column is missing or has another type.
@@ -68,7 +77,28 @@ def rank(scored: DataFrame) -> DataFrame:
         Row(rank=1, prediction=1.0)
     """
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
-    # A global order needs one task. It sorts narrow rows, without pictures and features.
     narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
-    order = Window.partitionBy(F.lit(1)).orderBy(F.col("prob2").desc(), "origin")
-    return narrow.withColumn("rank", F.row_number().over(order)).select(*PREDICTIONS.names)
+    num_ranges = 1 + num_frames // _FRAMES_PER_RANGE
+    numbered = _numbered(narrow, num_ranges)
+    # So that readers of one video skip most row groups. By a hash, as a range would compute the rows twice.
+    by_video = numbered.repartition(num_ranges, "video").sortWithinPartitions("video", "frame_index")
+    return by_video.select(*PREDICTIONS.names)
+
+
+def _numbered(scored: DataFrame, num_ranges: int) -> DataFrame:
+    """Adds `rank`: within ranges of the probability, each sorted by one task, and the numbers above them."""
+    order = [F.col("prob2").desc(), F.col("origin")]
+    if num_ranges == 1:
+        return scored.withColumn("rank", F.row_number().over(Window.partitionBy(F.lit(1)).orderBy(*order)))
+    shares = [number / num_ranges for number in range(1, num_ranges)]
+    bounds = scored.approxQuantile("prob2", shares, 0.1 / num_ranges)
+    # The number of bounds that a probability reaches; equal probabilities are in one range.
+    reached = F.lit(0)
+    for bound in sorted(set(bounds)):
+        reached += (F.col("prob2") >= bound).cast("int")
+    counts = {row["range"]: row["count"] for row in scored.groupBy(reached.alias("range")).count().collect()}
+    above = {number: sum(count for other, count in counts.items() if other > number) for number in counts}
+    offset = F.create_map(*(F.lit(value) for pair in above.items() for value in pair))[F.col("range")]
+    number = F.row_number().over(Window.partitionBy("range").orderBy(*order))
+    ranged = scored.withColumn("range", reached)
+    return ranged.withColumn("rank", (number + offset).cast("int")).drop("range")

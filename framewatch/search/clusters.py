@@ -1,6 +1,5 @@
 """Clusters the frames, and finds frames unlike anything usual for their camera."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +18,12 @@ from framewatch.search.cluster_tasks import (
     FindFarthest,
     ReadVectors,
 )
-from framewatch.search.source import SourceVideo
 from framewatch.tables.feature_files import FeatureFiles, camera
 from framewatch.tables.feature_lookup import read_background
 from framewatch.tables.schema import CLUSTER_FRAMES, CLUSTER_TIMES, CLUSTERS, OUTLIERS, from_arrow
 
 _TIME_S = 60.0
+_TASKS = 64
 # Frames and files that the similarity is fitted to.
 _FITTED_FRAMES, _FITTED_FILES = 4000, 64
 
@@ -52,14 +51,14 @@ class ExploreSettings:
 
 
 def compare_clusters(
-    spark: SparkSession, features: FeatureFiles, videos: Sequence[SourceVideo], settings: ExploreSettings
+    spark: SparkSession, features: FeatureFiles, num_frames: int, settings: ExploreSettings
 ) -> DataFrame:
     """Fits clusters with Spark's k-means on vectors of similarity, and compares each frame with each centre.
 
     Args:
         spark: the session.
         features: the files of `features`.
-        videos: the videos to read.
+        num_frames: number of frames with features. Of many, k-means sees the frames of every n-th row group.
         settings: settings of the clusters.
 
     Returns:
@@ -69,23 +68,28 @@ def compare_clusters(
     Raises:
         InputError: no frame has features.
     """
-    ids = spark.range(0, len(videos), 1, max(1, min(len(videos), 64)))
+    # Neighbouring files are read by one task, so that a video that goes on in the next file is seen to.
+    rows = list(enumerate(features.paths))
+    num_tasks = max(1, min(len(rows), _TASKS))
+    paths = spark.createDataFrame(rows, "id long, path string").repartitionByRange(num_tasks, "id")
+    paths = paths.sortWithinPartitions("id")
     similarity = Similarity.fit(
         *read_background(features, most=_FITTED_FRAMES, files=_FITTED_FILES), centre="footage"
     )
-    read = ReadVectors(features, videos, settings.still_cosine, similarity)
-    vectors = ids.mapInArrow(read, from_arrow(VECTORS)).cache()
+    mine, every = features.for_workers(), max(1, num_frames // settings.sample)
+    read = ReadVectors(mine, settings.still_cosine, similarity, every)
+    vectors = paths.mapInArrow(read, from_arrow(VECTORS)).cache()
     num_vectors = vectors.count()
     if not num_vectors:
         raise InputError(f"no frame in {features.directory} has features to compare: extract more videos")
     share = min(1.0, settings.sample / num_vectors)
-    rows = vectors.sample(fraction=share, seed=settings.seed) if share < 1 else vectors
+    rows_of = vectors.sample(fraction=share, seed=settings.seed) if share < 1 else vectors
     k_means = KMeans(k=settings.clusters, seed=settings.seed, maxIter=20, distanceMeasure="cosine")
-    model = k_means.fit(rows.select(array_to_vector(F.col("values")).alias("features")))
+    model = k_means.fit(rows_of.select(array_to_vector(F.col("values")).alias("features")))
     vectors.unpersist()
     centres = unit(np.stack([np.asarray(centre, np.float32) for centre in model.clusterCenters()]))
-    compare = CompareFrames(features, videos, settings.still_cosine, similarity, centres)
-    return ids.mapInArrow(compare, from_arrow(COMPARED))
+    compare = CompareFrames(mine, settings.still_cosine, similarity, centres=centres)
+    return paths.mapInArrow(compare, from_arrow(COMPARED))
 
 
 def cluster_frames(compared: DataFrame) -> DataFrame:

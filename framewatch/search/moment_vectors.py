@@ -154,18 +154,18 @@ def clip_windows(times_s: np.ndarray, clip_s: float) -> list[tuple[int, int]]:
     return found
 
 
-def still_frames(vectors: np.ndarray, least_cosine: float) -> np.ndarray:
+def still_frames(vectors: np.ndarray, least_cosine: float, *, last: np.ndarray | None = None) -> np.ndarray:
     """Returns (n,) booleans: whether a frame is a near-duplicate of the last frame that is not one.
 
     Args:
         vectors: (n, length) of unit length, in order of time.
         least_cosine: cosine from which on two frames are near-duplicates.
+        last: (length,) the last frame before these that is not a near-duplicate; None without any.
     """
     still = np.zeros(len(vectors), bool)
-    shown = 0
-    for number in range(1, len(vectors)):
-        still[number] = vectors[number] @ vectors[shown] >= least_cosine
-        shown = shown if still[number] else number
+    for number, vector in enumerate(vectors):
+        still[number] = last is not None and vector @ last >= least_cosine
+        last = last if still[number] else vector
     return still
 
 

@@ -13,7 +13,7 @@ from framewatch.search.hits import Hit, Merged
 from framewatch.search.moment_store import Store
 from framewatch.search.moment_vectors import Frames
 from framewatch.search.query import MomentFilter, QueryPart, parse_clip
-from framewatch.search.source import Known, read_indexed_videos, read_video_frames
+from framewatch.search.source import Known, SourceVideo, clock_of, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.feature_lookup import read_examples
 from framewatch.tables.results import open_table
@@ -99,10 +99,10 @@ def query_frames(name: str, features: FeatureFiles, output: str) -> Frames:
     """
     ledger = open_table(output, "videos").to_table(columns=["video", "duration_s"]).to_pylist()
     uri, _ = find_video(ledger, name)
-    videos = [video for video in read_indexed_videos(output, features) if video.uri == uri]
-    if not videos:
+    if uri not in features.videos:
         raise InputError(f"video '{name}' has no features: run `framewatch featurize` with this output")
-    return read_video_frames(features, videos[0], Known({}, {}, {}))
+    video = SourceVideo(uri, features.videos[uri], clock_of(uri), version="")
+    return read_video_frames(features, video, Known({}, {}, {}))
 
 
 def find_moments(store: Store, vector: np.ndarray, wanted: Wanted, *, output: str | None = None) -> list[Hit]:

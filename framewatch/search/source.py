@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io.storage import basename
 from framewatch.models.similarity import unit
 from framewatch.search.moment_vectors import Frames
-from framewatch.tables.feature_files import PATH, FeatureFiles, camera, vectors
+from framewatch.tables.feature_files import FeatureFiles, camera, vectors
 from framewatch.tables.ledger import latest_rows
-from framewatch.tables.results import Results, open_table
+from framewatch.tables.results import Results, open_table, read_videos
 from framewatch.tables.timeline import find_video
 
 # 2026-11-22_08-30-00, 20261122T083000, and the like.
@@ -27,6 +26,8 @@ _CLOCK = re.compile(
     r"(?<!\d)(?:19|20)\d\d([-_.]?)\d\d\1\d\d[T_ -]*([0-2]\d)[-_.:h]?([0-5]\d)[-_.:m]?([0-5]\d)(?!\d)"
 )
 _DAY_S = 86_400.0
+# What changes in the ledger when a video is read again; its batch may change without that.
+_VERSION = ("size_bytes", "modified_at", "attempts", "status", "num_frames")
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,14 @@ def read_indexed_videos(
         settings: `About.settings` of the index, which are part of each video's version. If None,
             probabilities and labels are not read, and `values` is empty.
     """
-    paths: dict[str, dict[str, None]] = defaultdict(dict)
-    for batch in features.scan([]):
-        pairs = zip(batch["video"].to_pylist(), batch[PATH].to_pylist(), strict=True)
-        for video, path in dict.fromkeys(pairs):
-            paths[video][path] = None
-    columns = ["video", "batch", "modified_at", "duration_s"]
-    ledger = latest_rows(open_table(output, "videos").to_table(columns=columns).to_pylist())
+    ledger = latest_rows(read_videos(output, ["video", "batch", *_VERSION]).to_pylist())
     digests = {} if settings is None else _digests(output)
     found = []
-    for uri in sorted(paths):
+    for uri, paths in features.videos.items():
         row = ledger.get(uri, {})
-        parts = (settings, row.get("batch"), row.get("modified_at"))
+        parts = (settings, *(row.get(name) for name in _VERSION))
         version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        paths_of_video = tuple(sorted(paths[uri]))
-        found.append(SourceVideo(uri, paths_of_video, clock_of(uri), version, digests.get(uri, "")))
+        found.append(SourceVideo(uri, paths, clock_of(uri), version, digests.get(uri, "")))
     return found
 
 
@@ -118,8 +112,7 @@ def read_video_frames(features: FeatureFiles, video: SourceVideo, known: Known) 
     origins: list[str] = []
     times, found = [], []
     for path in video.paths:
-        for batch in features.read(path, ["origin", "timestamp_s", "features"]):
-            rows = batch.filter(pc.equal(batch["video"], video.uri))
+        for rows in features.read(path, ["origin", "timestamp_s", "features"], video=video.uri):
             numbers, valid = vectors(rows["features"])
             if not valid.any():
                 continue

@@ -53,6 +53,21 @@ VECTOR = pa.struct(
 # `error` is the reason why a frame has no features.
 FEATURES = pa.schema({**_FRAME, "features": pa.list_(pa.float32()), "error": pa.string(), **_BATCH})
 
+# What each file of `frames` and `features` holds: the number of each video's rows, by `error`.
+CONTENTS = pa.schema(
+    {
+        "video": pa.string(),
+        "error": pa.string(),
+        "num_frames": pa.int64(),
+        "file": pa.string(),
+        "file_bytes": pa.int64(),
+        **_BATCH,
+    }
+)
+
+# Frames' probabilities, which `rank` keeps for as long as the classifier and the frames' features stay.
+SCORES = pa.schema({**_FRAME, "probability": VECTOR, "prob2": pa.float64(), **_BATCH})
+
 PREDICTIONS = pa.schema(
     {
         **_FRAME,

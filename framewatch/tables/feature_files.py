@@ -3,23 +3,22 @@
 Spark passes features to Python number by number. Reading the files takes a third of the time.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.tables.ledger import superseded
+from framewatch.tables import contents
+from framewatch.tables.feature_vectors import vectors as vectors
+from framewatch.tables.ledger import batch_of
 from framewatch.tables.metadata import file_metadata
-from framewatch.tables.results import batch_of, open_table
-
-# Arrow's name for the column with the path of a row's file.
-PATH = "__filename"
+from framewatch.tables.origins import VideoNames
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,15 @@ class FeatureFiles:
         directory: the table's directory.
         paths: paths of the files, in the form of the file system of `directory`.
         stale: by batch number, the videos that a later batch supersedes.
+        videos: by the URI of a video, sorted, the paths of the files that have its rows.
+        names: the videos' names.
     """
 
     directory: str
     paths: tuple[str, ...]
     stale: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    videos: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: VideoNames = field(default_factory=VideoNames)
 
     @staticmethod
     def of(output: str) -> "FeatureFiles":
@@ -44,15 +47,18 @@ class FeatureFiles:
             InputError: there are no features.
         """
         directory = storage.join(output, "features")
-        paths = storage.parquet_files(directory, "batch=*/*.parquet")[1]
-        if not paths:
+        if not storage.matches(directory, "batch=*/*.parquet"):
             raise InputError(
                 f"there is no table {directory}: run `framewatch featurize` with this output first"
             )
-        rows = open_table(output, "videos").to_table(columns=["video", "batch"]).to_pylist()
-        stale = superseded(rows)
-        counted = tuple(path for path in paths if batch_of(path) in stale)
-        return FeatureFiles(directory, counted, {batch: videos for batch, videos in stale.items() if videos})
+        held = contents.held_by(output, "features")
+        paths = dict.fromkeys(itertools.chain.from_iterable(held.paths.values()))
+        stale = {batch: videos for batch, videos in held.stale.items() if videos}
+        return FeatureFiles(directory, tuple(sorted(paths)), stale, held.paths, held.names)
+
+    def for_workers(self) -> "FeatureFiles":
+        """Returns the same without paths, which tasks get from elsewhere: all of them would go to each."""
+        return replace(self, paths=(), videos={}, names=VideoNames())
 
     def identity(self) -> dict[str, Any]:
         """Returns model, weights and other settings that made the features, from their column's metadata."""
@@ -64,27 +70,25 @@ class FeatureFiles:
             return pq.ParquetFile(path)
         return pq.ParquetFile(storage.filesystem(self.directory)[0].open(path, "rb"))
 
-    def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yields the rows that count in all files, with `video`, `columns`, and the file's path in `PATH`."""
-        import pyarrow.dataset as ds  # imports pandas, which workers do without
-
-        local = storage.local_path(self.directory) is not None
-        files = None if local else storage.filesystem(self.directory)[0]
-        rows = ds.dataset(list(self.paths), format="parquet", filesystem=files)
-        for batch in rows.to_batches(columns=["video", *columns, PATH]):
-            yield self._counted(batch, batch[PATH][0].as_py()) if batch.num_rows else batch
-
     def read(
-        self, path: str, columns: Sequence[str], *, row_groups: Sequence[int] | None = None
+        self,
+        path: str,
+        columns: Sequence[str],
+        *,
+        row_groups: Sequence[int] | None = None,
+        video: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yields the rows that count in one file, with `video` and `columns`."""
+        """Yields the rows that count in one file, with `video` and `columns`, all or those of one video."""
         file = self.open(path)
         # Of the MLlib vectors of older versions, only the values.
         in_vectors = "features" in columns and pa.types.is_struct(file.schema_arrow.field("features").type)
         names = ["features.values" if name == "features" and in_vectors else name for name in columns]
+        if video is not None:
+            row_groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, video)]
         batches = file.iter_batches(1024, row_groups, columns=["video", *names], use_threads=False)
         for batch in batches:
-            yield self._counted(batch, path)
+            rows = self._counted(batch, path)
+            yield rows if video is None else rows.filter(pc.equal(rows["video"], video))
 
     def _counted(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
         stale = self.stale.get(batch_of(path))
@@ -93,25 +97,10 @@ class FeatureFiles:
         return batch.filter(pc.invert(pc.is_in(batch["video"], value_set=pa.array(sorted(stale)))))
 
 
-def vectors(features: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Converts a column of lists, or of the MLlib vectors of older versions, to an array.
-
-    Returns:
-        (valid rows, length) float32, and (rows,) booleans: whether a row is valid. A row is not valid if the
-        frame has no features, or if they are not finite, as in outputs of older versions.
-    """
-    values = features.field("values") if pa.types.is_struct(features.type) else features
-    valid = pc.and_(features.is_valid(), values.is_valid()).to_numpy(zero_copy_only=False)
-    if not valid.all():
-        values = values.filter(pa.array(valid))
-    numbers = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    rows = numbers.reshape((len(values), -1) if len(values) else (0, 0))
-    finite = np.isfinite(rows).all(axis=1)
-    if finite.all():
-        return rows, valid
-    usable = valid.copy()
-    usable[valid] = finite
-    return rows[finite], usable
+def _may_hold(file: pq.ParquetFile, row_group: int, video: str) -> bool:
+    column = file.schema_arrow.get_field_index("video")
+    found = file.metadata.row_group(row_group).column(column).statistics
+    return found is None or not found.has_min_max or found.min <= video <= found.max
 
 
 def write_rows(uri: str, rows: pa.Table) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framewatch.errors import InputError
-from framewatch.tables.feature_files import PATH, FeatureFiles, vectors
+from framewatch.tables.feature_files import FeatureFiles, vectors
 
 # The files are small and may be on remote storage.
 _THREADS = 8
@@ -50,26 +50,30 @@ def read_examples(features: FeatureFiles, names: Sequence[str]) -> dict[str, np.
 
 def _find(features: FeatureFiles, names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Returns the origin that matches each name, and the path of its file."""
+    names = list(names)
     wanted = pa.array(sorted({_last(name) for name in names}))
+    videos = dict.fromkeys(video for name in names for video in features.names.may_have(name))
+    paths = dict.fromkeys(path for video in videos for path in features.videos.get(video, ()))
     called: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    shown = None
-    for batch in features.scan(["origin"]):
-        last = pc.replace_substring_regex(batch["origin"], r"^.*/", "")
-        shown = shown or (last[0].as_py() if len(last) else None)
-        rows = batch.filter(pc.is_in(last, value_set=wanted))
-        for origin, path in zip(rows["origin"].to_pylist(), rows[PATH].to_pylist(), strict=True):
-            called[_last(origin)].append((origin, path))
-    return {name: _the_one(name, called[_last(name)], shown) for name in names}
+    for path in paths:
+        for batch in features.read(path, ["origin"]):
+            last = pc.replace_substring_regex(batch["origin"], r"^.*/", "")
+            for origin in batch["origin"].filter(pc.is_in(last, value_set=wanted)).to_pylist():
+                called[_last(origin)].append((origin, path))
+    return {name: _the_one(name, called[_last(name)], features) for name in names}
 
 
-def _the_one(name: str, called: list[tuple[str, str]], shown: str | None) -> tuple[str, str]:
+def _the_one(name: str, called: list[tuple[str, str]], features: FeatureFiles) -> tuple[str, str]:
     fitting = [place for place in called if place[0] == name or place[0].endswith("/" + name.lstrip("/"))]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         origins = ", ".join(sorted(origin for origin, _ in fitting)[:3])
         raise InputError(f"example '{name}' is the name of several frames, {origins}: give more of the path")
-    such = f", as {shown} is" if shown else ""
+    shown = next(
+        (batch for path in features.paths for batch in features.read(path, ["origin"]) if batch), None
+    )
+    such = f", as {_last(shown['origin'][0].as_py())} is" if shown else ""
     raise InputError(f"example '{name}' is no frame with features: give the name of one{such}")
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from cachetools import LRUCache
 
 from framewatch.errors import PictureError, VideoError
 from framewatch.io import images, storage
-from framewatch.tables.ledger import superseded
+from framewatch.tables import contents
+from framewatch.tables.ledger import batch_of
 from framewatch.tables.metadata import file_metadata
-from framewatch.tables.results import Results, batch_of, open_table
+from framewatch.tables.results import Results
 from framewatch.video.process import DecoderProcess
 from framewatch.video.worker import Sampling, extraction_request, kept_pictures
 
@@ -43,18 +44,15 @@ class Pictures:
     """Finds pictures by `origin`; its methods may be called by several threads."""
 
     def __init__(self, results: Results) -> None:
-        """Lists the files of the `frames` table; they are read on the first request.
+        """Prepares; files are looked up on the first request.
 
         Args:
-            results: the output with the table.
+            results: the output with the table `frames`.
         """
-        self._files, paths = storage.parquet_files(
-            storage.join(results.output, "frames"), "batch=*/*.parquet"
-        )
-        self._output, self._paths = results.output, paths
-        # By batch, the videos whose frames do not count.
-        self._stale: dict[int, frozenset[str]] = {}
-        self._groups: list[_Group] | None = None
+        self._files = storage.filesystem(storage.join(results.output, "frames"))[0]
+        self._output = results.output
+        self._held: contents.Held | None = None
+        self._groups: dict[str, list[_Group]] = {}
         self._kept: LRUCache[_Group, Any] = LRUCache(_KEPT_GROUPS)
         self._origins: LRUCache[_Group, Any] = LRUCache(_KEPT_ORIGINS)
         self._cut: LRUCache[str, bytes | None] = LRUCache(_KEPT_CUT)
@@ -67,14 +65,23 @@ class Pictures:
         None if no frame of that name counts, according to the ledger, or if the video can no longer be read.
         """
         with self._lock:
-            if self._groups is None:
-                self._groups = self._counted_groups()
-            for group in self._groups:
-                if group.may_hold(origin):
-                    found = pc.index(self._names(group), origin).as_py()
-                    if found >= 0:
-                        content = self._rows(group)["content"][found].as_py()
-                        return self._cut_picture(group, origin, found) if content is None else content
+            try:
+                return self._find(origin)
+            except FileNotFoundError:  # a run has joined batches since
+                self._held = None
+                for kept in (self._groups, self._kept, self._origins):
+                    kept.clear()
+                return self._find(origin)
+
+    def _find(self, origin: str) -> bytes | None:
+        if self._held is None:
+            self._held = contents.held_by(self._output, "frames")
+        for group in self._groups_for(self._held.paths_of(origin)):
+            if group.may_hold(origin):
+                found = pc.index(self._names(group), origin).as_py()
+                if found >= 0:
+                    content = self._rows(group)["content"][found].as_py()
+                    return self._cut_picture(group, origin, found) if content is None else content
         return None
 
     def thumbnail(self, origin: str, width: int) -> bytes | None:
@@ -82,14 +89,11 @@ class Pictures:
         content = self.get(origin)
         return None if content is None else smaller(content, width)
 
-    def _counted_groups(self) -> list[_Group]:
-        """Returns the row groups of the committed batches."""
-        if not self._paths:
-            return []
-        videos = open_table(self._output, "videos").to_table(columns=["video", "batch"])
-        self._stale = superseded(videos.to_pylist())
-        counted = [path for path in self._paths if batch_of(path) in self._stale]
-        return [group for path in counted for group in self._row_groups(path)]
+    def _groups_for(self, paths: Iterable[str]) -> Iterator[_Group]:
+        for path in paths:
+            if path not in self._groups:
+                self._groups[path] = self._row_groups(path)
+            yield from self._groups[path]
 
     def _row_groups(self, path: str) -> list[_Group]:
         with self._files.open(path, "rb") as file:
@@ -118,7 +122,7 @@ class Pictures:
     def _read(self, group: _Group, columns: list[str]) -> Any:
         with self._files.open(group.path, "rb") as file:
             rows = pq.ParquetFile(file).read_row_group(group.number, columns=["video", *columns])
-        stale = self._stale[batch_of(group.path)]
+        stale = self._held.stale[batch_of(group.path)] if self._held else None
         if stale:
             rows = rows.filter(pc.invert(pc.is_in(rows["video"], value_set=pa.array(sorted(stale)))))
         return rows

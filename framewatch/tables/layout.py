@@ -8,7 +8,9 @@ from framewatch.tables.results import WRITTEN_BY
 
 Format = Literal["parquet", "delta"]
 # Tables that grow batch by batch, one partition each.
-BATCHED = ("videos", "frames", "features")
+BATCHED = ("videos", "frames", "features", "scores")
+# Those of them whose files `contents` describes.
+RECORDED = ("frames", "features")
 
 
 def table_exists(output: str, table: str, table_format: Format) -> bool:

@@ -6,6 +6,7 @@ read again, and its video gets a row in a later batch. Of several rows of a vide
 batch counts. A row of `frames` or `features` counts if the ledger's row of its video and batch counts.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # SQL for Spark and DuckDB that selects each video's batch that counts. `$videos` is the name of the table.
 LATEST_SQL = "(select video, max(batch) as batch from $videos group by video)"
+
+_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,25 @@ class Batches:
 
 def batches(videos: "pa.Table") -> Batches:
     """Returns the committed batches of a ledger with `video`, `batch`, and perhaps `num_frames`."""
-    latest_batch = videos.group_by("video").aggregate([("batch", "max")])
-    rows = videos.join(latest_batch, "video").to_pydict()
-    num_rows: dict[int, int] = {}
-    num_counted: dict[int, int] = {}
-    num_frames: dict[int, int] = {}
-    frames_of = rows.get("num_frames", [0] * len(rows["batch"]))
-    for batch, last, frames in zip(rows["batch"], rows["batch_max"], frames_of, strict=True):
-        num_rows[batch] = num_rows.get(batch, 0) + 1
-        if batch == last:
-            num_counted[batch] = num_counted.get(batch, 0) + 1
-            num_frames[batch] = num_frames.get(batch, 0) + (frames or 0)
+    latest = videos.join(latest_batches(videos), ["video", "batch"], join_type="left semi")
+    frames = [("num_frames", "sum")] if "num_frames" in videos.column_names else []
+    of_all = videos.group_by("batch").aggregate([([], "count_all")]).to_pydict()
+    of_latest = latest.group_by("batch").aggregate([([], "count_all"), *frames]).to_pydict()
+    num_rows = dict(zip(of_all["batch"], of_all["count_all"], strict=True))
+    num_counted = dict(zip(of_latest["batch"], of_latest["count_all"], strict=True))
+    num_frames = of_latest.get("num_frames_sum", [0] * len(num_counted))
     return Batches(
         whole=frozenset(batch for batch, rows in num_rows.items() if num_counted.get(batch) == rows),
         mixed=frozenset(batch for batch, counted in num_counted.items() if counted < num_rows[batch]),
         superseded=frozenset(num_rows.keys() - num_counted.keys()),
-        num_frames=num_frames,
+        num_frames={batch: number or 0 for batch, number in zip(of_latest["batch"], num_frames, strict=True)},
     )
+
+
+def latest_batches(videos: "pa.Table") -> "pa.Table":
+    """Returns the `video` and `batch` of each row of a ledger that counts."""
+    found = videos.group_by("video").aggregate([("batch", "max")])
+    return found.select(["video", "batch_max"]).rename_columns(["video", "batch"])
 
 
 def latest(videos: "DataFrame") -> "DataFrame":
@@ -104,3 +109,9 @@ def latest_rows(videos: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
         if row["video"] not in found or row["batch"] > found[row["video"]]["batch"]:
             found[row["video"]] = dict(row)
     return dict(sorted(found.items()))
+
+
+def batch_of(path: str) -> int:
+    """Returns the number of the batch that a file belongs to; -1 if it belongs to none."""
+    match = _BATCH.search(path)
+    return int(match.group(1)) if match else -1

@@ -1,6 +1,5 @@
 """Reads the tables of an output with Arrow. Does not import Spark."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,12 +15,12 @@ from framewatch.tables.columns import VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
-_BATCH = re.compile(r"batch=(\d+)/[^/]*$")
 # The verb that writes each table, for messages about missing tables.
 WRITTEN_BY = {
     "videos": "extract",
     "frames": "extract",
     "features": "featurize",
+    "scores": "rank",
     "predictions": "rank",
     "incidents": "rank",
     "candidates": "rank",
@@ -64,10 +63,18 @@ def open_table(output: str, table: str) -> Any:
     )
 
 
-def batch_of(path: str) -> int:
-    """Returns the number of the batch that a file belongs to; -1 if it belongs to none."""
-    match = _BATCH.search(path)
-    return int(match.group(1)) if match else -1
+def read_videos(output: str, columns: Sequence[str]) -> pa.Table:
+    """Reads columns of the ledger; those that older versions did not write are null.
+
+    Raises:
+        InputError: there is no ledger.
+    """
+    videos = open_table(output, "videos")
+    rows = videos.to_table(columns=[name for name in columns if name in videos.schema.names])
+    for name in columns:
+        if name not in rows.column_names:
+            rows = rows.append_column(VIDEOS.field(name), pa.nulls(len(rows), VIDEOS.field(name).type))
+    return rows.select(list(columns))
 
 
 # A file's size in bytes and its modification time in epoch milliseconds; None if the ledger lacks them.

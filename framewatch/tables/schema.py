@@ -36,6 +36,7 @@ VIDEOS = from_arrow(columns.VIDEOS)
 FRAMES = from_arrow(columns.FRAMES)
 FRAMES["content"].metadata = JPEG_METADATA
 FEATURES = from_arrow(columns.FEATURES)
+SCORES = from_arrow(columns.SCORES)
 PREDICTIONS = from_arrow(columns.PREDICTIONS)
 INCIDENTS = from_arrow(columns.INCIDENTS)
 CANDIDATES = from_arrow(columns.CANDIDATES)

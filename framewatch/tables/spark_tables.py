@@ -1,13 +1,16 @@
 """Reads and writes the tables of an output with Spark, in Parquet, or in Delta if the session supports it.
 
-`videos`, `frames` and `features` grow batch by batch, one partition each: `frames/batch=3`. A batch counts
-once the ledger `videos` has its rows. The next run removes a batch that a killed run did not commit.
+`videos`, `frames`, `features` and `scores` grow batch by batch, one partition each: `frames/batch=3`. A batch
+counts once the ledger `videos` has its rows. The next run removes a batch that a killed run did not commit.
 """
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -15,12 +18,14 @@ from pyspark.sql.types import StructType
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.spark.arrow import to_arrow
-from framewatch.tables import layout, ledger, upgrade
+from framewatch.tables import contents, layout, ledger, upgrade
+from framewatch.tables.columns import CONTENTS
+from framewatch.tables.columns import VIDEOS as VIDEO_COLUMNS
 from framewatch.tables.feature_columns import FeatureStorage
-from framewatch.tables.layout import BATCHED, Format
+from framewatch.tables.layout import BATCHED, RECORDED, Format
 from framewatch.tables.ledger import Batches
 from framewatch.tables.metadata import MARKED, METADATA_KEY
-from framewatch.tables.results import open_table
+from framewatch.tables.results import read_videos
 from framewatch.tables.schema import (
     CANDIDATES,
     CLASS_CLIPS,
@@ -33,6 +38,7 @@ from framewatch.tables.schema import (
     INCIDENTS,
     OUTLIERS,
     PREDICTIONS,
+    SCORES,
     VIDEOS,
 )
 
@@ -40,6 +46,7 @@ TABLES: dict[str, StructType] = {
     "videos": VIDEOS,
     "frames": FRAMES,
     "features": FEATURES,
+    "scores": SCORES,
     "predictions": PREDICTIONS,
     "incidents": INCIDENTS,
     "candidates": CANDIDATES,
@@ -50,8 +57,12 @@ TABLES: dict[str, StructType] = {
     "cluster_times": CLUSTER_TIMES,
     "outliers": OUTLIERS,
 }
-# The review page reads single pictures and vectors from these, so they have small row groups.
-_PIECEWISE = ("frames", "candidates")
+# Readers take single pictures, vectors and videos from these, so they have small row groups.
+_PIECEWISE = ("frames", "features", "predictions", "candidates")
+
+
+# Batches with fewer frames are joined, to files of about this size.
+_SMALL_FRAMES, _FILE_BYTES = 50_000, 128 << 20
 
 
 @dataclass(frozen=True)
@@ -124,15 +135,18 @@ class Tables:
 
     def batches(self) -> Batches:
         """Returns the committed batches. Does not start a Spark job on Parquet."""
-        columns = ["video", "batch", "num_frames"]
         if not self.exists("videos"):
             return Batches(frozenset(), frozenset(), frozenset(), {})
-        if self.format == "parquet":
-            videos = open_table(self.output, "videos")
-            rows = videos.to_table(columns=[name for name in columns if name in videos.schema.names])
-        else:
+        return ledger.batches(self._committed())
+
+    def _committed(self) -> pa.Table:
+        """Returns `video`, `batch` and `num_frames` of all rows of the ledger."""
+        columns = ["video", "batch", "num_frames"]
+        if self.format == "delta":
             rows = to_arrow(self.read("videos").select(*columns))
-        return ledger.batches(rows)
+        else:
+            rows = read_videos(self.output, columns)
+        return rows.set_column(2, "num_frames", pc.fill_null(rows["num_frames"], 0))
 
     def metadata(self, table: str) -> dict[str, Any]:
         """Returns the sampling settings of `frames`, or what made `features`; empty without the table."""
@@ -145,7 +159,81 @@ class Tables:
         rows = df.drop("batch")
         if table == "features":
             rows = self._feature_storage().stored(rows)
+            self._delete_batch("scores", batch)
+        recorded = table in RECORDED and self.format == "parquet"
+        if recorded:
+            contents.forget(self.output, table, batch)
         write_table(rows, self.path(table), self.format, batch=batch, piecewise=table in _PIECEWISE)
+        if recorded:
+            contents.record(self.output, table, batch)
+
+    def write_scores(self, scored: DataFrame, batches: Collection[int], *, model: str) -> None:
+        """Writes batches of `scores`; replaces those that exist.
+
+        Args:
+            scored: rows of `scores` with `batch`.
+            batches: numbers of the batches.
+            model: the classifier's identity.
+        """
+        rows = scored.select(*SCORES.names).sortWithinPartitions("batch", "video", "frame_index")
+        storage.check_fence(self.output)
+        if self.format == "delta":
+            for batch in sorted(batches):
+                self._delete_batch("scores", batch)
+                self.write_batch(rows.where(F.col("batch") == batch), "scores", batch)
+        else:  # one job for all, whose partitions then move to the table
+            staged = storage.join(self._staging, "scores")
+            rows.write.option("compression", "zstd").mode("overwrite").partitionBy("batch").parquet(staged)
+            for name in storage.children(staged):
+                if name.startswith("batch="):
+                    part = storage.join(self.path("scores"), name)
+                    storage.replace_directory(storage.join(staged, name), part)
+            self.delete_staged("scores")
+        for batch in batches:
+            storage.write_json(self._scored_by(batch), {"model": model, "id": uuid.uuid4().hex})
+
+    def scored_batches(self, *, model: str) -> dict[int, str]:
+        """Returns the batches that a classifier has completely scored, each with an ID of its scores."""
+        found = {batch: self._scores_of(batch) for batch in sorted(self._batches("scores"))}
+        return {batch: about["id"] for batch, about in found.items() if about.get("model") == model}
+
+    def _scores_of(self, batch: int) -> dict[str, str]:
+        """Returns `model` and `id` of a batch of `scores`; empty if it is not complete."""
+        try:
+            return storage.read_json(self._scored_by(batch))
+        except FileNotFoundError:
+            return {}
+
+    def _scored_by(self, batch: int) -> str:
+        return storage.join(self.path("scores"), f"batch={batch}", "_about.json")  # no data file to Spark
+
+    def latest(self) -> pa.Table:
+        """Returns `video`, `batch` and `num_frames` of the ledger's rows that count."""
+        if not self.exists("videos"):
+            return VIDEO_COLUMNS.empty_table().select(["video", "batch", "num_frames"])
+        rows = self._committed()
+        return rows.join(ledger.latest_batches(rows), ["video", "batch"], join_type="left semi")
+
+    def contents(self, table: str) -> pa.Table:
+        """Returns how many rows that count `frames` or `features` have, of each video, batch and error.
+
+        Does not read the table, unless it is of an older version or in Delta: then once, and each time.
+
+        Returns:
+            `video`, `error` (why a frame has no features), `num_frames` and `batch`.
+        """
+        names = ["video", "error", "num_frames", "batch"]
+        if not self.exists(table):
+            return CONTENTS.empty_table().select(names)
+        if self.format == "parquet":
+            latest = self.latest()
+            held = contents.read(self.output, table, latest["batch"].unique().to_pylist(), keep=True)
+            return held.select(names).join(latest, ["video", "batch"], join_type="left semi")
+        rows = self.current(table)
+        if "error" not in rows.columns:
+            rows = rows.withColumn("error", F.lit(None).cast("string"))
+        counted = rows.groupBy("video", "error", "batch").agg(F.count("*").alias("num_frames"))
+        return to_arrow(counted.select(*names))
 
     def write_ledger(self, rows: Sequence[Mapping[str, Any]], batch: int) -> None:
         """Writes one batch of `videos`, which commits the batch.
@@ -195,15 +283,19 @@ class Tables:
         return fence.staging if fence else storage.join(self.output, "_staging")
 
     def delete(self, *tables: str) -> None:
-        """Removes whole tables."""
+        """Removes whole tables; `scores` go with the `features` they are of."""
         for table in tables:
+            if table in RECORDED:
+                contents.forget(self.output, table)
+            if table == "features":
+                storage.delete(self.path("scores"))
             storage.delete(self.path(table))
 
     def delete_leftovers(self) -> None:
         """Removes batches that a killed run did not commit, and all temporary tables of `stage`."""
         storage.delete(storage.join(self.output, "_staging"))
         done = self.batches().counted
-        for table in ("frames", "features"):
+        for table in ("frames", "features", "scores"):
             for batch in self._batches(table).difference(done):
                 self._delete_batch(table, batch)
 
@@ -214,14 +306,58 @@ class Tables:
         """
         found = self.batches()
         if found.mixed:
-            moved, new = F.col("batch").isin(sorted(found.mixed)), self.next_batch()
-            for table in ("features", "frames"):
-                if self.exists(table):
-                    self.write_batch(self.current(table).where(moved), table, new)
-            self.write_batch(self.ledger().where(moved).coalesce(1), "videos", new)
+            self._move(found.mixed)
         for batch in sorted(found.mixed | found.superseded):
-            for table in reversed(BATCHED):
-                self._delete_batch(table, batch)
+            self._delete_committed(batch)
+
+    def compact(self, *, fewest: int = 2) -> tuple[int, int]:
+        """Joins small batches, so that what each run opens does not grow with the number of runs before it.
+
+        A kill loses nothing, as in `delete_superseded`.
+
+        Args:
+            fewest: the number of small batches from which on there is something to do.
+
+        Returns:
+            The number of batches that were joined, and of the batches that they became.
+        """
+        self.delete_superseded()
+        num_frames = self.batches().num_frames
+        small = [batch for batch, number in sorted(num_frames.items()) if number < _SMALL_FRAMES]
+        if len(small) < max(fewest, 2):
+            return 0, 0
+        groups: list[list[int]] = [[]]
+        for batch in small:
+            if sum(num_frames[other] for other in groups[-1]) >= _SMALL_FRAMES:
+                groups.append([])
+            groups[-1].append(batch)
+        joined = [group for group in groups if len(group) > 1]
+        for group in joined:
+            self._move(group)
+            for batch in group:
+                self._delete_committed(batch)
+        return sum(map(len, joined)), len(joined)
+
+    def _move(self, batches: Collection[int]) -> None:
+        """Copies the rows of batches that count to a new batch, and commits it: they count there from now."""
+        moved, new = F.col("batch").isin(sorted(batches)), self.next_batch()
+        for table in RECORDED:
+            if self.exists(table):
+                self.write_batch(self._in_files(self.current(table).where(moved), table, batches), table, new)
+        models = {self._scores_of(batch).get("model") for batch in batches}
+        if len(models) == 1 and (model := models.pop()) is not None:
+            rows = self.current("scores").where(moved).withColumn("batch", F.lit(new).cast("int"))
+            self.write_scores(rows.coalesce(1), [new], model=model)
+        self.write_batch(self.ledger().where(moved).orderBy("video").coalesce(1), "videos", new)
+
+    def _in_files(self, rows: DataFrame, table: str, batches: Collection[int]) -> DataFrame:
+        """Returns rows of batches in few partitions, each sorted and as large as a file should be."""
+        size = contents.file_bytes(self.output, table, batches) if self.format == "parquet" else 0
+        return rows.coalesce(1 + size // _FILE_BYTES).sortWithinPartitions("video", "frame_index")
+
+    def _delete_committed(self, batch: int) -> None:
+        for table in reversed(BATCHED):
+            self._delete_batch(table, batch)
 
     def next_batch(self) -> int:
         """Returns the number of the next batch: one more than that of the last committed batch."""
@@ -229,10 +365,8 @@ class Tables:
 
     def batches_without_features(self) -> dict[int, int]:
         """Returns the number of frames of each batch that is not completely featurized, by batch."""
-        done: dict[int, int] = {}
-        if self.exists("features"):
-            rows = self.current("features").groupBy("batch").count().collect()
-            done = {row["batch"]: row["count"] for row in rows}
+        totals = self.contents("features").group_by("batch").aggregate([("num_frames", "sum")])
+        done = dict(zip(totals["batch"].to_pylist(), totals["num_frames_sum"].to_pylist(), strict=True))
         frames = sorted(self.batches().num_frames.items())
         return {batch: number for batch, number in frames if done.get(batch, 0) != number}
 
@@ -245,7 +379,11 @@ class Tables:
         return {int(name.removeprefix("batch=")) for name in names if name.startswith("batch=")}
 
     def _delete_batch(self, table: str, batch: int) -> None:
+        if table == "scores":
+            storage.delete(self._scored_by(batch))
         if self.format == "parquet":
+            if table in RECORDED:
+                contents.forget(self.output, table, batch)
             storage.delete(storage.join(self.path(table), f"batch={batch}"))
         elif self.exists(table):
             storage.check_fence(self.output)
