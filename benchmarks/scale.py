@@ -1,9 +1,9 @@
 """What cameras cost: rates of `ingest` on one core and on two, and bytes a frame.
 
-Runs the stage as a user does, on two H.264 files of 1080p with a keyframe every two seconds, which it makes by
-repeating ../shared/videos/vtest.avi where present, else the drawn samples: on `local[1]` and `local[2]`, each
-held to as many cores, in turns. Then it prints the bytes of each table for a frame of a file that repeats
-nothing. What ranking costs is in grow.py.
+Runs the stage as a user does, on two H.264 files of 1080p with a keyframe every two seconds, which it makes
+by repeating ../shared/videos/vtest.avi where present, else the drawn samples: on `local[1]` and `local[2]`,
+each held to as many cores, in turns. Then it prints the bytes of each table for a frame of a file that
+repeats nothing. What ranking costs is in grow.py.
 
 docs/scale.md works out clusters from what it prints.
 """

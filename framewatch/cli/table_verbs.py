@@ -12,8 +12,8 @@ def add_compact(verbs: Any) -> argparse.ArgumentParser:
         "compact",
         help="Joins small batches of the tables into larger files.",
         description="Joins batches of fewer than 50,000 frames in `frames`, `features`, `scores` and "
-        "`videos`, with files of about 128 MB. The rows stay the same. `ingest` and `extract` do it themselves once "
-        "there are 32 such batches.",
+        "`videos`, with files of about 128 MB. The rows stay the same. `ingest` and `extract` do this at "
+        "their end if there are 32 such batches.",
     )
     add_output(parser)
     add_config(parser, "such as tables.format=delta")
