@@ -56,6 +56,7 @@ VERBS = {
         ("output=new videos.train=videos featurizer.weights=gone.h5", "'gone.h5' were not found"),
         ("output=new videos.train=videos featurizer.mode=overwrite", "featurizer.mode=overwrite needs full"),
     ),
+    "compact": (("new", "there is no table new/videos: run `framewatch extract`"),),
     "featurize": (
         ("output=new", "there is no table new/frames: run `framewatch extract`"),
         ("output=ranked featurizer.weights=gone.h5", "weights 'gone.h5' were not found"),

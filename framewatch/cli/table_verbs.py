@@ -11,9 +11,9 @@ def add_compact(verbs: Any) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "compact",
         help="Joins small batches of the tables into larger files.",
-        description="Joins batches of fewer than 50,000 frames in `frames`, `features`, `scores` and "
-        "`videos`, with files of about 128 MB. The rows stay the same. `ingest` and `extract` do this at "
-        "their end if there are 32 such batches.",
+        description="Joins batches of fewer than 12,500 frames in `frames`, `features`, `scores` and "
+        "`videos`, with files of about 128 MB. The rows stay the same. `ingest` and `extract` do this "
+        "before they read videos, if there are 32 such batches.",
     )
     add_output(parser)
     add_config(parser, "such as tables.format=delta")

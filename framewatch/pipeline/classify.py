@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch.config import Config
-from framewatch.pipeline.rank import register_for_sql
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.search import encoder_of
+from framewatch.pipeline.sql import register_for_sql
 from framewatch.pipeline.train import verdict_ranges
 from framewatch.prompts import classifications, prepare
 from framewatch.prompts.class_clips import ClassClip

@@ -3,6 +3,7 @@
 import time
 
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.sql import register_for_sql
 from framewatch.spark.task_progress import task_progress
 
 
@@ -14,6 +15,7 @@ def compact(run: Run) -> None:
         joined, became = tables.compact()
     seconds = round(time.monotonic() - started, 1)
     if joined:
+        register_for_sql(run)
         text = f"{joined} batches became {became}, in {seconds} s"
     else:
         text = "nothing to join: fewer than two batches are small"

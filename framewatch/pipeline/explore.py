@@ -3,8 +3,8 @@
 import time
 
 from framewatch.io import storage
-from framewatch.pipeline.rank import register_for_sql
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.sql import register_for_sql
 from framewatch.report import write_report
 from framewatch.search import clusters
 from framewatch.spark.task_progress import task_progress

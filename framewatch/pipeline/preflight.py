@@ -34,7 +34,6 @@ from framewatch.prompts.request import Request
 from framewatch.ranking import labels
 from framewatch.ranking.threshold import choose_threshold
 from framewatch.tables import layout, saved_model
-from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.layout import Format
 from framewatch.tables.metadata import read_metadata, require_stored_precision
 
@@ -191,13 +190,13 @@ def _network(config: Config) -> None:
     if features and settings.mode != "overwrite":
         spec = FeatureSpec(network, resize_for(network, settings.scale_hint), engine, precision)
         require_same_features(
-            features.identity(),
+            features,
             spec.identity(),
             f"the features in {config.output}",
             "this run",
             f"set another output, or {_overwriting(config)} to make all anew",
         )
-        require_stored_precision(features.identity(), config.features.precision, config.output)
+        require_stored_precision(features, config.features.precision, config.output)
 
 
 def _overwriting(config: Config) -> str:
@@ -214,12 +213,11 @@ def _network_of_run(config: Config) -> None:
     _network(replace(config, featurizer=settings))
 
 
-def _features(config: Config) -> FeatureFiles | None:
-    """Returns the features; None if there are none, or if Python cannot read them without a package."""
+def _features(config: Config) -> dict[str, Any] | None:
+    """Returns what made the features; None without any, or if Python cannot read them without a package."""
     if not _is_there(config, "features") or not _is_there(config, "videos"):  # a killed run committed nothing
         return None
-    features = FeatureFiles.of(config.output)
-    return features if features.paths else None
+    return read_metadata(config.output, "features")
 
 
 def _is_there(config: Config, table: str) -> bool:
@@ -233,7 +231,7 @@ def _classifier(config: Config) -> None:
     features = _features(config)
     if features:
         require_same_features(
-            features.identity(),
+            features,
             notes["features"],
             f"the features in {config.output}",
             f"the classifier in {path}",

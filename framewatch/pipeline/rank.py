@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
@@ -26,6 +26,7 @@ from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.sql import register_for_sql
 from framewatch.pipeline.train import measures
 from framewatch.ranking import (
     candidates,
@@ -39,7 +40,6 @@ from framewatch.ranking import (
 from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
 from framewatch.spark.arrow import to_arrow
-from framewatch.spark.session import write_sql_settings
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog, feature_files, saved_model
 from framewatch.tables.saved_model import SavedModel
@@ -186,7 +186,8 @@ def _write_incidents(run: Run, chosen: Threshold, kept: DataFrame | None, *, dra
         rows = tables.stage(rows, _CHOSEN)
         of_videos = rows.join(kept, "origin", "left_anti").select("video").distinct().collect()
         columns = ["origin", "features"]
-        features = kept.select(*columns).union(_of_videos(run, of_videos).select(*columns))
+        others = _of_videos(run, of_videos).select(*columns).join(kept, "origin", "left_anti")
+        features = kept.select(*columns).union(others)
     tables.replace(candidates.with_features(rows, features).coalesce(1), "candidates")
     tables.delete_staged(_CHOSEN, _KEPT)
     totals = candidates.with_incident(predictions, found).agg(
@@ -335,29 +336,6 @@ def _training_videos(saved: SavedModel) -> pa.Array:
         return pa.array([], pa.string())
     rows = ds.dataset(paths, format="parquet", filesystem=files)
     return pc.unique(rows.to_table(columns=["video"])["video"])
-
-
-def register_for_sql(run: Run) -> list[str]:
-    """Makes the existing tables available for SQL if `catalog.enabled`; returns their names.
-
-    They are registered in a catalog that outlives this call. Without one, two files let `spark-sql` open
-    them.
-    """
-    config = run.config.catalog
-    if not config.enabled:
-        return []
-    if config.name is None and run.is_ours and not _has_metastore(run.spark):
-        output = storage.local_path(run.config.output)
-        if output is None or run.config.spark.remote is not None:
-            return []
-        write_sql_settings(storage.join(output, "spark-sql.conf"), storage.join(output, "catalog"))
-        return catalog.write_spark_sql(run.tables, database=config.database)
-    return catalog.register(run.tables, database=config.database, catalog=config.name)
-
-
-def _has_metastore(spark: SparkSession) -> bool:
-    """Returns whether the session's catalog is stored in a Hive metastore."""
-    return spark.conf.get("spark.sql.catalogImplementation", "in-memory") == "hive"
 
 
 def _show_top(predictions: DataFrame, number: int) -> None:

@@ -18,6 +18,7 @@ from framewatch.ingest import frames, listing
 from framewatch.ingest.known_files import with_ledger
 from framewatch.io import logs, storage
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.sql import register_for_sql
 from framewatch.spark import scheduling
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables.spark_tables import Tables
@@ -27,7 +28,7 @@ _log = logs.get("extract")
 # Which pictures a new output holds.
 DEFAULT_KEPT = "thumbnails"
 _STAGED_AT_ONCE = 2
-# So many small batches are joined at the end of a run.
+# A run joins the batches before it, if so many are small.
 _MOST_SMALL_BATCHES = 32
 _POLL_S = 0.2
 _REMEDIES = {
@@ -113,6 +114,7 @@ def read_videos(
     if config.extract.mode == "overwrite":
         tables.delete("videos", "frames", "features")  # the ledger first: without its rows, no batch counts
     tables.delete_leftovers()
+    _join_batches(run)
     reading = make_reading()
     if tables.exists("frames"):
         require_same_sampling(config, tables.metadata("frames"), reading.sampling)
@@ -134,7 +136,7 @@ def read_videos(
     _stage_and_write(run, stage, reading, batches, write)
     if todo:
         tables.delete_leftovers()
-    tables.compact(fewest=_MOST_SMALL_BATCHES)
+    tables.delete_superseded()
     outcome = _outcome(run, listed)
     closing, more_counts = reading.closing()
     if todo:
@@ -151,6 +153,14 @@ def read_videos(
         text = f"nothing new: the ledger has all {outcome['videos']} videos{bad}"
     run.summarize(stage, text + _remedy(outcome) + closing, **counts, **more_counts)
     _require_few_failures(run, listed, outcome)
+
+
+def _join_batches(run: Run) -> None:
+    """Joins the batches of earlier runs where many are small."""
+    joined, _ = run.tables.compact(fewest=_MOST_SMALL_BATCHES)
+    if joined:
+        register_for_sql(run)
+    run.tables.contents("frames")  # records what frames of older versions hold
 
 
 def unread(run: Run, listed: DataFrame) -> DataFrame:

@@ -10,7 +10,7 @@ from framewatch.tables.schema import PREDICTIONS, require_columns
 
 _ARRAYS = "_arrays"
 # One task sorts these, narrow rows without pictures and features, in a second or two.
-_FRAMES_PER_RANGE = 250_000
+_FRAMES_PER_RANGE, _MOST_RANGES = 250_000, 100
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
@@ -78,7 +78,7 @@ def rank(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
     """
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
     narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
-    num_ranges = 1 + num_frames // _FRAMES_PER_RANGE
+    num_ranges = min(1 + num_frames // _FRAMES_PER_RANGE, _MOST_RANGES)
     numbered = _numbered(narrow, num_ranges)
     # So that readers of one video skip most row groups. By a hash, as a range would compute the rows twice.
     by_video = numbered.repartition(num_ranges, "video").sortWithinPartitions("video", "frame_index")
@@ -91,14 +91,11 @@ def _numbered(scored: DataFrame, num_ranges: int) -> DataFrame:
     if num_ranges == 1:
         return scored.withColumn("rank", F.row_number().over(Window.partitionBy(F.lit(1)).orderBy(*order)))
     shares = [number / num_ranges for number in range(1, num_ranges)]
-    bounds = scored.approxQuantile("prob2", shares, 0.1 / num_ranges)
+    bounds = F.array(*map(F.lit, scored.approxQuantile("prob2", shares, 0.1 / num_ranges)))
     # The number of bounds that a probability reaches; equal probabilities are in one range.
-    reached = F.lit(0)
-    for bound in sorted(set(bounds)):
-        reached += (F.col("prob2") >= bound).cast("int")
-    counts = {row["range"]: row["count"] for row in scored.groupBy(reached.alias("range")).count().collect()}
-    above = {number: sum(count for other, count in counts.items() if other > number) for number in counts}
-    offset = F.create_map(*(F.lit(value) for pair in above.items() for value in pair))[F.col("range")]
+    ranged = scored.withColumn("range", F.size(F.filter(bounds, lambda bound: F.col("prob2") >= bound)))
+    counts = {row["range"]: row["count"] for row in ranged.groupBy("range").count().collect()}
+    above = [sum(count for other, count in counts.items() if other > number) for number in range(num_ranges)]
+    offset = F.element_at(F.array(*map(F.lit, above)), F.col("range") + 1)
     number = F.row_number().over(Window.partitionBy("range").orderBy(*order))
-    ranged = scored.withColumn("range", reached)
     return ranged.withColumn("rank", (number + offset).cast("int")).drop("range")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from framewatch.config.outputs import ClassesConfig
@@ -181,7 +182,10 @@ class ClassFinder:
         """
         if video >= len(self.videos):
             raise InputError(f"there is no video {video}: the output has {len(self.videos)} videos")
-        rows = self.results.read("frames", ["origin", "timestamp_s"], videos=[self.videos[video]])
+        uri = self.videos[video]
+        rows = self.results.read("frames", ["origin", "timestamp_s", "batch"], videos=[uri])
+        batch = next(row["batch"] for row in self.results.videos() if row["video"] == uri)
+        rows = rows.filter(pc.equal(rows["batch"], batch))
         pairs = zip(rows["origin"].to_pylist(), rows["timestamp_s"].to_pylist(), strict=True)
         return sorted(pairs, key=lambda pair: pair[1])
 

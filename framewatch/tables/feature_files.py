@@ -53,6 +53,8 @@ class FeatureFiles:
             )
         held = contents.held_by(output, "features")
         paths = dict.fromkeys(itertools.chain.from_iterable(held.paths.values()))
+        if not paths:
+            raise InputError(f"no video in {output} has frames: its table `videos` has the reasons")
         stale = {batch: videos for batch, videos in held.stale.items() if videos}
         return FeatureFiles(directory, tuple(sorted(paths)), stale, held.paths, held.names)
 

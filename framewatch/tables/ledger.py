@@ -83,18 +83,18 @@ def counted(rows: "DataFrame", ledger: "DataFrame") -> "DataFrame":
     return rows.join(ledger, ["video", "batch"], "left_semi")
 
 
-def superseded(videos: Iterable[Mapping[str, Any]]) -> dict[int, frozenset[str]]:
+def superseded(videos: "pa.Table") -> dict[int, frozenset[str]]:
     """Returns the videos in each committed batch whose rows of `frames` and `features` do not count.
 
     Args:
-        videos: rows with `video` and `batch`, as returned by Arrow's `to_pylist`.
+        videos: the ledger, with `video` and `batch`.
     """
-    rows = list(videos)
-    latest = latest_rows(rows)
-    found: dict[int, set[str]] = {row["batch"]: set() for row in rows}
-    for row in rows:
-        if latest[row["video"]]["batch"] != row["batch"]:
-            found[row["batch"]].add(row["video"])
+    found: dict[int, set[str]] = {batch: set() for batch in videos["batch"].unique().to_pylist()}
+    older = videos.select(["video", "batch"]).join(
+        latest_batches(videos), ["video", "batch"], join_type="left anti"
+    )
+    for video, batch in zip(older["video"].to_pylist(), older["batch"].to_pylist(), strict=True):
+        found[batch].add(video)
     return {batch: frozenset(names) for batch, names in found.items()}
 
 

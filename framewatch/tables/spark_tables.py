@@ -61,8 +61,11 @@ TABLES: dict[str, StructType] = {
 _PIECEWISE = ("frames", "features", "predictions", "candidates")
 
 
-# Batches with fewer frames are joined, to files of about this size.
-_SMALL_FRAMES, _FILE_BYTES = 50_000, 128 << 20
+# Batches with fewer frames are joined, to batches of about so many and files of about this size. A batch that
+# is not much smaller than that stays, as its rows would be copied for little.
+_SMALL_FRAMES, _JOINED_FRAMES, _FILE_BYTES = 12_500, 50_000, 128 << 20
+# A run joins so many groups of batches at most, and leaves others to the next.
+_MOST_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,14 @@ class Tables:
         """
         rows = scored.select(*SCORES.names).sortWithinPartitions("batch", "video", "frame_index")
         storage.check_fence(self.output)
+        for batch in batches:  # first the mark of older scores, so that no part of them counts
+            self._delete_batch("scores", batch)
         if self.format == "delta":
             for batch in sorted(batches):
-                self._delete_batch("scores", batch)
                 self.write_batch(rows.where(F.col("batch") == batch), "scores", batch)
         else:  # one job for all, whose partitions then move to the table
             staged = storage.join(self._staging, "scores")
+            self.delete_staged("scores")
             rows.write.option("compression", "zstd").mode("overwrite").partitionBy("batch").parquet(staged)
             for name in storage.children(staged):
                 if name.startswith("batch="):
@@ -313,7 +318,8 @@ class Tables:
     def compact(self, *, fewest: int = 2) -> tuple[int, int]:
         """Joins small batches, so that what each run opens does not grow with the number of runs before it.
 
-        A kill loses nothing, as in `delete_superseded`.
+        A kill loses nothing, as in `delete_superseded`. Batches with features are not joined with others,
+        which would have to be featurized again.
 
         Args:
             fewest: the number of small batches from which on there is something to do.
@@ -322,16 +328,17 @@ class Tables:
             The number of batches that were joined, and of the batches that they became.
         """
         self.delete_superseded()
-        num_frames = self.batches().num_frames
-        small = [batch for batch, number in sorted(num_frames.items()) if number < _SMALL_FRAMES]
+        incomplete = self.batches_without_features() if self.exists("features") else {}
+        num_frames = sorted(self.batches().num_frames.items())
+        small = [batch for batch, count in num_frames if count < _SMALL_FRAMES and batch not in incomplete]
         if len(small) < max(fewest, 2):
             return 0, 0
         groups: list[list[int]] = [[]]
         for batch in small:
-            if sum(num_frames[other] for other in groups[-1]) >= _SMALL_FRAMES:
+            if sum(dict(num_frames)[other] for other in groups[-1]) >= _JOINED_FRAMES:
                 groups.append([])
             groups[-1].append(batch)
-        joined = [group for group in groups if len(group) > 1]
+        joined = [group for group in groups if len(group) > 1][:_MOST_GROUPS]
         for group in joined:
             self._move(group)
             for batch in group:
@@ -344,16 +351,19 @@ class Tables:
         for table in RECORDED:
             if self.exists(table):
                 self.write_batch(self._in_files(self.current(table).where(moved), table, batches), table, new)
-        models = {self._scores_of(batch).get("model") for batch in batches}
+        held = self.contents("features")
+        usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist()) & set(batches)
+        models = {self._scores_of(batch).get("model") for batch in usable}
         if len(models) == 1 and (model := models.pop()) is not None:
             rows = self.current("scores").where(moved).withColumn("batch", F.lit(new).cast("int"))
             self.write_scores(rows.coalesce(1), [new], model=model)
         self.write_batch(self.ledger().where(moved).orderBy("video").coalesce(1), "videos", new)
 
     def _in_files(self, rows: DataFrame, table: str, batches: Collection[int]) -> DataFrame:
-        """Returns rows of batches in few partitions, each sorted and as large as a file should be."""
-        size = contents.file_bytes(self.output, table, batches) if self.format == "parquet" else 0
-        return rows.coalesce(1 + size // _FILE_BYTES).sortWithinPartitions("video", "frame_index")
+        """Returns rows of batches, sorted in each file; Parquet files have the size that they should have."""
+        if self.format == "parquet":
+            rows = rows.coalesce(1 + contents.file_bytes(self.output, table, batches) // _FILE_BYTES)
+        return rows.sortWithinPartitions("video", "frame_index")
 
     def _delete_committed(self, batch: int) -> None:
         for table in reversed(BATCHED):
