@@ -40,7 +40,7 @@ def write_batch(
     for table in ("videos", "features"):
         (output / table / f"batch={batch}").mkdir(parents=True, exist_ok=True)
     ledger = {"video": list(videos), "duration_s": [float(len(its)) for its in videos.values()]}
-    ledger["modified_at"] = pa.array([0] * len(videos), pa.timestamp("us", "UTC"))
+    ledger["modified_at"] = pa.array([batch] * len(videos), pa.timestamp("us", "UTC"))
     pq.write_table(pa.table(ledger), output / "videos" / f"batch={batch}" / "part-0.parquet")
     rows = [
         {
