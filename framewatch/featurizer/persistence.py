@@ -49,7 +49,9 @@ class _Writer(DefaultParamsWriter):
         if _includes_weights(instance):
             spark = SparkSession.builder.getOrCreate()
             for number, part in enumerate(_parts(weights.path)):
-                row = spark.createDataFrame([(weights.name, number, part)], _PARTS).coalesce(1)
+                # The file's own name, because its suffix decides how it is read.
+                row = spark.createDataFrame([(os.path.basename(weights.path), number, part)], _PARTS)
+                row = row.coalesce(1)
                 row.write.mode("append").parquet(_weights_directory(path))
 
 

