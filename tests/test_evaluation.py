@@ -1,7 +1,9 @@
-"""Metrics against scikit-learn, and splits that never share a video."""
+"""Metrics against scikit-learn, their intervals, groups, and splits that never share a group."""
 
 import math
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from framewatch.config import RankingConfig
 from framewatch.errors import InputError
-from framewatch.ranking import evaluation
-from framewatch.ranking.evaluation import RankedLabels, assign_folds
+from framewatch.ranking import cross_validation, evaluation, groups, model_card
+from framewatch.ranking.cross_validation import assign_folds
+from framewatch.ranking.evaluation import RankedLabels
+from framewatch.ranking.intervals import RankedGroups
+from framewatch.ranking.logistic import Logistic
 from framewatch.ranking.threshold import choose_threshold
 
 SCORED = st.lists(
@@ -45,40 +50,218 @@ def test_perfect_order_and_its_reverse() -> None:
 @given(
     st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 9), max_size=12), st.integers(2, 6)
 )
-def test_folds_hold_whole_videos_and_suspicious_ones_each(videos: dict[str, int], folds: int) -> None:
-    dealt = assign_folds(videos, folds)
-    suspicious = [video for video, count in videos.items() if count]
+def test_each_fold_has_whole_groups_and_suspicious_ones(counts: dict[str, int], folds: int) -> None:
+    dealt = assign_folds(counts, folds)
+    suspicious = [group for group, count in counts.items() if count]
     if len(suspicious) < 2:
         assert dealt == {}
         return
-    assert set(dealt) == set(videos)
+    assert set(dealt) == set(counts)
     used = set(dealt.values())
     assert len(used) == min(folds, len(suspicious))
-    assert {dealt[video] for video in suspicious} == used
+    assert {dealt[group] for group in suspicious} == used
 
 
-def test_no_classifier_scores_a_video_it_has_seen(spark) -> None:
-    rows = [(f"{v}frame{k}.jpg", v, float(k), float(k % 2)) for v in ("a", "b", "c") for k in range(4)]
-    labelled = spark.createDataFrame(rows, "origin string, video string, timestamp_s double, label double")
+GROUP_OF = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "c2": "c"}
+
+
+def test_no_classifier_scores_a_group_it_has_seen(spark) -> None:
+    rows = [
+        (f"{v}frame{k}.jpg", v, group, float(k), float(k % 2))
+        for v, group in GROUP_OF.items()
+        for k in range(4)
+    ]
+    columns = "origin string, video string, group string, timestamp_s double, label double"
+    labelled = spark.createDataFrame(rows, columns)
     seen: list[tuple[set[str], set[str]]] = []
 
     def fit(train):
-        return {row["video"] for row in train.select("video").distinct().collect()}
+        return {row["group"] for row in train.select("group").distinct().collect()}
 
     def score(held_out, trained_on):
         seen.append((trained_on, fit(held_out)))
         return held_out.withColumn("prob2", held_out["label"])
 
-    scored = evaluation.out_of_fold(labelled, folds=5, fit=fit, score=score)
-    assert scored.count() == 12
+    scored = cross_validation.out_of_fold(labelled, folds=5, fit=fit, score=score)
+    assert scored.count() == 20
     assert len(seen) == 3
     assert all(trained.isdisjoint(held_out) and held_out for trained, held_out in seen)
     metrics = evaluation.evaluate(scored, precision_at=[3], budgets_minutes=[0.05])
     assert metrics["average_precision"] == 1.0
     assert metrics["precision_at"] == {"3": 1.0}
-    assert set(metrics["videos"]) == {"a", "b", "c"}
+    assert set(metrics["videos"]) == set(GROUP_OF)
+    assert (metrics["groups"], metrics["suspicious_groups"]) == (3, 3)
     [spent] = metrics["budgets"]
-    assert (spent["viewed"], spent["suspicious_viewed"], spent["incidents"]) == (3, 3, 3)
+    assert (spent["viewed"], spent["suspicious_viewed"], spent["incidents"]) == (3, 3, 5)
+
+
+def test_in_memory_no_classifier_scores_a_group_it_has_seen() -> None:
+    of_frames = np.array(["a", "a", "a", "b", "b", "c", "c"])
+    labels = np.array([1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    seen: list[set[str]] = []
+
+    def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Logistic:
+        seen.append(set(of_frames[weights > 0]))
+        return Logistic(np.zeros(features.shape[1]), 0.0)
+
+    features = np.arange(7.0)[:, None]
+    args = (features, labels, np.ones(7), of_frames.tolist())
+    assert cross_validation.out_of_fold_in_memory(*args, folds=5, fit=fit).tolist() == [0.5] * 7
+    assert sorted(map(sorted, seen)) == [["a", "b"], ["a", "c"], ["b", "c"]]
+    args = (features, labels, np.ones(7), ["a"] * 7)
+    assert cross_validation.out_of_fold_in_memory(*args, folds=5, fit=fit) is None
+
+
+RANKED = st.lists(
+    st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.9]), st.booleans(), st.integers(0, 3)),
+    min_size=4,
+    max_size=40,
+)
+
+
+@given(RANKED, st.sampled_from([1, 2, 5]))
+def test_intervals_are_those_of_repeated_groups(rows: list[tuple[float, bool, int]], top: int) -> None:
+    """Computes metrics anew on the frames of drawn groups, each as often as it is drawn."""
+    rows = sorted(rows, key=lambda row: -row[0])
+    scores, labels, of_frames = (np.array(column) for column in zip(*rows, strict=True))
+    labels = labels.astype(float)
+    firsts = labels > 0
+    ranked = RankedGroups(scores, labels, of_frames, firsts)
+    found = ranked.intervals(precision_at=[top], viewed=[top])
+    if ranked.num_suspicious_groups < 2:
+        assert found is None
+        return
+    names = np.unique(of_frames)
+    draws = np.random.default_rng(1).integers(len(names), size=(300, len(names)))
+    aps, precisions, recalls = [], [], []
+    for draw in draws:
+        repeated = np.array([(draw == place).sum() for place in np.searchsorted(names, of_frames)])
+        counted = RankedLabels.count(np.repeat(scores, repeated), np.repeat(labels, repeated))
+        if counted.positives:
+            aps.append(counted.average_precision)
+            recalls.append(counted.top_labels[:top].sum() / counted.positives)
+        if (precision := counted.precision_at(top)) is not None:
+            precisions.append(precision)
+    for interval, values in (
+        (found.average_precision, aps), (found.precision_at[0], precisions),
+        (found.frame_recall[0], recalls), (found.incident_recall[0], recalls),
+    ):  # fmt: skip
+        if len(values) < 200:  # defined too rarely to compare shares
+            continue
+        low, high = interval
+        assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+        # Both bounds leave out 2.5% of the resamples, and other draws a similar share.
+        outside = [np.mean(np.array(values) < low - 1e-9), np.mean(np.array(values) > high + 1e-9)]
+        assert max(outside) <= 0.08
+
+
+def scored(videos: int, of_one_group: int, *, suspicious: int) -> pa.Table:
+    """One frame a second for ten seconds of each video, the first videos with suspicious frames."""
+    random = np.random.default_rng(0)
+    rows = [
+        {
+            "origin": f"{video}-{second}", "video": f"v{video}", "timestamp_s": float(second),
+            "label": float(video < suspicious and second < 5), "prob2": random.random(),
+            "group": f"g{video // of_one_group}",
+        }
+        for video in range(videos)
+        for second in range(10)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows)
+
+
+MEASURES = {"precision_at": [3, 500], "budgets_minutes": [0.5], "period_s": 1.0, "gap_s": 2.0}
+
+
+def test_clips_of_one_group_widen_the_intervals() -> None:
+    rows = scored(40, 4, suspicious=20)
+    grouped = evaluation.evaluate_rows(rows, **MEASURES)
+    alone = evaluation.evaluate_rows(rows.drop_columns("group"), **MEASURES)
+    assert (grouped["groups"], alone["groups"], grouped["suspicious_groups"]) == (10, 40, 5)
+    for name in ("average_precision", "roc_auc"):
+        low, high = grouped[f"{name}_interval"]
+        assert low < grouped[name] == alone[name] < high
+    low, high = grouped["average_precision_interval"]
+    assert high - low > np.subtract(*alone["average_precision_interval"][::-1])
+    assert grouped["precision_at"]["500"] is None and set(grouped["precision_at_interval"]) == {"3"}
+    [spent] = grouped["budgets"]
+    assert spent["frame_recall_interval"][0] <= spent["frame_recall"] <= spent["frame_recall_interval"][1]
+    assert evaluation.evaluate_rows(rows, **MEASURES) == grouped, "the draws are always the same"
+
+
+@pytest.mark.parametrize(
+    ("rows", "warning"),
+    [
+        (
+            scored(40, 4, suspicious=20),
+            "10 groups of videos, 5 with suspicious frames. Ranges in brackets are 95%",
+        ),
+        (
+            scored(40, 5, suspicious=20),
+            "Warning: 8 groups of videos, 4 with suspicious frames. With fewer than 10",
+        ),
+        (
+            scored(40, 4, suspicious=4),
+            "Warning: 10 groups of videos, 1 with suspicious frames. An interval needs",
+        ),
+    ],
+)
+def test_the_model_card_names_what_metrics_stand_on(rows: pa.Table, warning: str) -> None:
+    metrics = evaluation.evaluate_rows(rows, **MEASURES)
+    labels = {
+        "file": "labels.csv", "labelled_frames": 400, "suspicious_frames": 100, "unlabelled_frames": 0,
+        "unmatched": 0, "groups": metrics["groups"], "suspicious_groups": metrics["suspicious_groups"],
+    }  # fmt: skip
+    notes = {"features": {}, "labels": labels, "settings": {}, "cross_validation": metrics}
+    card = model_card.render(notes)
+    assert warning in card
+    has_interval = metrics["suspicious_groups"] > 1
+    assert ("AP 0." in card) and (" to 0." in card) == has_interval
+    assert "precision@3" in model_card.quality(metrics)
+    assert model_card.quality(metrics).count(" to ") == 2 * has_interval, "those of AP and ROC AUC"
+    labels |= {"groups": 1, "suspicious_groups": 1}
+    card = model_card.render({**notes, "cross_validation": None})
+    assert "Warning: not measured, as all labelled videos are in one group" in card
+
+
+HALL, YARD = "file:/hall/", "file:/yard/"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.mp4", "b.mp4"], [0, 1]),  # no clock: each video
+        (["x_20260101T080000.mp4", "x_20260101T095900.mp4"], [0, 0]),  # 59 minutes after an hour's file
+        (["x_20260101T080000.mp4", "x_20260101T100001.mp4"], [0, 1]),
+        (["x_20260101T233000.mp4", "x_20260102T003000.mp4", "x_20260102T014500.mp4"], [0, 0, 0]),  # midnight
+        (["x_20260101T080000.mp4", "x_20260102T080000.mp4"], [0, 1]),  # another day
+        (["x_20260102T080000.mp4", "x_20260101T080000.mp4", "x_20260101T090000.mp4"], [0, 1, 1]),
+        (["x_20269999T080000.mp4", "x_20269999T090000.mp4"], [0, 1]),  # no such day
+    ],
+)
+def test_files_that_follow_each_other_are_one_recording(names: list[str], expected: list[int]) -> None:
+    videos = [HALL + name for name in names]
+    found = groups.complete(videos, {}, dict.fromkeys(videos, 3600.0))
+    assert [found[video] for video in videos] == [found[videos[place]] for place in expected]
+    assert len(set(found.values())) == len(set(expected))
+
+
+def test_given_groups_come_first_and_hold_for_the_recording() -> None:
+    first, second, third = (HALL + f"x_20260101T{hour:02d}0000.mp4" for hour in (8, 9, 10))
+    other = YARD + "x_20260101T080000.mp4"
+    given = {second: "r1", "file:/elsewhere.mp4": "r2"}
+    found = groups.complete(
+        [first, second, third, other], given, dict.fromkeys([first, second, third], 3600.0)
+    )
+    assert found == {first: "r1", second: "r1", third: "r1", other: other}
+
+
+def test_labels_and_file_must_agree_on_a_group() -> None:
+    assert groups.agreed({"a": "1"}, {"a": "1", "b": "2"}, "groups.csv") == {"a": "1", "b": "2"}
+    with pytest.raises(
+        InputError, match=r"a is in the group '1' in its labels and in '2' in groups\.csv: a video"
+    ):
+        groups.agreed({"a": "1"}, {"a": "2"}, "groups.csv")
 
 
 @given(
@@ -97,15 +280,20 @@ def test_thresholds_keep_what_they_promise(rows: list[tuple[float, int]], share:
     assert sum(score > threshold for score in scores) <= share * len(rows) + 1e-6
 
 
-def test_too_few_suspicious_videos_give_no_evaluation(spark) -> None:
-    labelled = spark.createDataFrame(
-        [("a1", "a", 1.0), ("b1", "b", 0.0)], "origin string, video string, label double"
-    )
-    assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None
-    labelled = spark.createDataFrame(
-        [("a1", "a", 1.0), ("b1", "b", 0.0), ("b2", "b", 1.0)], "origin string, video string, label double"
-    )
-    assert evaluation.out_of_fold(labelled, folds=5, fit=lambda df: None, score=lambda df, m: df) is None
+@pytest.mark.parametrize(
+    ("labels", "explanation"),
+    [
+        ([1, 0], "as 1 of 2 groups of videos has suspicious frames: label such frames in a second group"),
+        ([1, 0, 1], "as the frames that are not suspicious are in too few groups"),
+    ],
+)
+def test_too_few_suspicious_groups_give_no_evaluation(labels: list[int], explanation: str) -> None:
+    of_frames = ["a", "b", "b"][: len(labels)]
+    args = (np.zeros((len(labels), 1)), np.array(labels, float), np.ones(len(labels)), of_frames)
+    fit = lambda *_: Logistic(np.zeros(1), 0.0)  # noqa: E731
+    assert cross_validation.out_of_fold_in_memory(*args, folds=5, fit=fit) is None
+    counts = {"groups": 2, "suspicious_groups": len(set(np.array(of_frames)[np.array(labels) > 0]))}
+    assert explanation in model_card.not_measured(counts)
 
 
 CURVE = [

@@ -12,6 +12,7 @@ from framewatch.errors import InputError
 from framewatch.feedback import Verdict
 from framewatch.feedback.export import labels_csv
 from framewatch.io import csv_text
+from framewatch.ranking.groups import group_of_each, parse_groups
 from framewatch.ranking.label_files import parse_labels
 
 BY_TIME = ("video", "start_s", "end_s", "label")
@@ -20,7 +21,7 @@ HEADER = ",".join(BY_TIME) + "\n"
 
 def rows(text: str | bytes) -> list[tuple]:
     data = text if isinstance(text, bytes) else text.encode()
-    return [tuple(row)[1:] for row in parse_labels(data, "labels.csv").rows]
+    return [tuple(row)[1:5] for row in parse_labels(data, "labels.csv").rows]
 
 
 def error(text: str | bytes) -> str:
@@ -52,7 +53,7 @@ def test_what_csv_writes_is_read(names, delimiter, encoding, ending, blank) -> N
         if blank:
             writer.writerow([""] * 5)
     found = parse_labels(file.getvalue().encode(encoding), "labels.csv")
-    assert [row[1:] for row in found.rows] == [
+    assert [row[1:5] for row in found.rows] == [
         (csv_text.plain(name), n, n + 0.5, label) for n, (name, label) in enumerate(names)
     ]
     assert found.blank_rows == blank * len(names)
@@ -183,3 +184,55 @@ def test_names_come_back_from_an_export(name: str) -> None:
 def test_verdicts_come_back_from_an_export() -> None:
     verdicts = [Verdict(name, 0, 1.5, "suspicious", "ann") for name in FORMULAS]
     assert rows(labels_csv(verdicts).encode()) == [(name, 0.0, 1.5, 1) for name in sorted(FORMULAS)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video,start_s,end_s,label,group\na.mp4,0,1,1, hall \nb.mp4,0,1,0,\n",
+        "GROUP;label;ImageName\nhall;1;a.jpg\n;0;b.jpg\n",
+    ],
+)
+def test_both_formats_may_have_groups(text: str) -> None:
+    found = parse_labels(text.encode(), "labels.csv")
+    assert [row.group for row in found.rows] == ["hall", None]
+    assert found.row_text(0).endswith("label 1, group 'hall'") and found.row_text(1).endswith("label 0")
+
+
+def test_two_columns_of_groups_are_an_error() -> None:
+    assert "has the column group twice (line 1): keep one" in error("ImageName,label,group,Group\na,1,b,c\n")
+
+
+def test_a_file_of_groups() -> None:
+    data = "sep=;\r\nGroup;video;note\r\nr1;a b.mp4;\r\n;;\r\nr2;'=c.mp4;x\r\n".encode("utf-8-sig")
+    found = parse_groups({"groups.csv": data}, "groups.csv")
+    assert [tuple(row) for row in found.rows] == [("line 3", "a b.mp4", "r1"), ("line 5", "=c.mp4", "r2")]
+    assert found.row_text(0) == "line 3: 'a b.mp4', group 'r1'"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("video,start_s\na,0\n", "has the columns video, start_s: it must have video,group"),
+        ("video,group\na,\n", "has 1 bad line: line 2: empty group; name the recording, or remove the line"),
+        ("video,group\n,r1\n", "has 1 bad line: line 2: empty name; name the video"),
+        ("video,group\na\nb\n", "has 2 bad lines: line 2: 1 fields, but the header has 2"),
+    ],
+)
+def test_files_that_are_no_files_of_groups(text: str, problem: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_groups({"groups.csv": text.encode()}, "groups.csv")
+    assert str(caught.value).startswith(f"groups file 'groups.csv' {problem}")
+
+
+def test_a_video_is_in_one_group() -> None:
+    named = [
+        ("file:/a.mp4", "r1", "line 2"),
+        ("file:/b.mp4", "r2", "line 3"),
+        ("file:/a.mp4", "r1", "line 4"),
+    ]
+    assert group_of_each(named, "groups.csv") == {"file:/a.mp4": "r1", "file:/b.mp4": "r2"}
+    with pytest.raises(
+        InputError, match=r"groups\.csv puts one video into two groups: line 2 and line 5: a video"
+    ):
+        group_of_each([*named, ("file:/a.mp4", "r2", "line 5")], "groups.csv")

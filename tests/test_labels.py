@@ -182,6 +182,48 @@ def test_errors_name_file_lines_and_remedy(join, tmp_path: Path, text: str, says
     assert says in message and "labels file 'FILE'" in message and "\n" not in message
 
 
+def test_frames_have_the_group_of_their_video(join, spark, frames, tmp_path: Path) -> None:
+    """One label of a video names its group for all of them."""
+    by_time = "video,start_s,end_s,label,group\nFight1,0,2,0,\nFight1,2,4,1,hall\ncamera1/Walk1,0,1,0,\n"
+    by_frame = "ImageName,label,group\nFight1frame0000.jpg,0,\nFight1frame0002.jpg,1,hall\n"
+    for text, number in ((by_time, 4), (by_frame, 2)):
+        file = tmp_path / "labels.csv"
+        file.write_text(text)
+        labelled, _ = labels.join_labels(frames, str(file))
+        rows = [(row["video"], row["group"]) for row in labelled.collect()]
+        assert rows.count(("file:/cctv/camera2/Fight1.mpg", "hall")) == number
+        assert {group for video, group in rows if "Walk1" in video} <= {None}
+    with pytest.raises(InputError) as caught:
+        join(by_frame.replace("0,\n", "0,yard\n"))
+    assert (
+        "puts one video into two groups: line 2: 'Fight1frame0000.jpg', label 0, group 'yard' and line 3: "
+        in str(caught.value)
+    )
+
+
+def test_a_file_of_groups_is_matched_by_the_rules_of_labels(spark, frames, tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("video,group\nFIGHT1,hall\ncamera1/Walk1.mpg,yard\nFigth1.mpg,yard\nnone.mpg,x\n")
+    found, summary = labels.match_groups(frames.select("video"), labels.read_groups(spark, str(file)))
+    assert found == {"file:/cctv/camera2/Fight1.mpg": "hall", "file:/cctv/camera1/Walk1.mpg": "yard"}
+    assert summary.startswith(
+        f"2 videos are in 2 groups of groups file '{file}'; 2 of its rows match no video: "
+    )
+    assert "line 4: 'Figth1.mpg', group 'yard' (the closest name is file:/cctv/camera2/Fight1.mpg)" in summary
+    file.write_text("video,group\nFight1,hall\nFight1.mpg,yard\n")
+    with pytest.raises(
+        InputError, match=r"puts one video into two groups: line 2: 'Fight1', group 'hall' and"
+    ):
+        labels.match_groups(frames.select("video"), labels.read_groups(spark, str(file)))
+    file.write_text("video,group\nWalk1,hall\n")
+    with pytest.raises(
+        InputError, match=r"names in groups file '.*' match several videos: line 2: 'Walk1', group"
+    ):
+        labels.match_groups(frames.select("video"), labels.read_groups(spark, str(file)))
+    with pytest.raises(InputError, match=r"groups file 'nope\.csv' does not exist: .*labels\.groups=FILE"):
+        labels.read_groups(spark, "nope.csv")
+
+
 def test_missing_file(spark) -> None:
     with pytest.raises(InputError, match=r"'nope\.csv' does not exist"):
         labels.read_labels(spark, "nope.csv")

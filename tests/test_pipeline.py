@@ -258,7 +258,7 @@ def test_train_with_verdicts(spark, arguments, finished: Path, clips: Path, tmp_
     assert main(["train", "--with-verdicts", "--debug", *command, "evaluation.folds=0"]) == 0
     capsys.readouterr()
     assert main(["rank", "--debug", *command, f"labels.test={clips}/labels_test.csv"]) == 0
-    assert "left out are 1 videos that the classifier learned from" in capsys.readouterr().out
+    assert "left out are 1 videos of groups that the classifier learned from" in capsys.readouterr().out
     assert not (output / "test_metrics.json").exists()
 
 

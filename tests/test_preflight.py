@@ -73,6 +73,8 @@ VERBS = {
         ("output=ranked", "labels.train is not set"),
         ("output=ranked labels.train=gone.csv", "labels file 'gone.csv' does not exist"),
         ("output=ranked labels.train=bad.csv", "line 2"),
+        ("output=ranked labels.train=good.csv labels.groups=gone.csv", "groups file 'gone.csv' does not"),
+        ("output=ranked labels.train=good.csv labels.groups=bad.csv", "it must have video,group"),
         ("output=ranked --with-verdicts", "there are no verdicts in ranked"),
     ),
     "rank": (

@@ -153,6 +153,13 @@ def test_metrics_failed_videos_and_the_model_card(tmp_path: Path) -> None:
     assert "One.mpg partial cut short" in text
     assert "4 labelled frames, 2 suspicious, from labels.csv" in text
     assert reader.tags.count("svg") == 2
+    spent |= {"frame_recall_interval": [0.6, 0.9], "incident_recall_interval": None}
+    metrics |= {"groups": 12, "suspicious_groups": 7, "average_precision_interval": [0.42, 0.75]}
+    (output / "test_metrics.json").write_text(json.dumps(metrics))
+    _, text = read(write_report(str(output)))
+    assert "AP 0.610 (0.42 to 0.75), ROC AUC 0.900, precision@3 1.00" in text
+    assert "12 groups of videos, 7 with suspicious frames. Ranges in brackets are 95% intervals" in text
+    assert "5 90% 75% 80% (60% to 90%) 13%" in text
 
 
 def test_nothing_found_is_said(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ class VideosConfig:
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """CSV files of hand labels, and whether reviewers' verdicts are labels too."""
+    """CSV files of hand labels and of groups, and whether reviewers' verdicts are labels too."""
 
     train: str | None = None
     test: str | None = None
+    groups: str | None = None
     verdicts: bool = False
 
 

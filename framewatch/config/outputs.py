@@ -36,7 +36,7 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Leave-whole-videos-out evaluation of the classifier."""
+    """Evaluation of the classifier, which leaves out whole groups of videos."""
 
     folds: int = 5
     precision_at: list[int] = field(default_factory=lambda: [3, 10, 20])

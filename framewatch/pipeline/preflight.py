@@ -113,9 +113,13 @@ def _test_labels(config: Config) -> None:
     _labels(config, config.labels.test)
 
 
-def _labels(config: Config, path: str | None) -> None:
+def _groups(config: Config) -> None:
+    _labels(config, config.labels.groups, "groups")
+
+
+def _labels(config: Config, path: str | None, kind: labels.Kind = "labels") -> None:
     if path:
-        labels.check_labels(path, sees_all=_sees_all(config))
+        labels.check_labels(path, sees_all=_sees_all(config), kind=kind)
 
 
 def _training_or_classifier(config: Config) -> None:
@@ -250,9 +254,9 @@ _CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
         lambda _: conversion.require_nncf(),
         _weights,
     ),
-    "train": (_table("features"), _training_labels),
-    "rank": (_table("features"), _classifier, _test_videos, _test_labels),
-    "run": (_training_or_classifier, _sampling, _videos, _test_labels, _network_of_run),
+    "train": (_table("features"), _training_labels, _groups),
+    "rank": (_table("features"), _classifier, _test_videos, _test_labels, _groups),
+    "run": (_training_or_classifier, _sampling, _videos, _test_labels, _groups, _network_of_run),
     "watch": (require_ready, _sampling, _network_of_run),
     "classify": (_table("features"),),
     "ask": (_table("features"),),

@@ -25,6 +25,7 @@ from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline.featurize import features_identity
+from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.sql import register_for_sql
 from framewatch.pipeline.train import measures
@@ -304,9 +305,9 @@ def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> N
 
 
 def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
-    """Returns the metrics on `labels.test`, without videos that the classifier was trained on.
+    """Returns the metrics on `labels.test`, without groups of videos that the classifier was trained on.
 
-    None if there are no test labels, or none outside the training videos.
+    None if there are no test labels, or none outside these groups.
     """
     path = run.config.labels.test
     for older in ("labelled", "test_metrics.json"):
@@ -316,26 +317,51 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     predictions = run.tables.read("predictions")
     labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
     run.summarize("test labels", str(counts))
+    given = ["group"] if "group" in labelled.columns else []
     # A few numbers per labelled frame: hand labels are few.
-    rows = to_arrow(labelled.select("origin", "video", "timestamp_s", "prob2", "label"))
-    learned = pc.is_in(rows["video"], value_set=_training_videos(saved))
-    if num_learned := len(rows.filter(learned)["video"].unique()):
-        rows = rows.filter(pc.invert(learned))
-        print_line(f"test labels: left out are {num_learned} videos that the classifier learned from")
-        if not len(rows):
-            return None
+    rows = to_arrow(labelled.select("origin", "video", "timestamp_s", "prob2", "label", *given))
+    rows = _apart_from_training(run, rows, saved)
+    if not len(rows):
+        return None
     path = storage.join(run.config.output, "labelled", "part-00000.parquet")
     feature_files.write_rows(path, rows.select(["video", "timestamp_s", "label"]))
     return evaluation.evaluate_rows(rows, **measures(run))
 
 
-def _training_videos(saved: SavedModel) -> pa.Array:
-    """Returns the videos of the classifier's training frames; none if it came without them."""
+def _apart_from_training(run: Run, rows: pa.Table, saved: SavedModel) -> pa.Table:
+    """Returns the rows, with `group`, without groups of the classifier's training; prints what it omits."""
+    if "group" not in rows.column_names:
+        rows = rows.append_column("group", pa.nulls(len(rows), pa.string()))
+    videos, of_training = rows["video"].to_pylist(), _training_groups(saved)
+    of_labels: dict[str, str | None] = dict.fromkeys(of_training)
+    of_labels |= dict(zip(videos, rows["group"].to_pylist(), strict=True))
+    known = {video: group for video, group in of_training.items() if group is not None}
+    group_of = group_videos(run, of_labels, of_training=known)
+    learned = {*known.values(), *(group_of[video] for video in of_training)}
+    omitted = {video for video in videos if group_of[video] in learned}
+    if omitted:
+        text = f"left out are {len(omitted)} videos of groups that the classifier learned from"
+        print_line(f"test labels: {text}")
+    place = rows.column_names.index("group")
+    rows = rows.set_column(place, "group", pa.array([group_of[video] for video in videos], pa.string()))
+    return rows.filter(pa.array([video not in omitted for video in videos], pa.bool_()))
+
+
+def _training_groups(saved: SavedModel) -> dict[str, str | None]:
+    """Returns the videos of the classifier's training frames, with their groups.
+
+    Empty if the classifier came without its frames. Older versions wrote no groups, which are then None.
+    """
     files, paths = storage.parquet_files(saved.labelled_path, "*.parquet")
     if not paths:
-        return pa.array([], pa.string())
+        return {}
     rows = ds.dataset(paths, format="parquet", filesystem=files)
-    return pc.unique(rows.to_table(columns=["video"])["video"])
+    columns = [name for name in ("video", "group") if name in rows.schema.names]
+    table = rows.to_table(columns=columns)
+    if "group" not in columns:
+        table = table.append_column("group", pa.nulls(len(table), pa.string()))
+    found = table.group_by("video").aggregate([("group", "max")])
+    return dict(zip(found["video"].to_pylist(), found["group_max"].to_pylist(), strict=True))
 
 
 def _show_top(predictions: DataFrame, number: int) -> None:

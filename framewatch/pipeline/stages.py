@@ -57,6 +57,8 @@ def run_all(run: Run) -> None:
     # Finds errors in label files that only Spark can read before hours of decoding.
     for path in filter(None, (config.labels.train, config.labels.test)):
         labels.read_labels(run.spark, path)
+    if config.labels.groups:
+        labels.read_groups(run.spark, config.labels.groups)
     read_and_featurize(run)
     if learns:
         train(run)

@@ -1,16 +1,16 @@
-"""Trains the classifier: `features` and labels -> classifier, metrics on left-out videos, model card."""
+"""Trains the classifier: `features` and labels -> classifier, metrics on left-out groups, model card."""
 
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from framewatch.config import ClassifierConfig, Config
@@ -20,11 +20,14 @@ from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.locks import exclusive_lock
 from framewatch.pipeline.featurize import features_identity
+from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
 from framewatch.ranking import (
     budgets,
     classifier,
+    cross_validation,
     evaluation,
+    label_join,
     labels,
     model_card,
     scores,
@@ -41,10 +44,10 @@ _VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
 
 
 def train(run: Run) -> None:
-    """Fits the classifier on all labelled frames, and evaluates it on left-out videos.
+    """Fits the classifier on all labelled frames, and evaluates it on left-out groups of videos.
 
     Writes a new version of the classifier, with metrics, card and `labelled`: the labelled frames with their
-    features, and their probability from a classifier that was not trained on their video. Then it makes this
+    features, and their probability from a classifier that was not trained on their group. Then it makes this
     version the current one.
 
     Raises:
@@ -67,8 +70,11 @@ def _train(run: Run) -> None:
     settings = _settings(run.config.classifier)
     try:
         with task_progress(run.spark, "train"):
-            notes["without_features"] = labelled.where("features is null").count()
-            usable = labelled.where("features is not null")
+            videos = _videos(labelled)
+            notes["without_features"] = sum(row["without_features"] for row in videos)
+            group_of = group_videos(run, {row["video"]: row["group"] for row in videos})
+            notes |= _group_counts(videos, group_of)
+            usable = labelled.where("features is not null").drop("group")
             fitted = classifier.train(usable, **settings)
             version = saved_model.new_version(run.model_path, classifier.identity(fitted))
             classifier.save(fitted, version.spark_path)
@@ -78,7 +84,7 @@ def _train(run: Run) -> None:
             most_values = min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
             in_memory = num_values <= most_values
             cross_validate = _cross_validate_in_memory if in_memory else _cross_validate
-            metrics = cross_validate(run, usable, settings, version.labelled_path)
+            metrics = cross_validate(run, usable, group_of, settings, version.labelled_path)
     finally:
         with contextlib.suppress(PySparkException):
             labelled.unpersist()
@@ -94,7 +100,9 @@ def _train(run: Run) -> None:
     seconds = time.monotonic() - started
     without = notes["without_features"]
     left_out = f"; {without} of them left out, as they have no features" if without else ""
-    text = f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics)}; {seconds:.1f} s"
+    text = (
+        f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics, notes)}; {seconds:.1f} s"
+    )
     if metrics and metrics["budgets"]:
         text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
     run.summarize("train", text, **card, seconds=round(seconds, 1))
@@ -116,16 +124,44 @@ def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
         summaries.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
     if config.labels.train:
         by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
+        if parts and "group" in by_hand.columns:
+            group_of = by_hand.select("video", "group").distinct()
+            parts[0] = parts[0].join(F.broadcast(group_of), "video", "left")
         if parts:  # a verdict replaces the frame's hand label
             by_hand = by_hand.join(parts[0], "origin", "left_anti")
         parts.append(by_hand.withColumn("weight", F.lit(1.0)))
         summaries.append(str(counts))
-    labelled = functools.reduce(DataFrame.unionByName, parts)
+    labelled = functools.reduce(functools.partial(DataFrame.unionByName, allowMissingColumns=True), parts)
     if len(parts) > 1:
         totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
         counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
+    if "group" not in labelled.columns:
+        labelled = labelled.withColumn("group", F.lit(None).cast("string"))
     return labelled, {**notes, **asdict(counts), "summary": "; ".join(summaries)}
+
+
+def _videos(labelled: DataFrame) -> list[Row]:
+    """Returns each labelled video with its group, and counts its frames."""
+    usable = F.col("features").isNotNull()
+    return (
+        labelled.groupBy("video")
+        .agg(
+            F.max("group").alias("group"),
+            F.count_if(~usable).alias("without_features"),
+            F.count_if(usable).alias("frames"),
+            F.count_if(usable & (F.col("label") == 1)).alias("suspicious"),
+        )
+        .collect()
+    )
+
+
+def _group_counts(videos: Sequence[Row], group_of: Mapping[str, str]) -> dict[str, int]:
+    """Returns the number of groups, and of those with suspicious frames, for the model card."""
+    return {
+        "groups": len({group_of[row["video"]] for row in videos if row["frames"]}),
+        "suspicious_groups": len({group_of[row["video"]] for row in videos if row["suspicious"]}),
+    }
 
 
 def _of_both(counts: labels.LabelCounts, labelled: int, suspicious: int) -> labels.LabelCounts:
@@ -183,12 +219,12 @@ def _settings(config: ClassifierConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def _quality(run: Run, metrics: dict[str, Any] | None) -> str:
+def _quality(run: Run, metrics: dict[str, Any] | None, notes: Mapping[str, Any]) -> str:
     if metrics:
         return model_card.quality(metrics)
     if not run.config.evaluation.folds:
         return "not measured, as evaluation.folds=0"
-    return "none, as it takes two videos with suspicious frames"
+    return model_card.not_measured(notes)
 
 
 def _ranked_by(run: Run) -> str | None:
@@ -199,49 +235,52 @@ def _ranked_by(run: Run) -> str | None:
     return scores.get("model_version")
 
 
-_LABELLED = ("origin", "video", "timestamp_s", "label", "weight", "prob2", "features")
+_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "features")
 
 
 def _cross_validate_in_memory(
-    run: Run, labelled: DataFrame, settings: Mapping[str, Any], path: str
+    run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
 ) -> dict[str, Any] | None:
     """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
-    names = [name for name in _LABELLED if name != "prob2"]
+    names = [name for name in _LABELLED if name not in ("group", "prob2")]
     rows = to_arrow(labelled.select(*names)).sort_by("origin")
-    videos, labels = rows["video"].to_pylist(), rows["label"].to_numpy()
-    probabilities = evaluation.out_of_fold_in_memory(
+    groups = [group_of[video] for video in rows["video"].to_pylist()]
+    probabilities = cross_validation.out_of_fold_in_memory(
         feature_files.vectors(rows["features"].combine_chunks())[0].astype(np.float64),
-        labels,
+        rows["label"].to_numpy(),
         rows["weight"].to_numpy(),
-        videos,
+        groups,
         folds=run.config.evaluation.folds,
         fit=functools.partial(classifier.fit_in_memory, **settings),
     )
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
-    rows = rows.append_column("prob2", prob2).select(_LABELLED)
+    rows = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
+    rows = rows.select(_LABELLED)
     feature_files.write_rows(storage.join(path, "part-00000.parquet"), rows)
     return None if probabilities is None else evaluation.evaluate_rows(rows, **measures(run))
 
 
 def _cross_validate(
-    run: Run, labelled: DataFrame, settings: Mapping[str, Any], path: str
+    run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
 ) -> dict[str, Any] | None:
-    """Scores each labelled frame by a classifier that was trained without its video.
+    """Scores each labelled frame by a classifier that was trained without its group.
 
     Args:
         run: the current call.
         labelled: the labelled frames that have features.
+        group_of: the group of each labelled video.
         settings: arguments of `classifier.train`.
-        path: where to write the frames, with `prob2`, which is null if there are too few videos.
+        path: where to write the frames, with `prob2`, which is null if there are too few groups.
 
     Returns:
-        The metrics; None if there are too few videos.
+        The metrics; None if there are too few groups.
     """
     folds, scored = run.config.evaluation.folds, None
+    grouped = label_join.with_groups(labelled, group_of)
     if folds:
         fit = functools.partial(classifier.train, **settings)
-        scored = evaluation.out_of_fold(labelled, folds=folds, fit=fit, score=scores.score)
-    whole = scored if scored is not None else labelled.withColumn("prob2", F.lit(None).cast("double"))
+        scored = cross_validation.out_of_fold(grouped, folds=folds, fit=fit, score=scores.score)
+    whole = scored if scored is not None else grouped.withColumn("prob2", F.lit(None).cast("double"))
     write_table(whole.select(*_LABELLED), path, piecewise=True)
     if scored is None:
         return None

@@ -70,7 +70,7 @@ class RankedFrames:
         suspicious = self.labels > 0
         incident_of = self._runs(suspicious)
         for minutes in budgets_minutes:
-            viewed = np.arange(len(self.labels)) < int(minutes * 60 / self.period_s + _ROUNDING_S)
+            viewed = np.arange(len(self.labels)) < self.frames_within(minutes)
             stop_of = self._runs(viewed)
             yield Spent(
                 minutes=minutes,
@@ -83,6 +83,17 @@ class RankedFrames:
                 stops=_distinct(stop_of[viewed]),
                 stops_suspicious=_distinct(stop_of[suspicious & viewed]),
             )
+
+    def frames_within(self, minutes: float) -> int:
+        """Returns the number of frames that can be viewed within a budget."""
+        return int(minutes * 60 / self.period_s + _ROUNDING_S)
+
+    def firsts_of_incidents(self) -> np.ndarray:
+        """Returns (frames,) bool, the highest-ranked suspicious frame of each incident."""
+        firsts = np.zeros(len(self.labels), bool)
+        suspicious = np.flatnonzero(self.labels > 0)
+        firsts[suspicious[np.unique(self._runs(self.labels > 0)[suspicious], return_index=True)[1]]] = True
+        return firsts
 
     def _runs(self, chosen: np.ndarray) -> np.ndarray:
         """Returns (frames,) the number of the run that contains each chosen frame; -1 for other frames."""
@@ -112,19 +123,31 @@ def up_to_all(budgets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(budgets[: complete.index(True) + 1] if True in complete else budgets)
 
 
-def best_sentence(budgets: Sequence[dict[str, Any]], *, recall: float = 0.9) -> str:
+def best_sentence(budgets: Sequence[dict[str, Any]], *, recall: float = 0.9, intervals: bool = False) -> str:
     """Describes the smallest budget that reaches this recall of incidents; else the largest budget."""
     enough = [spent for spent in budgets if (spent["incident_recall"] or 0.0) >= recall]
-    return sentence(enough[0] if enough else budgets[-1])
+    return sentence(enough[0] if enough else budgets[-1], intervals=intervals)
 
 
-def sentence(spent: dict[str, Any]) -> str:
-    """Describes one summary in a sentence."""
+def sentence(spent: dict[str, Any], *, intervals: bool = False) -> str:
+    """Describes one summary in a sentence, with the intervals of its recalls if there are any."""
     whole = " (all of it)" if spent["viewed"] == spent["frames"] else ""
     unit = "minute" if spent["minutes"] == 1 else "minutes"
     if spent["incident_recall"] is None:
         return f"reviewing {spent['minutes']:g} {unit}{whole} finds nothing: no label is suspicious"
-    return (
-        f"reviewing {spent['minutes']:g} {unit}{whole} finds {spent['incident_recall']:.0%} of the "
-        f"incidents and {spent['frame_recall']:.0%} of the suspicious frames"
+    of_incidents, of_frames = (
+        percent(spent, name) if intervals else f"{spent[name]:.0%}"
+        for name in ("incident_recall", "frame_recall")
     )
+    return (
+        f"reviewing {spent['minutes']:g} {unit}{whole} finds {of_incidents} of the incidents and {of_frames} "
+        "of the suspicious frames"
+    )
+
+
+def percent(spent: dict[str, Any], name: str) -> str:
+    """Formats a share of a summary, with its interval if there is one: `80% (62% to 91%)`."""
+    if spent[name] is None:
+        return "–"  # noqa: RUF001
+    interval = spent.get(f"{name}_interval")
+    return f"{spent[name]:.0%}" + (f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else "")

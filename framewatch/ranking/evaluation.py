@@ -1,22 +1,20 @@
-"""Evaluates a ranking: cross-validation by whole videos, counts, and metrics.
+"""Evaluates a ranking: counts, metrics, and their intervals over groups of videos."""
 
-Frames of one video resemble each other, so a split by frames would leak training data into the test. Every
-split here holds out whole videos.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from framewatch.ranking.budgets import RankedFrames
-from framewatch.ranking.logistic import Logistic
+from framewatch.ranking.intervals import Intervals, RankedGroups
 from framewatch.spark.arrow import to_arrow
 from framewatch.tables.schema import PREDICTIONS, fields, require_columns
+
+# Columns of the frames to evaluate; `group` may be missing.
+_EVALUATED = ("origin", "video", "timestamp_s", "prob2", "label", "group")
 
 
 @dataclass(frozen=True)
@@ -116,112 +114,6 @@ class RankedLabels:
         }
 
 
-def assign_folds(videos: Mapping[str, int], folds: int) -> dict[str, int]:
-    """Assigns whole videos to folds, and spreads suspicious frames evenly over the folds.
-
-    Args:
-        videos: number of suspicious frames of each video.
-        folds: maximum number of folds.
-
-    Returns:
-        The fold of each video; empty if fewer than two videos have suspicious frames, because then no split
-        can both train and test.
-    """
-    with_positives = sum(count > 0 for count in videos.values())
-    used = min(folds, with_positives)
-    if used < 2:
-        return {}
-    fold_of: dict[str, int] = {}
-    load = [(0, 0)] * used
-    for video in sorted(videos, key=lambda v: (-videos[v], v)):
-        fold = min(range(used), key=lambda n: (load[n], n))
-        load[fold] = (load[fold][0] + videos[video], load[fold][1] + 1)
-        fold_of[video] = fold
-    return fold_of
-
-
-def out_of_fold(
-    labelled: DataFrame,
-    *,
-    folds: int,
-    fit: Callable[[DataFrame], Any],
-    score: Callable[[DataFrame, Any], DataFrame],
-) -> DataFrame | None:
-    """Scores each labelled frame with a classifier that was trained without its video.
-
-    Args:
-        labelled: `features` rows with `label`.
-        folds: maximum number of folds.
-        fit: labelled rows -> classifier.
-        score: (rows, classifier) -> rows with `prob2`.
-
-    Returns:
-        The rows with `prob2`; or None if too few videos have suspicious frames, or if all other frames are
-        in one fold.
-    """
-    counts = labelled.groupBy("video").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
-    fold_of = _usable_folds({row["video"]: (int(row["ones"]), row["all"]) for row in counts}, folds)
-    if not fold_of:
-        return None
-    parts = []
-    for fold in sorted(set(fold_of.values())):
-        held_out = F.col("video").isin([video for video, number in fold_of.items() if number == fold])
-        classifier = fit(labelled.where(~held_out))
-        parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.unionByName(part)
-    return whole
-
-
-def _usable_folds(counts: Mapping[str, tuple[int, int]], folds: int) -> dict[str, int]:
-    """Returns the fold of each video, given its suspicious frames and all its frames.
-
-    Empty if too few videos have suspicious frames, or if all other frames are in one fold.
-    """
-    fold_of = assign_folds({video: ones for video, (ones, _) in counts.items()}, folds)
-    with_zeros = {fold_of[video] for video, (ones, total) in counts.items() if fold_of and total > ones}
-    return fold_of if len(with_zeros) >= 2 else {}
-
-
-def out_of_fold_in_memory(
-    features: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    videos: Sequence[str],
-    *,
-    folds: int,
-    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic],
-) -> np.ndarray | None:
-    """Does the same as `out_of_fold`, without Spark, for frames that fit into memory.
-
-    Args:
-        features: (frames, features) float64.
-        labels: (frames,), 0 or 1.
-        weights: (frames,), above 0.
-        videos: (frames,), the video of each frame.
-        folds: maximum number of folds.
-        fit: features, labels and weights -> classifier; frames with weight 0 do not count.
-
-    Returns:
-        (frames,) float64, P(suspicious); or None in the cases of `out_of_fold`.
-    """
-    counts: dict[str, tuple[int, int]] = {}
-    for video, label in zip(videos, labels, strict=True):
-        ones, total = counts.get(video, (0, 0))
-        counts[video] = ones + int(label), total + 1
-    fold_of = _usable_folds(counts, folds)
-    if not fold_of:
-        return None
-    fold = np.array([fold_of[video] for video in videos])
-    probabilities = np.empty(len(fold))
-    for number in np.unique(fold):
-        held_out = fold == number
-        classifier = fit(features, labels, np.where(held_out, 0.0, weights))
-        probabilities[held_out] = classifier.probabilities(features[held_out])
-    return probabilities
-
-
 def evaluate(
     scored: DataFrame,
     *,
@@ -232,10 +124,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of scored, labelled frames, over all and per video.
 
-    Only a few numbers per labelled frame come to the driver: hand labels are few.
+    Intervals are 95% intervals of a bootstrap over groups: videos of one recording vary together. Only a few
+    numbers per labelled frame come to the driver: hand labels are few.
 
     Args:
-        scored: `origin`, `video`, `timestamp_s`, `prob2`, `label`.
+        scored: `origin`, `video`, `timestamp_s`, `prob2`, `label`; and, if several videos can be of one
+            recording, `group`. Where it is missing or null, the video is a group of its own.
         precision_at: the k of each precision@k.
         budgets_minutes: budgets of review to evaluate, in minutes of footage.
         period_s: seconds from one frame to the next: what viewing one costs.
@@ -243,7 +137,9 @@ def evaluate(
 
     Returns:
         `frames`, `suspicious`, `base_rate`, `average_precision`, `roc_auc`, `precision_at`, the
-        precision-recall `curve`, the recall that `budgets` buy, and a summary for each of `videos`.
+        precision-recall `curve`, the recall that `budgets` buy, the number of `groups` and of
+        `suspicious_groups`, and a summary for each of `videos`. Beside a metric, `average_precision_interval`
+        and the like hold its interval [low, high]; None if fewer than two groups have suspicious frames.
 
     Raises:
         SchemaError: a column is missing or has another type.
@@ -255,7 +151,8 @@ def evaluate(
     """
     columns = ("origin", "video", "timestamp_s", "prob2")
     require_columns(scored, fields(PREDICTIONS, *columns), table="scored frames")
-    rows = to_arrow(scored.select(*columns, "label"))
+    group = ["group"] if "group" in scored.columns else []
+    rows = to_arrow(scored.select(*columns, "label", *group))
     return evaluate_rows(
         rows,
         precision_at=precision_at,
@@ -274,7 +171,7 @@ def evaluate_rows(
     gap_s: float,
 ) -> dict[str, Any]:
     """Does the same as `evaluate`, with rows in memory."""
-    rows: Any = scored.select(["origin", "video", "timestamp_s", "prob2", "label"]).to_pandas()
+    rows: Any = scored.select([name for name in _EVALUATED if name in scored.column_names]).to_pandas()
     rows = rows.sort_values(["prob2", "origin"], ascending=[False, True])
     overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
     by_video = {
@@ -288,11 +185,43 @@ def evaluate_rows(
         period_s=period_s,
         gap_s=gap_s,
     )
-    return {
+    groups = rows["group"].fillna(rows["video"]) if "group" in rows else rows["video"]
+    grouped = RankedGroups(
+        probabilities=rows["prob2"].to_numpy(),
+        labels=rows["label"].to_numpy(),
+        groups=groups.to_numpy(),
+        firsts=ranked.firsts_of_incidents(),
+    )
+    metrics = {
         **overall.summary(precision_at),
+        "groups": grouped.num_groups,
+        "suspicious_groups": grouped.num_suspicious_groups,
         "curve": overall.curve(),
         "budgets": [spent.summary() for spent in ranked.spend(budgets_minutes)],
         "videos": by_video,
+    }
+    viewed = [ranked.frames_within(minutes) for minutes in budgets_minutes]
+    intervals = grouped.intervals(precision_at=precision_at, viewed=viewed)
+    return _with_intervals(metrics, intervals, precision_at)
+
+
+def _with_intervals(
+    metrics: dict[str, Any], intervals: Intervals | None, precision_at: Sequence[int]
+) -> dict[str, Any]:
+    """Returns metrics with the interval of each beside it; None for all if there are none."""
+    of_budgets = ("frame_recall", "frame_precision", "incident_recall")
+    budgets = [
+        spent | {f"{name}_interval": intervals and getattr(intervals, name)[place] for name in of_budgets}
+        for place, spent in enumerate(metrics["budgets"])
+    ]
+    at = zip(map(str, precision_at), intervals.precision_at, strict=True) if intervals else ()
+    return {
+        **metrics,
+        "average_precision_interval": intervals and intervals.average_precision,
+        "roc_auc_interval": intervals and intervals.roc_auc,
+        # A resample may have k frames where the ranking itself has fewer.
+        "precision_at_interval": {k: found for k, found in at if metrics["precision_at"][k] is not None},
+        "budgets": budgets,
     }
 
 

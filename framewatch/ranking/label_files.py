@@ -1,7 +1,8 @@
 """Label files: the bytes of a CSV file -> checked labels. Does not import Spark.
 
 Two formats, each with a header: `ImageName,label` (the name of a frame, as in 2018) and
-`video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not.
+`video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not. Both may have a
+column `group`: evaluation keeps the videos of one group together.
 """
 
 import bisect
@@ -13,12 +14,10 @@ from typing import NamedTuple
 
 from framewatch.errors import InputError
 from framewatch.io import csv_text
-
-SHOWN = 5
+from framewatch.ranking.csv_table import BadLines, find_header
 
 _BY_FRAME = ("ImageName", "label")
 _BY_TIME = ("video", "start_s", "end_s", "label")
-_FORMATS = f"{','.join(_BY_FRAME)} or {','.join(_BY_TIME)}"
 _WORDS = {"true": 1, "yes": 1, "false": 0, "no": 0}
 # The common format of a time, which is unambiguous.
 _PLAIN = re.compile(r"\d+(?:\.\d{1,2})?", re.A)
@@ -31,13 +30,14 @@ _SWAPPED = str.maketrans(".,", ",.")
 
 
 class Label(NamedTuple):
-    """One row: the name of a frame, or of a video with a range of its seconds."""
+    """One row: the name of a frame, or of a video with a range of its seconds; and the video's group."""
 
     line: int
     name: str
     start_s: float | None
     end_s: float | None
     label: int
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,17 @@ class Labels:
     parts: Sequence[tuple[int, str]] = ()
     blank_rows: int = 0
 
+    @property
+    def names(self) -> list[str]:
+        """The name of each row."""
+        return [row.name for row in self.rows]
+
     def row_text(self, position: int) -> str:
         """Returns a row as text for messages, such as `line 2: 'Fight1.mpg' 0 to 3 s, label 1`."""
         row = self.rows[position]
         times = f" {row.start_s:g} to {row.end_s:g} s," if row.start_s is not None else ","
-        return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {row.label}"
+        group = f", group {csv_text.quoted(row.group)}" if row.group else ""
+        return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {row.label}{group}"
 
     def location(self, position: int) -> str:
         """Returns the location of a row, such as `line 2`."""
@@ -119,13 +125,14 @@ def parse_labels(data: bytes, file: str) -> Labels:
         InputError: the data is not text, has the columns of neither format, or has invalid rows; the message
             lists the first of them.
     """
-    text = csv_text.decode(data, f"labels file '{file}'")
-    header = _header(text, file)
+    what = f"labels file '{file}'"
+    text = csv_text.decode(data, what)
+    header = find_header(text, what, (_BY_FRAME, _BY_TIME), optional=("group",))
     rows: list[Label] = []
     blank_rows = 0
-    bad = _BadLines()
+    bad = BadLines()
     # 1.234 is decimal, unless other numbers in the file have decimal commas.
-    dotted = _BadLines()
+    dotted = BadLines()
     comma_line = 0
     for line, values, error in csv_text.records(text, header.delimiter, after=header.line):
         if error:
@@ -146,81 +153,8 @@ def parse_labels(data: bytes, file: str) -> Labels:
                 comma_line = comma_line or (line if time.decimal_comma else 0)
     if comma_line:
         bad.extend(dotted, f"line {comma_line} has a decimal comma")
-    bad.raise_any(file)
-    return Labels(rows, header.by_time, f"labels file '{file}'", blank_rows=blank_rows)
-
-
-class _BadLines:
-    """Counts invalid lines, and keeps the first of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[tuple[int, str]] = []
-
-    def add(self, line: int, problem: str) -> None:
-        self.count += 1
-        if len(self.first) < SHOWN:
-            self.first.append((line, problem))
-
-    def extend(self, others: "_BadLines", reason: str) -> None:
-        self.count += others.count
-        self.first += [(line, f"{problem} ({reason})") for line, problem in others.first]
-
-    def raise_any(self, file: str) -> None:
-        if self.count:
-            shown = [f"line {line}: {problem}" for line, problem in sorted(self.first)[:SHOWN]]
-            more = [f"and {self.count - len(shown)} more"] if self.count > len(shown) else []
-            lines = "bad line" if self.count == 1 else "bad lines"
-            raise InputError(f"labels file '{file}' has {self.count} {lines}: {'; '.join([*shown, *more])}")
-
-
-@dataclass(frozen=True)
-class _Header:
-    delimiter: str
-    line: int
-    width: int
-    columns: dict[str, int]
-
-    @property
-    def by_time(self) -> bool:
-        return "video" in self.columns
-
-    def cells(self, values: Sequence[str]) -> dict[str, str]:
-        """Returns the values of a row by column.
-
-        Raises:
-            ValueError: the row has too many or too few fields.
-        """
-        extra = any(value.strip() for value in values[self.width :])
-        if extra or len(values) <= max(self.columns.values()):
-            raise ValueError(
-                f"{len(values)} fields, but the header has {self.width}; quote fields that contain "
-                f"{csv_text.quoted(self.delimiter)}"
-            )
-        return {name: values[index] for name, index in self.columns.items()}
-
-
-def _header(text: str, file: str) -> _Header:
-    """Finds the header, and the delimiter with which its columns match one of the formats."""
-    best: list[str] = []
-    for delimiter, line, names in csv_text.headers(text):
-        lowered = [name.lower() for name in names]
-        formats = [form for form in (_BY_TIME, _BY_FRAME) if all(name.lower() in lowered for name in form)]
-        best = max(best, names, key=len)
-        if not formats:
-            continue
-        twice = [name for name in formats[0] if lowered.count(name.lower()) > 1]
-        if twice:
-            raise InputError(f"labels file '{file}' has the column {twice[0]} twice (line {line}): keep one")
-        if len(formats) > 1:
-            raise InputError(
-                f"labels file '{file}' has the columns of both formats (line {line}): keep {_FORMATS}"
-            )
-        return _Header(
-            delimiter, line, len(names), {name: lowered.index(name.lower()) for name in formats[0]}
-        )
-    columns = ", ".join(filter(None, best)) or "none"
-    raise InputError(f"labels file '{file}' has the columns {columns}: it must have {_FORMATS}")
+    bad.raise_any(what)
+    return Labels(rows, "video" in header.columns, what, blank_rows=blank_rows)
 
 
 def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
@@ -233,13 +167,14 @@ def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
     if number not in (0, 1):
         value = csv_text.quoted(cells["label"])
         raise ValueError(f"label {value}; use 1 (true, yes) for suspicious, 0 (false, no) for not")
+    group = csv_text.plain(cells.get("group", "")).strip() or None
     if not by_time:
-        return Label(line, name, None, None, int(number))
+        return Label(line, name, None, None, int(number), group)
     start_s, end_s = times
     if not start_s < end_s:
         start, end = csv_text.quoted(cells["start_s"]), csv_text.quoted(cells["end_s"])
         raise ValueError(f"range {start} to {end}; start_s must be below end_s")
-    return Label(line, name, start_s, end_s, int(number))
+    return Label(line, name, start_s, end_s, int(number), group)
 
 
 class _Time(NamedTuple):

@@ -13,7 +13,9 @@ from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
 from framewatch.errors import InputError
 from framewatch.ranking import label_names
-from framewatch.ranking.label_files import SHOWN, Labels
+from framewatch.ranking.csv_table import SHOWN
+from framewatch.ranking.groups import Groups, group_of_each
+from framewatch.ranking.label_files import Labels
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 _ENDS = StructType(
@@ -57,8 +59,8 @@ def small(rows: DataFrame, number: int) -> DataFrame:
     return F.broadcast(rows) if number <= _BROADCAST_ROWS else rows
 
 
-def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
-    """Returns the value of `column` (`video` or `origin`) that each name in the labels stands for.
+def resolve(frames: DataFrame, column: str, labels: Labels | Groups) -> dict[str, str]:
+    """Returns the value of `column` (`video` or `origin`) that each name in the rows stands for.
 
     If a name matches several values, the strictest match wins: first the whole name, then the name without
     suffix, and last a name that differs in case.
@@ -66,7 +68,7 @@ def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
     Raises:
         InputError: a name matches several values equally well.
     """
-    names = list(dict.fromkeys(label.name for label in labels.rows))
+    names = list(dict.fromkeys(labels.names))
     trimmed = [label_names.trimmed(name) for name in names]
     keys = [(key, name, *label_names.forms(trimmed[key])) for key, name in enumerate(names)]
     keyed = small(frames.sparkSession.createDataFrame(keys, _KEYS), len(keys))
@@ -89,8 +91,8 @@ def resolve(frames: DataFrame, column: str, labels: Labels) -> dict[str, str]:
     return {name: row["first"] for name, row in best.items()}
 
 
-def _check_unambiguous(labels: Labels, column: str, ambiguous: Mapping[str, Any]) -> None:
-    rows = [row for row, label in enumerate(labels.rows) if label.name in ambiguous]
+def _check_unambiguous(labels: Labels | Groups, column: str, ambiguous: Mapping[str, Any]) -> None:
+    rows = [row for row, name in enumerate(labels.names) if name in ambiguous]
     if not rows:
         return
     shown = []
@@ -99,7 +101,7 @@ def _check_unambiguous(labels: Labels, column: str, ambiguous: Mapping[str, Any]
         shown.append(f"{labels.row_text(row)} matches {fit['first']} and {fit['last']}")
     more = f"; and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     raise InputError(
-        f"labels of {labels.source} match several {column}s: {'; '.join(shown)}{more}: write the whole name, "
+        f"names in {labels.source} match several {column}s: {'; '.join(shown)}{more}: write the whole name, "
         "or more of the path, such as camera1/Walk1.mpg"
     )
 
@@ -141,6 +143,35 @@ def _ends_of_batches(
         columns = zip(*rows, strict=True) if rows else [()] * len(schema)
         arrays = [pa.array(list(values), field.type) for values, field in zip(columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def with_groups(rows: DataFrame, group_of: Mapping[str, str]) -> DataFrame:
+    """Adds `group`, the group of the row's `video`; null if it has none."""
+    groups = rows.sparkSession.createDataFrame(list(group_of.items()), "video string, group string")
+    joined = rows.join(small(groups, len(group_of)), "video", "left")
+    return joined.select(*rows.columns, "group")
+
+
+def groups_in_labels(
+    frames: DataFrame, labels: Labels, column: str, resolved: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns the group of each video for which the labels name one.
+
+    Raises:
+        InputError: a video is in two groups.
+    """
+    named = [
+        (resolved[row.name], row.group, position)
+        for position, row in enumerate(labels.rows)
+        if row.group and row.name in resolved
+    ]
+    video_of = {value: value for value, _, _ in named}
+    if column == "origin" and named:
+        origins = frames.sparkSession.createDataFrame([(value,) for value in video_of], "origin string")
+        rows = frames.join(small(origins, len(video_of)), "origin").select("origin", "video").collect()
+        video_of = {row["origin"]: row["video"] for row in rows}
+    rows_of = ((video_of[value], group, labels.row_text(position)) for value, group, position in named)
+    return group_of_each(rows_of, labels.source)
 
 
 def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
@@ -255,7 +286,11 @@ def _clash(labels: Labels, resolved: Mapping[str, str], video: str, time_s: floa
 
 
 def explain_unmatched(
-    frames: DataFrame, column: str, labels: Labels, resolved: Mapping[str, str], rows: Sequence[int]
+    frames: DataFrame,
+    column: str,
+    labels: Labels | Groups,
+    resolved: Mapping[str, str],
+    rows: Sequence[int],
 ) -> list[str]:
     """Describes rows that match no frame, with the closest name or the time range of the video's frames."""
     names = {labels.rows[row].name for row in rows}

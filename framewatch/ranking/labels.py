@@ -1,8 +1,9 @@
-"""Hand labels: reads label files from any storage, and joins the labels to frames."""
+"""Hand labels and groups: reads their files from any storage, and joins the labels to frames."""
 
 import glob
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
@@ -12,18 +13,25 @@ from pyspark.sql import DataFrame, SparkSession
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.ranking import label_join
-from framewatch.ranking.label_files import SHOWN, Labels, from_ranges, merged, parse_labels
+from framewatch.ranking.csv_table import SHOWN
+from framewatch.ranking.groups import Groups, group_of_each, parse_groups
+from framewatch.ranking.label_files import Labels, from_ranges, merged, parse_labels
 from framewatch.tables.schema import FEATURES, fields, require_columns
 
 __all__ = [
+    "Kind",
     "LabelCounts",
     "Labels",
     "check_labels",
     "from_ranges",
     "join_labels",
+    "match_groups",
+    "read_groups",
     "read_labels",
     "require_both_classes",
 ]
+
+Kind = Literal["labels", "groups"]
 
 
 @dataclass(frozen=True)
@@ -69,32 +77,43 @@ def read_labels(spark: SparkSession, path: str) -> Labels:
     Raises:
         InputError: the file does not exist, has the columns of neither format, or has invalid rows.
     """
-    contents = _contents(spark, path)
-    return merged({name: parse_labels(_decompressed(data, name), name) for name, data in contents}, path)
+    contents = _contents(spark, path, "labels")
+    return merged({name: parse_labels(data, name) for name, data in contents.items()}, path)
 
 
-def check_labels(path: str, *, sees_all: bool) -> None:
-    """Checks a label file in plain Python, before Spark starts.
+def read_groups(spark: SparkSession, path: str) -> Groups:
+    """Reads and checks a file of groups, from wherever `read_labels` reads.
+
+    Raises:
+        InputError: the file does not exist, lacks a column, or has invalid rows.
+    """
+    return parse_groups(_contents(spark, path, "groups"), path)
+
+
+def check_labels(path: str, *, sees_all: bool, kind: Kind = "labels") -> None:
+    """Checks a file of labels or groups in plain Python, before Spark starts.
 
     Args:
         path: as for `read_labels`.
         sees_all: whether Python can read every file that Spark can, so that a missing file is an error.
+        kind: what the file holds.
 
     Raises:
         InputError: as for `read_labels`.
     """
     found = _read_file(path)
     if isinstance(found, bytes):
-        parse_labels(_decompressed(found, path), path)
+        data = _decompressed(found, path, kind)
+        parse_labels(data, path) if kind == "labels" else parse_groups({path: data}, path)
     elif sees_all and not glob.glob(storage.local_path(path) or path):
-        raise _missing(path, found)
+        raise _missing(path, found, kind)
 
 
-def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
-    """Returns names and bytes of the files, read by Python or else by Spark, which has more connectors."""
+def _contents(spark: SparkSession, path: str, kind: Kind) -> dict[str, bytes]:
+    """Returns the contents of the files, read by Python or else by Spark, which has more connectors."""
     found = _read_file(path)
     if isinstance(found, bytes):
-        return [(path, found)]
+        return {path: _decompressed(found, path, kind)}
     try:
         rows = spark.read.format("binaryFile").load(path).select("path", "content").collect()
     except Exception as error:
@@ -102,8 +121,9 @@ def _contents(spark: SparkSession, path: str) -> list[tuple[str, bytes]]:
             raise
         rows = []
     if not rows:
-        raise _missing(path, found)
-    return sorted((row["path"], bytes(row["content"])) for row in rows)
+        raise _missing(path, found, kind)
+    contents = sorted((row["path"], bytes(row["content"])) for row in rows)
+    return {name: _decompressed(data, name, kind) for name, data in contents}
 
 
 def _read_file(path: str) -> bytes | Exception:
@@ -115,14 +135,15 @@ def _read_file(path: str) -> bytes | Exception:
         return error
 
 
-def _missing(path: str, problem: Exception) -> InputError:
+def _missing(path: str, problem: Exception, kind: Kind) -> InputError:
     if isinstance(problem, FileNotFoundError):
-        return InputError(f"labels file '{path}' does not exist: give a CSV file, labels.train=FILE")
+        key = "labels.train" if kind == "labels" else "labels.groups"
+        return InputError(f"{kind} file '{path}' does not exist: give a CSV file, {key}=FILE")
     reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
-    return InputError(f"labels file '{path}' cannot be read ({reason}): check the path and its permissions")
+    return InputError(f"{kind} file '{path}' cannot be read ({reason}): check the path and its permissions")
 
 
-def _decompressed(data: bytes, name: str) -> bytes:
+def _decompressed(data: bytes, name: str, kind: Kind) -> bytes:
     compression = infer_compression(name)
     if compression is None:
         return data
@@ -130,7 +151,7 @@ def _decompressed(data: bytes, name: str) -> bytes:
         return bytes(compr[compression](io.BytesIO(data)).read())
     except Exception as error:  # each library has its own
         raise InputError(
-            f"labels file '{name}' cannot be decompressed as {compression} ({error}): correct its suffix, or "
+            f"{kind} file '{name}' cannot be decompressed as {compression} ({error}): correct its suffix, or "
             "compress it again"
         ) from error
 
@@ -147,12 +168,13 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
             been read.
 
     Returns:
-        The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides.
+        The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides. If
+        the labels have groups, the column `group` has that of the frame's video, or null.
 
     Raises:
         SchemaError: a column is missing or has another type.
         InputError: the file is missing or not valid, a name that fits several videos, a frame with both
-            labels, or no match at all.
+            labels, a video in two groups, or no match at all.
 
     Example:
         >>> labelled, counts = join_labels(features, "labels.csv")
@@ -185,7 +207,40 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
         blank_rows=labels.blank_rows,
     )
     labelled = label_join.small(found.labelled, found.num_frames)
-    return frames.join(labelled, "origin").select(*frames.columns, "label"), counts
+    labelled = frames.join(labelled, "origin").select(*frames.columns, "label")
+    if any(row.group for row in labels.rows):
+        group_of = label_join.groups_in_labels(frames, labels, column, resolved)
+        labelled = label_join.with_groups(labelled, group_of)
+    return labelled, counts
+
+
+def match_groups(videos: DataFrame, groups: Groups) -> tuple[dict[str, str], str]:
+    """Matches a file of groups to videos, by the rules for names in label files.
+
+    Args:
+        videos: rows with `video`.
+        groups: the rows of the file.
+
+    Returns:
+        The group of each video that the file names, and a summary that counts the rows without a video.
+
+    Raises:
+        InputError: a name fits several videos, or a video is in two groups.
+    """
+    resolved = label_join.resolve(videos, "video", groups)
+    named = [
+        (resolved[row.name], row.group, groups.row_text(position))
+        for position, row in enumerate(groups.rows)
+        if row.name in resolved
+    ]
+    group_of = group_of_each(named, groups.source)
+    summary = f"{len(group_of)} videos are in {len(set(group_of.values()))} groups of {groups.source}"
+    unmatched = [position for position, row in enumerate(groups.rows) if row.name not in resolved]
+    if unmatched:
+        shown = label_join.explain_unmatched(videos, "video", groups, resolved, unmatched[:SHOWN])
+        more = "; …" if len(unmatched) > SHOWN else ""
+        summary += f"; {len(unmatched)} of its rows match no video: {'; '.join(shown)}{more}"
+    return group_of, summary
 
 
 def require_both_classes(counts: LabelCounts) -> None:

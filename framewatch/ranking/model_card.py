@@ -1,5 +1,6 @@
 """Renders the model card, the training data and metrics of a classifier, as Markdown."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framewatch.io.redact import redact
@@ -9,20 +10,76 @@ LIMITS = """\
 - It ranks frames for human review; it does not decide. A high probability is a reason to look.
 - It works for scenes, cameras and behavior like those in its labels. For others, label footage and retrain.
 - It sees single frames, so it misses what only movement shows.
-- Metrics come from videos that the classifier was not trained on. With few videos they are uncertain."""
+- Metrics come from groups of videos that the classifier was not trained on. With few groups they are \
+uncertain."""
+
+# With fewer groups, a bootstrap over them underestimates the uncertainty.
+_FEW_GROUPS = 10
 
 
-def quality(metrics: dict[str, Any]) -> str:
-    """Returns the main metrics in one line."""
+def quality(metrics: dict[str, Any], *, all_intervals: bool = False) -> str:
+    """Returns the main metrics in one line, with the intervals of AP and ROC AUC, or all intervals."""
     if metrics["average_precision"] is None:
         return f"{metrics['frames']} frames, none suspicious"
-    parts = [f"AP {metrics['average_precision']:.3f}"]
+    ap, auc, tops = (
+        metrics.get(f"{name}_interval") for name in ("average_precision", "roc_auc", "precision_at")
+    )
+    parts = [f"AP {metrics['average_precision']:.3f}{_range(ap)}"]
     if metrics["roc_auc"] is not None:
-        parts.append(f"ROC AUC {metrics['roc_auc']:.3f}")
+        parts.append(f"ROC AUC {metrics['roc_auc']:.3f}{_range(auc)}")
     parts += [
-        f"precision@{k} {value:.2f}" for k, value in metrics["precision_at"].items() if value is not None
+        f"precision@{k} {value:.2f}{_range((tops or {}).get(k) if all_intervals else None)}"
+        for k, value in metrics["precision_at"].items()
+        if value is not None
     ]
     return f"{', '.join(parts)} (a random order gives AP and precision of about {metrics['base_rate']:.2f})"
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+
+
+def basis(metrics: dict[str, Any]) -> str:
+    """Describes the groups that the metrics stand on, with a warning if they are few.
+
+    Empty for metrics of older versions, which counted no groups.
+    """
+    groups, suspicious = metrics.get("groups"), metrics.get("suspicious_groups")
+    if groups is None or suspicious is None:
+        return ""
+    text = f"{_counted(groups)} of videos, {suspicious} with suspicious frames"
+    if suspicious < 2:
+        return f"Warning: {text}. An interval needs suspicious frames in 2 groups"
+    if groups < _FEW_GROUPS:
+        return f"Warning: {text}. With fewer than {_FEW_GROUPS}, the 95% intervals in brackets are too narrow"
+    return f"{text}. Ranges in brackets are 95% intervals, from resampling these groups"
+
+
+def not_measured(labels: Mapping[str, Any]) -> str:
+    """Explains why no group could be left out.
+
+    Args:
+        labels: the labels' part of the notes, with `groups` and `suspicious_groups`.
+    """
+    groups, suspicious = labels["groups"], labels["suspicious_groups"]
+    if groups < 2:
+        return (
+            "not measured, as all labelled videos are in one group: label videos of other recordings, or "
+            "correct labels.groups"
+        )
+    if suspicious < 2:
+        return (
+            f"not measured, as {suspicious} of {groups} groups of videos has suspicious frames: label such "
+            "frames in a second group"
+        )
+    return (
+        "not measured, as the frames that are not suspicious are in too few groups: label such frames in "
+        "other groups"
+    )
+
+
+def _counted(groups: int) -> str:
+    return f"{groups} group{'' if groups == 1 else 's'}"
 
 
 def render(notes: dict[str, Any]) -> str:
@@ -47,9 +104,10 @@ def render(notes: dict[str, Any]) -> str:
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
         "## Metrics",
         _metrics(
-            "Left-out videos (each video scored by a classifier that was trained without it)",
+            "Left-out groups of videos (each scored by a classifier that was trained without it)",
             notes["cross_validation"],
         ),
+        _few_groups(notes),
         _metrics("Test labels", notes.get("test")),
         "## Limits",
         LIMITS,
@@ -63,15 +121,24 @@ def _sources(labels: dict[str, Any]) -> str:
     return " and ".join(filter(None, (labels["file"] and f"`{labels['file']}`", verdicts)))
 
 
+def _few_groups(notes: dict[str, Any]) -> str:
+    """Returns a warning if nothing was measured because of too few groups."""
+    labels = notes["labels"]
+    few = min(labels.get("groups", 2), labels.get("suspicious_groups", 2)) < 2
+    if notes["cross_validation"] is not None or not few:
+        return ""
+    return f"Warning: {not_measured(labels)}."
+
+
 def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return ""
     by_video = sorted(metrics["videos"].items())
     rows = [("all", metrics)] + [(video.rsplit("/", 1)[-1], summary) for video, summary in by_video]
-    lines = [f"### {title}", "", f"{quality(metrics)}.", ""]
-    lines += [f"- {budgets.sentence(spent)}" for spent in budgets.up_to_all(metrics.get("budgets", []))] + [
-        ""
-    ]
+    lines = [f"### {title}", "", f"{quality(metrics, all_intervals=True)}.", ""]
+    lines += [f"{text}.", ""] if (text := basis(metrics)) else []
+    spent = budgets.up_to_all(metrics.get("budgets", []))
+    lines += [f"- {budgets.sentence(budget, intervals=True)}" for budget in spent] + [""]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in rows:
         precision = "" if row["average_precision"] is None else f"{row['average_precision']:.3f}"

@@ -44,8 +44,8 @@ def choose_threshold(
     if not curve or "share" not in curve[0]:
         raise InputError(
             "ranking.threshold=auto needs predictions of left-out videos, and this classifier has none: "
-            "train with suspicious frames in two videos or more and evaluation.folds above 0, or give a "
-            "number"
+            "train with suspicious frames in two groups of videos or more and evaluation.folds above 0, or "
+            "give a number"
         )
     minutes = wanted.budget_minutes
     if minutes is None:

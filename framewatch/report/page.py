@@ -59,6 +59,8 @@ def _contents(results: Results) -> dict[str, Any]:
         "enough": budgets.up_to_all,
         "best_of": budgets.best_sentence,
         "quality": model_card.quality,
+        "basis": model_card.basis,
+        "percent": budgets.percent,
         "version": framewatch.__version__,
         "written_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "output": results.output,

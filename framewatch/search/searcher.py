@@ -13,11 +13,12 @@ from framewatch.search.hits import Hit, Merged
 from framewatch.search.moment_store import Store
 from framewatch.search.moment_vectors import Frames
 from framewatch.search.query import MomentFilter, QueryPart, parse_clip
-from framewatch.search.source import Known, SourceVideo, clock_of, read_video_frames
+from framewatch.search.source import Known, SourceVideo, read_video_frames
 from framewatch.tables.feature_files import FeatureFiles
 from framewatch.tables.feature_lookup import read_examples
 from framewatch.tables.results import open_table
 from framewatch.tables.timeline import find_video
+from framewatch.video.name_clock import clock_of
 
 _FIRST, _GROWTH, _MOST = 4, 4, 16_384
 

@@ -1,7 +1,6 @@
 """Reads the videos to index, their frames, and the frames' probabilities and labels, without Spark."""
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +12,14 @@ import pyarrow as pa
 
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog, label_ranges
-from framewatch.io.storage import basename
 from framewatch.models.similarity import unit
 from framewatch.search.moment_vectors import Frames
 from framewatch.tables.feature_files import FeatureFiles, camera, vectors
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.results import Results, open_table, read_videos
 from framewatch.tables.timeline import find_video
+from framewatch.video.name_clock import clock_of
 
-# 2026-11-22_08-30-00, 20261122T083000, and the like.
-_CLOCK = re.compile(
-    r"(?<!\d)(?:19|20)\d\d([-_.]?)\d\d\1\d\d[T_ -]*([0-2]\d)[-_.:h]?([0-5]\d)[-_.:m]?([0-5]\d)(?!\d)"
-)
 _DAY_S = 86_400.0
 # What changes in the ledger when a video is read again; its batch may change without that.
 _VERSION = ("size_bytes", "modified_at", "attempts", "status", "num_frames")
@@ -84,15 +79,6 @@ def read_indexed_videos(
         version = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         found.append(SourceVideo(uri, paths, clock_of(uri), version, digests.get(uri, "")))
     return found
-
-
-def clock_of(video: str) -> float | None:
-    """Returns the second of the day from a video's name, such as `cam1_20261122T083000.mp4`, or None."""
-    match = _CLOCK.search(basename(video))
-    if match is None:
-        return None
-    hours, minutes, seconds = (int(match.group(number)) for number in (2, 3, 4))
-    return float(hours * 3600 + minutes * 60 + seconds) if hours < 24 else None
 
 
 def read_known(output: str, videos: Sequence[str]) -> Known:

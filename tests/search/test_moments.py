@@ -10,7 +10,8 @@ from framewatch.models.similarity import unit
 from framewatch.search.fitted import Fitted
 from framewatch.search.moment_vectors import Frames, clip_windows, moments_of, still_frames
 from framewatch.search.query import MomentFilter, QueryPart, combine, parse_clip
-from framewatch.search.source import at_clock, clock_of, parse_day
+from framewatch.search.source import at_clock, parse_day
+from framewatch.video.name_clock import clock_of
 
 TIMES = st.lists(st.integers(0, 60), unique=True, max_size=40).map(lambda its: np.array(sorted(its), float))
 

@@ -1,0 +1,120 @@
+"""Cross-validation by groups of videos: each frame is scored by a classifier that never saw its group.
+
+Frames of one recording resemble each other, so a split by frames, or by clips of one recording, would leak
+training data into the test. Every split here holds out whole groups.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from framewatch.ranking.logistic import Logistic
+
+
+def assign_folds(groups: Mapping[str, int], folds: int) -> dict[str, int]:
+    """Assigns whole groups to folds, and spreads suspicious frames evenly over the folds.
+
+    Args:
+        groups: number of suspicious frames of each group.
+        folds: maximum number of folds.
+
+    Returns:
+        The fold of each group; empty if fewer than two groups have suspicious frames, because then no split
+        can both train and test.
+    """
+    with_positives = sum(count > 0 for count in groups.values())
+    used = min(folds, with_positives)
+    if used < 2:
+        return {}
+    fold_of: dict[str, int] = {}
+    load = [(0, 0)] * used
+    for group in sorted(groups, key=lambda g: (-groups[g], g)):
+        fold = min(range(used), key=lambda n: (load[n], n))
+        load[fold] = (load[fold][0] + groups[group], load[fold][1] + 1)
+        fold_of[group] = fold
+    return fold_of
+
+
+def out_of_fold(
+    labelled: DataFrame,
+    *,
+    folds: int,
+    fit: Callable[[DataFrame], Any],
+    score: Callable[[DataFrame, Any], DataFrame],
+) -> DataFrame | None:
+    """Scores each labelled frame with a classifier that was trained without its group.
+
+    Args:
+        labelled: `features` rows with `label` and `group`.
+        folds: maximum number of folds.
+        fit: labelled rows -> classifier.
+        score: (rows, classifier) -> rows with `prob2`.
+
+    Returns:
+        The rows with `prob2`; or None if too few groups have suspicious frames, or if all other frames are
+        in one fold.
+    """
+    counts = labelled.groupBy("group").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
+    fold_of = _usable_folds({row["group"]: (int(row["ones"]), row["all"]) for row in counts}, folds)
+    if not fold_of:
+        return None
+    parts = []
+    for fold in sorted(set(fold_of.values())):
+        held_out = F.col("group").isin([group for group, number in fold_of.items() if number == fold])
+        classifier = fit(labelled.where(~held_out))
+        parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.unionByName(part)
+    return whole
+
+
+def _usable_folds(counts: Mapping[str, tuple[int, int]], folds: int) -> dict[str, int]:
+    """Returns the fold of each group, given its suspicious frames and all its frames.
+
+    Empty if too few groups have suspicious frames, or if all other frames are in one fold.
+    """
+    fold_of = assign_folds({group: ones for group, (ones, _) in counts.items()}, folds)
+    with_zeros = {fold_of[group] for group, (ones, total) in counts.items() if fold_of and total > ones}
+    return fold_of if len(with_zeros) >= 2 else {}
+
+
+def out_of_fold_in_memory(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    groups: Sequence[str],
+    *,
+    folds: int,
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic],
+) -> np.ndarray | None:
+    """Does the same as `out_of_fold`, without Spark, for frames that fit into memory.
+
+    Args:
+        features: (frames, features) float64.
+        labels: (frames,), 0 or 1.
+        weights: (frames,), above 0.
+        groups: (frames,), the group of each frame.
+        folds: maximum number of folds.
+        fit: features, labels and weights -> classifier; frames with weight 0 do not count.
+
+    Returns:
+        (frames,) float64, P(suspicious); or None in the cases of `out_of_fold`.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        ones, total = counts.get(group, (0, 0))
+        counts[group] = ones + int(label), total + 1
+    fold_of = _usable_folds(counts, folds)
+    if not fold_of:
+        return None
+    fold = np.array([fold_of[group] for group in groups])
+    probabilities = np.empty(len(fold))
+    for number in np.unique(fold):
+        held_out = fold == number
+        classifier = fit(features, labels, np.where(held_out, 0.0, weights))
+        probabilities[held_out] = classifier.probabilities(features[held_out])
+    return probabilities
