@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
 import pytest
 import yaml
 from conftest import ROOT
@@ -18,7 +19,8 @@ from conftest import ROOT
 import framewatch
 from framewatch.cli.main import _parser
 from framewatch.config import Config, all_keys
-from framewatch.tables import schema, views
+from framewatch.tables import columns as table_columns
+from framewatch.tables import views
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -114,8 +116,8 @@ def test_the_page_of_tables_has_every_column() -> None:
     for table, section in documented.items():
         cells = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
         columns = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
-        assert sorted(columns) == sorted(getattr(schema, table.upper()).names), table
-    schemas = {name.lower() for name, it in vars(schema).items() if type(it).__name__ == "StructType"}
+        assert sorted(columns) == sorted(getattr(table_columns, table.upper()).names), table
+    schemas = {name.lower() for name, it in vars(table_columns).items() if isinstance(it, pa.Schema)}
     assert documented.keys() == schemas - {"listing"}
     known = {"predictions": "p", "incidents": "i", "videos": "v"}
     assert set(re.findall(r"^### `(\w+)`", shown_views, re.MULTILINE)) == views.selects(known).keys()
