@@ -1,7 +1,7 @@
 """What one more video costs beside 10,000, 100,000 and 1,000,000 frames, stage by stage.
 
 Draws outputs of so many frames, in videos of 200 frames and batches of 10,000: their ledger, `frames` with
-one thumbnail for all, and `features` of frames that resemble their neighbours. Trains on some of them, ranks
+tiny thumbnails, and `features` of frames that resemble their neighbours. Trains on some of them, ranks
 and indexes all, and then adds videos of 600 frames, one at a time, as a user does: `ingest`, `rank`, `index`
 and `report`, one process each. It prints the median seconds of each, and the megabytes that all of its
 processes read, from the disk or from the system's memory. Indexing all of 1,000,000 frames with Milvus Lite
@@ -39,6 +39,7 @@ FRAMES_PER_VIDEO, VIDEOS_PER_BATCH, FRAMES_PER_FILE = 200, 50, 2000
 # Of each video, these frames are suspicious, and a scene lasts so many frames.
 SUSPICIOUS, SCENE = range(50, 60), 10
 NEW_SECONDS = 600
+THUMBNAIL = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
 STAGES = ["ingest", "rank", "index", "report"]
 SETTINGS = [
     "features.precision=half",
@@ -159,7 +160,12 @@ def _draw_batch(videos: Path, output: Path, seed: dict[str, pa.Table], batch: in
             np.arange(len(pairs) + 1, dtype=np.int32) * 2048, _vectors(random, at_once).ravel()
         )
         _write_like(output, "features", batch, file, seed, {**common, "features": drawn})
-        _write_like(output, "frames", batch, file, seed, common)
+        # Each picture differs, as real ones do: of equal ones, Parquet stores one.
+        content = [
+            THUMBNAIL + number.to_bytes(8, "big")
+            for number in random.integers(1 << 62, size=len(pairs)).tolist()
+        ]
+        _write_like(output, "frames", batch, file, seed, {**common, "content": content})
 
 
 def _vectors(random: np.random.Generator, videos: int) -> np.ndarray:
