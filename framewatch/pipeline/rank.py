@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
@@ -80,12 +81,15 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     with task_progress(run.spark, "rank"):
         scored_batches = _score(run, model, identity)
         scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
-        if videos is not None:
+        if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
-        kept = _kept_candidates(run, scored_batches, identity)
+        changed = _changed_videos(run, scored_batches, identity)
         # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
         storage.delete(storage.join(config.output, "ranking.json"))
-        tables.replace(scores.rank(scored, num_frames=missing.ranked), "predictions")
+        tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
+        kept = None
+        if changed is not None:
+            kept = tables.set_aside("candidates", _KEPT).where(~F.col("video").isin(changed))
         counts = _write_incidents(run, chosen, kept, draw=identity)
     metrics = _test_metrics(run, saved)
     if metrics:
@@ -159,7 +163,9 @@ def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
     new = usable - tables.scored_batches(model=identity).keys()
     if new:
         features = tables.current("features").where(F.col("batch").isin(sorted(new)))
-        tables.write_scores(scores.score(features, model), new, model=identity)
+        prob1 = vector_to_array(F.col("probability"))[0]
+        scored = scores.score(features, model).withColumn("prob1", prob1)
+        tables.write_scores(scored, new, model=identity)
     return tables.scored_batches(model=identity)
 
 
@@ -206,24 +212,21 @@ def _write_incidents(run: Run, chosen: Threshold, kept: DataFrame | None, *, dra
     }
 
 
-def _kept_candidates(run: Run, scored: Mapping[int, str], identity: str) -> DataFrame | None:
-    """Returns the features of an earlier ranking's candidates, so that few files of `features` are read.
+def _changed_videos(run: Run, scored: Mapping[int, str], identity: str) -> list[str] | None:
+    """Returns the videos whose candidates' features must be read, while others keep those they have.
 
-    Only those of videos whose scores it used and that are in the same batch since. None if there are few
-    frames, which are read faster than this.
+    These are the videos with other scores than in the earlier ranking. None if all must be read, or if there
+    are few frames, which are read faster than this.
     """
     tables, ranking = run.tables, _earlier_ranking(run.config.output)
     latest = tables.latest()
     num_frames = pc.sum(latest["num_frames"]).as_py() or 0
-    if num_frames < _MANY_FRAMES or ranking.get("model") != identity or not tables.exists("candidates"):
+    if num_frames < _MANY_FRAMES or tables.format == "delta" or not tables.exists("candidates"):
         return None
-    known = set(ranking.get("scores", ()))
+    known = set(ranking.get("scores", ())) if ranking.get("model") == identity else set()
     same = [batch for batch, scores_id in scored.items() if scores_id in known]
     changed = latest.filter(pc.invert(pc.is_in(latest["batch"], value_set=pa.array(same, pa.int32()))))
-    if len(changed) > _MOST_VIDEOS:
-        return None
-    rows = tables.read("candidates").where(~F.col("video").isin(changed["video"].to_pylist()))
-    return tables.stage(rows.select("origin", "features"), _KEPT)
+    return changed["video"].to_pylist() if len(changed) <= _MOST_VIDEOS else None
 
 
 def _earlier_ranking(output: str) -> dict[str, Any]:
@@ -254,6 +257,7 @@ class NotRanked:
         undecoded: featurized frames without features: the picture is damaged or the features are not finite.
         undecoded_videos: videos with such frames.
         ranked: frames that can be ranked.
+        are_all_wanted: whether these are the frames of all videos.
     """
 
     new: int
@@ -261,6 +265,7 @@ class NotRanked:
     undecoded: int
     undecoded_videos: int
     ranked: int
+    are_all_wanted: bool
 
     @property
     def sentence(self) -> str:
@@ -284,15 +289,15 @@ def _not_ranked(run: Run, wanted: Collection[str] | None) -> NotRanked:
     for video, error, number in zip(*columns, strict=True):
         featurized[video] += number
         undecoded[video] += number if error is not None else 0
+    are_all = wanted is None or featurized.keys() <= set(wanted)
     if wanted is not None:
         frames, featurized, undecoded = (
             Counter({video: counts[video] for video in wanted if video in counts})
             for counts in (frames, featurized, undecoded)
         )
     new, undecoded = frames - featurized, +undecoded  # only positive numbers
-    return NotRanked(
-        new.total(), len(new), undecoded.total(), len(undecoded), featurized.total() - undecoded.total()
-    )
+    ranked = featurized.total() - undecoded.total()
+    return NotRanked(new.total(), len(new), undecoded.total(), len(undecoded), ranked, are_all)
 
 
 def _add_test_metrics(run: Run, saved: SavedModel, metrics: dict[str, Any]) -> None:

@@ -40,17 +40,20 @@ def choose_candidates(
     require_columns(predictions, fields(PREDICTIONS, "origin", "timestamp_s", "rank"), table="predictions")
     require_columns(incidents, fields(INCIDENTS, "peak_origin", "rank"), table="incidents")
     peaks = incidents.where(F.col("rank") <= most).select(
-        F.col("peak_origin").alias("origin"), F.col("rank").alias("incident")
+        F.col("peak_origin").alias("origin"), "video", F.col("rank").alias("incident")
     )
-    outside = with_incident(predictions, incidents).where("in_incident is null").select("origin", "rank")
-    best = outside.orderBy("rank").limit(most).select("origin")
-    drawn = outside.select("origin", F.xxhash64(F.lit(draw), "origin").alias("audit"))
+    outside = with_incident(predictions, incidents).where("in_incident is null")
+    outside = outside.select("origin", "video", "rank")
+    best = outside.orderBy("rank").limit(most).select("origin", "video")
+    drawn = outside.select("origin", "video", F.xxhash64(F.lit(draw), "origin").alias("audit"))
     drawn = drawn.orderBy("audit", "origin").limit(_AUDITED)
     union = peaks.unionByName(drawn, allowMissingColumns=True).unionByName(best, allowMissingColumns=True)
     chosen = union.groupBy("origin").agg(F.max("incident").alias("incident"), F.max("audit").alias("audit"))
+    # When the next frame begins is asked only of videos with a chosen frame.
+    of_videos = predictions.join(F.broadcast(union.select("video").distinct()), "video", "left_semi")
     following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
     ends = F.least(F.col("timestamp_s") + period_s, following)  # `least` ignores nulls
-    ranked = predictions.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
+    ranked = of_videos.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
     rows = ranked.join(F.broadcast(chosen), "origin")
     return rows.select(*[name for name in CANDIDATES.names if name != "features"])
 

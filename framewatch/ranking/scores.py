@@ -1,7 +1,7 @@
 """Scores frames with a fitted classifier, and ranks them, the most suspicious first."""
 
 from pyspark.ml import Model
-from pyspark.ml.functions import vector_to_array
+from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -9,8 +9,10 @@ from framewatch.tables.feature_columns import as_vectors, has_vectors, is_finite
 from framewatch.tables.schema import PREDICTIONS, require_columns
 
 _ARRAYS = "_arrays"
-# One task sorts these, narrow rows without pictures and features, in a second or two.
-_FRAMES_PER_RANGE, _MOST_RANGES = 250_000, 100
+# One task sorts these, narrow rows without pictures and features, in seconds.
+_FRAMES_PER_RANGE, _MOST_RANGES = 2_000_000, 100
+_FRAMES_PER_FILE = 250_000
+_NARROW = ("origin", "video", "frame_index", "timestamp_s", "prob1", "prob2", "prediction")
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
@@ -77,12 +79,20 @@ def rank(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
         Row(rank=1, prediction=1.0)
     """
     require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
-    narrow = scored.select(*[name for name in PREDICTIONS.names if name != "rank"])
+    prob1 = vector_to_array(F.col("probability"))[0]
+    return rank_scores(scored.withColumn("prob1", prob1), num_frames=num_frames)
+
+
+def rank_scores(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
+    """Does the same for rows with `prob1` and `prob2` instead of vectors, which are slow to shuffle."""
+    narrow = scored.select(*_NARROW)
     num_ranges = min(1 + num_frames // _FRAMES_PER_RANGE, _MOST_RANGES)
     numbered = _numbered(narrow, num_ranges)
+    num_files = min(1 + num_frames // _FRAMES_PER_FILE, _MOST_RANGES)
     # So that readers of one video skip most row groups. By a hash, as a range would compute the rows twice.
-    by_video = numbered.repartition(num_ranges, "video").sortWithinPartitions("video", "frame_index")
-    return by_video.select(*PREDICTIONS.names)
+    by_video = numbered.repartition(num_files, "video").sortWithinPartitions("video", "frame_index")
+    probability = array_to_vector(F.array("prob1", "prob2")).alias("probability")
+    return by_video.select(*(probability if name == "probability" else name for name in PREDICTIONS.names))
 
 
 def _numbered(scored: DataFrame, num_ranges: int) -> DataFrame:

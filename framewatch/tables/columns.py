@@ -66,7 +66,7 @@ CONTENTS = pa.schema(
 )
 
 # Frames' probabilities, which `rank` keeps for as long as the classifier and the frames' features stay.
-SCORES = pa.schema({**_FRAME, "probability": VECTOR, "prob2": pa.float64(), **_BATCH})
+SCORES = pa.schema({**_FRAME, "prob1": pa.float64(), "prob2": pa.float64(), **_BATCH})
 
 PREDICTIONS = pa.schema(
     {

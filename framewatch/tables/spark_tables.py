@@ -272,6 +272,12 @@ class Tables:
         write_table(df, path)
         return self.spark.read.schema(df.schema).parquet(path)
 
+    def set_aside(self, table: str, name: str) -> DataFrame:
+        """Moves a table of Parquet to a temporary table, and returns its rows."""
+        path = storage.join(self._staging, name)
+        storage.replace_directory(self.path(table), path)
+        return self.spark.read.schema(TABLES[table]).parquet(path)
+
     def delete_staged(self, *names: str) -> None:
         """Removes temporary tables of `stage`."""
         for name in names:
