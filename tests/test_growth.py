@@ -100,7 +100,7 @@ def test_one_more_video_is_scored_alone_and_ranked_as_if_all_were(
 ) -> None:
     if many:  # as with millions of frames
         monkeypatch.setattr(scores, "_FRAMES_PER_RANGE", 10)
-        monkeypatch.setattr("framewatch.pipeline.rank._MANY_FRAMES", 0)
+        monkeypatch.setattr("framewatch.pipeline.incident_tables._MANY_FRAMES", 0)
     assert main(["rank", *settings(grown)]) == 0
     before = {batch: written(grown, batch) for batch in range(3)}
     assert all(before.values())

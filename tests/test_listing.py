@@ -20,6 +20,15 @@ def test_a_directory_is_searched_for_videos(spark, cameras: Path) -> None:
     assert rows[0]["video"] == f"file:{cameras}/north/Walk1.mpg"
 
 
+def test_a_long_listing_is_the_same_as_a_short_one(
+    spark, cameras: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = listing.list_videos(spark, [str(cameras)])
+    monkeypatch.setattr(listing, "_ROWS_AT_ONCE", 2)
+    many = listing.list_videos(spark, [str(cameras)])
+    assert (many.schema, many.collect()) == (few.schema, few.collect())
+
+
 def test_names_are_below_the_fixed_part_or_the_given_root(spark, cameras: Path) -> None:
     def names(*patterns: str, root: str | None = None) -> list[str]:
         rows = listing.list_videos(spark, list(patterns), root=root).orderBy("name").collect()

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
@@ -27,14 +27,13 @@ from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
+from framewatch.pipeline.incident_tables import changed_videos, write_incidents
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.sql import register_for_sql
 from framewatch.pipeline.train import measures
 from framewatch.ranking import (
-    candidates,
     classifier,
     evaluation,
-    incidents,
     labels,
     model_card,
     scores,
@@ -45,10 +44,6 @@ from framewatch.spark.arrow import to_arrow
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import catalog, feature_files, saved_model
 from framewatch.tables.saved_model import SavedModel
-
-# From so many frames on, vectors of candidates are kept from one ranking to the next.
-_MANY_FRAMES, _MOST_VIDEOS = 50_000, 2000
-_CHOSEN, _KEPT = "chosen_candidates", "kept_candidates"
 
 
 def rank(run: Run, videos: DataFrame | None = None) -> None:
@@ -83,14 +78,11 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
         if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
-        changed = _changed_videos(run, scored_batches, identity)
+        changed = changed_videos(run, scored_batches, identity)
         # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
-        kept = None
-        if changed is not None:
-            kept = tables.set_aside("candidates", _KEPT).where(~F.col("video").isin(changed))
-        counts = _write_incidents(run, chosen, kept, draw=identity)
+        counts = write_incidents(run, chosen, changed, draw=identity)
     metrics = _test_metrics(run, saved)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)
@@ -167,84 +159,6 @@ def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
         scored = scores.score(features, model).withColumn("prob1", prob1)
         tables.write_scores(scored, new, model=identity)
     return tables.scored_batches(model=identity)
-
-
-def _write_incidents(run: Run, chosen: Threshold, kept: DataFrame | None, *, draw: str) -> dict[str, int]:
-    """Writes `incidents` and `candidates`; returns counts of frames and incidents.
-
-    Args:
-        run: the current call.
-        chosen: the threshold.
-        kept: `origin` and `features` of candidates of an earlier ranking; None without any.
-        draw: the seed of the audit sample.
-    """
-    config, tables = run.config, run.tables
-    predictions = tables.read("predictions")
-    found = incidents.find_incidents(
-        predictions, threshold=chosen.value, period_s=run.period_s, **asdict(config.incidents)
-    )
-    tables.replace(found.coalesce(1), "incidents")
-    found = tables.read("incidents")
-    rows = candidates.choose_candidates(
-        predictions, found, most=config.review.candidates, period_s=run.period_s, draw=draw
-    )
-    features = tables.current("features")
-    if kept is not None:
-        rows = tables.stage(rows, _CHOSEN)
-        of_videos = rows.join(kept, "origin", "left_anti").select("video").distinct().collect()
-        columns = ["origin", "features"]
-        others = _of_videos(run, of_videos).select(*columns).join(kept, "origin", "left_anti")
-        features = kept.select(*columns).union(others)
-    tables.replace(candidates.with_features(rows, features).coalesce(1), "candidates")
-    tables.delete_staged(_CHOSEN, _KEPT)
-    totals = candidates.with_incident(predictions, found).agg(
-        F.count("*").alias("frames"),
-        F.sum("prediction").alias("suspicious"),
-        F.count_distinct("in_incident").alias("incidents"),
-        F.count_if(F.col("in_incident").isNull()).alias("outside"),
-    )
-    row = totals.collect()[0]
-    return {
-        "frames": row["frames"],
-        "suspicious": int(row["suspicious"] or 0),
-        "incidents": row["incidents"],
-        "frames_outside_incidents": row["outside"],
-    }
-
-
-def _changed_videos(run: Run, scored: Mapping[int, str], identity: str) -> list[str] | None:
-    """Returns the videos whose candidates' features must be read, while others keep those they have.
-
-    These are the videos with other scores than in the earlier ranking. None if all must be read, or if there
-    are few frames, which are read faster than this.
-    """
-    tables, ranking = run.tables, _earlier_ranking(run.config.output)
-    latest = tables.latest()
-    num_frames = pc.sum(latest["num_frames"]).as_py() or 0
-    if num_frames < _MANY_FRAMES or tables.format == "delta" or not tables.exists("candidates"):
-        return None
-    known = set(ranking.get("scores", ())) if ranking.get("model") == identity else set()
-    same = [batch for batch, scores_id in scored.items() if scores_id in known]
-    changed = latest.filter(pc.invert(pc.is_in(latest["batch"], value_set=pa.array(same, pa.int32()))))
-    return changed["video"].to_pylist() if len(changed) <= _MOST_VIDEOS else None
-
-
-def _earlier_ranking(output: str) -> dict[str, Any]:
-    try:
-        return storage.read_json(storage.join(output, "ranking.json"))
-    except FileNotFoundError:
-        return {}
-
-
-def _of_videos(run: Run, videos: Sequence[Row]) -> DataFrame:
-    """Returns the rows of `features` of some videos; of few, only their files and row groups are read."""
-    features, names = run.tables.current("features"), [row["video"] for row in videos]
-    if len(names) > _MOST_VIDEOS:
-        return features
-    latest = run.tables.latest()
-    batches = latest.filter(pc.is_in(latest["video"], value_set=pa.array(names, pa.string())))["batch"]
-    features = features.where(F.col("batch").isin(batches.unique().to_pylist()))
-    return features.where(F.col("video").isin(names))
 
 
 @dataclass(frozen=True)
