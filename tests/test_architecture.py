@@ -18,10 +18,14 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_the_library_keeps_to_dataframes() -> None:
-    """Spark Connect has no JVM and no RDDs; Python UDFs move rows one by one."""
+    """Spark Connect has no JVM and no RDDs; Python UDFs move rows one by one.
+
+    One module reads pickles, of PyTorch's checkpoints, and allows four names in them.
+    """
     banned = re.compile(r"\b_jvm\b|\b_jsc\b|\.rdd\b|\bF\.udf\b|\bpickle\b")
     assert len(FILES) > 100
-    assert [str(path) for path in FILES if banned.search(path.read_text(encoding="utf-8"))] == []
+    found = [path.name for path in FILES if banned.search(path.read_text(encoding="utf-8"))]
+    assert found == ["torch_checkpoints.py"]
 
 
 @pytest.mark.parametrize(

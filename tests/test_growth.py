@@ -204,7 +204,7 @@ def test_records_say_what_the_files_hold(spark, grown: Path) -> None:
     for table in ("frames", "features"):
         recorded = contents.read(str(grown), table, batches)
         contents.forget(str(grown), table)
-        order = [("batch", "ascending"), ("video", "ascending"), ("error", "ascending")]
+        order = [(name, "ascending") for name in ("batch", "file", "video", "error")]
         assert contents.read(str(grown), table, batches).sort_by(order) == recorded.sort_by(order)
     held = tables.contents("features")
     found: Counter[tuple[str, str | None]] = Counter()

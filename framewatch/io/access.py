@@ -42,7 +42,9 @@ def opener(path: str, flags: int) -> int:
 
 def make_directory(path: str | Path) -> None:
     """Creates a directory and missing parents with the access that is set."""
-    os.makedirs(path, 0o777 & ~umask(), exist_ok=True)
+    wanted = Path(path)
+    for missing in [part for part in reversed([wanted, *wanted.parents]) if not part.exists()]:
+        missing.mkdir(0o777 & ~umask(), exist_ok=True)  # os.makedirs gives parents the umask's permissions
 
 
 @contextlib.contextmanager

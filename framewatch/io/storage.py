@@ -233,11 +233,13 @@ def replace_directory(source: str, target: str) -> None:
         LockLostError: another run has taken over the output that contains it.
     """
     delete(target)
+    local = local_path(target)
+    if local is not None:
+        access.make_directory(os.path.dirname(local) or ".")
+        os.rename(readable(source), local)
+        return
     files, path = filesystem(target)
     files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if local_path(target) is not None:
-        os.rename(readable(source), readable(target))
-        return
     top = filesystem(source)[1]
     names = [name.removeprefix(top) for name in files.find(top)]
     files.copy([top + name for name in names], [path + name for name in names])

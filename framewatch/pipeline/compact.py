@@ -13,6 +13,7 @@ def compact(run: Run) -> None:
     with task_progress(run.spark, "compact"):
         tables.delete_leftovers()
         joined, became = tables.compact()
+        tables.delete_all_staged()
     seconds = round(time.monotonic() - started, 1)
     if joined:
         register_for_sql(run)

@@ -46,7 +46,6 @@ def write_incidents(
         rows = tables.stage(rows, _CHOSEN)
         features = _with_kept(run, rows, changed)
     tables.replace(candidates.with_features(rows, features).coalesce(1), "candidates")
-    tables.delete_staged(_CHOSEN, _KEPT)
     totals = candidates.with_incident(predictions, found).agg(
         F.count("*").alias("frames"),
         F.sum("prediction").alias("suspicious"),

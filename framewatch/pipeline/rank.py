@@ -83,6 +83,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
         counts = write_incidents(run, chosen, changed, draw=identity)
+        tables.delete_all_staged()
     metrics = _test_metrics(run, saved)
     if metrics:
         storage.write_json(storage.join(config.output, "test_metrics.json"), metrics)

@@ -283,6 +283,10 @@ class Tables:
         for name in names:
             storage.delete(storage.join(self._staging, name))
 
+    def delete_all_staged(self) -> None:
+        """Removes all temporary tables, of this run and of killed ones."""
+        storage.delete(storage.join(self.output, "_staging"))
+
     def _feature_storage(self) -> FeatureStorage:
         if not self.exists("features"):
             return FeatureStorage(self.precision)
@@ -303,8 +307,8 @@ class Tables:
             storage.delete(self.path(table))
 
     def delete_leftovers(self) -> None:
-        """Removes batches that a killed run did not commit, and all temporary tables of `stage`."""
-        storage.delete(storage.join(self.output, "_staging"))
+        """Removes batches that a killed run did not commit, and all temporary tables."""
+        self.delete_all_staged()
         done = self.batches().counted
         for table in ("frames", "features", "scores"):
             for batch in self._batches(table).difference(done):
