@@ -330,6 +330,13 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=KINDS, default=KINDS, metavar="SIDE", help=f"of {', '.join(KINDS)}"
     )
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=PRECISIONS,
+        default=list(PRECISIONS),
+        help="of OpenVINO; a CPU without bfloat16 emulates it, slowly (default: all)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of each side (default: %(default)s)")
     parser.add_argument("--files", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument(
@@ -347,7 +354,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.seconds > 20 and args.seconds % 20:
         parser.error("--seconds: give a number below 20, or a multiple of it")
-    sides = [side for side in ALL if side.kind in args.only]
+    sides = [
+        side
+        for side in ALL
+        if side.kind in args.only
+        and (side.kind not in ("bare", "framewatch") or side.precision in args.precisions)
+    ]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         source = args.source or footage(directory)

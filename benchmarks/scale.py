@@ -22,14 +22,14 @@ KIND = next(kind for kind in KINDS if kind.name.startswith("h264-1080p"))
 TABLES = ("frames", "features", "contents")
 
 
-def ingest(videos: Path, output: Path, *settings: str, cores: int = 2) -> tuple[int, float]:
-    """Runs the stage held to some cores; its frames and its seconds, without the start of Spark."""
-    command = ["taskset", "--cpu-list", f"0-{cores - 1}", sys.executable, "-m", "framewatch.cli", "ingest"]
-    command += [f"videos.train={videos}", f"output={output}", f"spark.master=local[{cores}]", *settings]
+def stage(verb: str, output: Path, *arguments: str, cores: int = 2) -> tuple[int, float]:
+    """Runs a stage held to some cores; its frames and its seconds, without the start of Spark."""
+    command = ["taskset", "--cpu-list", f"0-{cores - 1}", sys.executable, "-m", "framewatch.cli", verb]
+    command += [f"output={output}", f"spark.master=local[{cores}]", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
-    line = next(line for line in done.stdout.splitlines() if line.startswith("ingest:"))
+    line = next(line for line in done.stdout.splitlines() if line.startswith(f"{verb}:"))
     found = re.search(r"(\d+) frames in (\d+\.\d+) s", line)
     assert found, line
     return int(found.group(1)), float(found.group(2))
@@ -40,7 +40,8 @@ def rates(videos: Path, settings: list[str], rounds: int, directory: Path) -> No
     found: dict[int, list[float]] = {1: [], 2: []}
     for number in range(rounds):
         for cores, rates_of in found.items():
-            frames, seconds = ingest(videos, directory / f"out-{cores}-{number}", *settings, cores=cores)
+            output = directory / f"out-{cores}-{number}"
+            frames, seconds = stage("ingest", output, f"videos.train={videos}", *settings, cores=cores)
             rates_of.append(frames / seconds)
     one, two = (statistics.median(rates_of) for rates_of in found.values())
     print(f"ingest: {one:.1f} frames/s on one core, {two:.1f} on two: {two / one:.2f} times", flush=True)
@@ -50,7 +51,8 @@ def sizes(once: Path, settings: list[str], directory: Path) -> None:
     """Prints the bytes of a frame in each table, of footage that repeats nothing."""
     for precision in ("single", "half"):
         output = directory / precision
-        frames, _ = ingest(once, output, *settings, f"features.precision={precision}")
+        stored = f"features.precision={precision}"
+        frames, _ = stage("ingest", output, f"videos.train={once}", stored, *settings)
         for table in TABLES:
             size = sum(path.stat().st_size for path in (output / table).rglob("*.parquet"))
             print(f"{table}, features.precision={precision}: {size / frames:,.0f} bytes a frame", flush=True)
