@@ -15,7 +15,6 @@ takes about an hour: `--stages ingest rank report` leaves it out.
 
 import argparse
 import ctypes
-import os
 import shutil
 import statistics
 import subprocess
@@ -32,9 +31,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from startup import SUBREAPER, wait_for_orphans
 
 PROGRAM = [sys.executable, "-m", "framewatch.cli"]
-_SUBREAPER = 36  # prctl: orphans of a command become children of this process, with what they read
 FRAMES_PER_VIDEO, VIDEOS_PER_BATCH, FRAMES_PER_FILE = 200, 50, 2000
 # Of each video, these frames are suspicious, and a scene lasts so many frames.
 SUSPICIOUS, SCENE = range(50, 60), 10
@@ -54,7 +53,7 @@ def run(*arguments: str) -> tuple[float, float]:
     before, started = _bytes_read(), time.perf_counter()
     done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
-    _wait_for_orphans()
+    wait_for_orphans()
     if done.returncode:
         sys.exit(f"{' '.join(arguments)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return seconds, (_bytes_read() - before) / 1e6
@@ -64,14 +63,6 @@ def _bytes_read() -> int:
     """Bytes read by this process and by all of its descendants that have ended."""
     lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
-
-
-def _wait_for_orphans() -> None:
-    try:
-        while True:
-            os.wait()
-    except ChildProcessError:
-        return
 
 
 def film(path: Path, seconds: int, seed: int) -> None:
@@ -301,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--driver", action="store_true", help="measure the driver's memory instead")
     args = parser.parse_args(arguments)
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (args.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-m", "framewatch.cli"]
 BARE = "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.range(9).count()"
 COLUMNS = ("seconds", "to_spark", "to_job", "in_jobs", "between", "after", "jobs", "cpu")
-_SUBREAPER = 36  # prctl: orphans of a command become children of this process, with their CPU time
+SUBREAPER = 36  # prctl: orphans of a command become children of this process, with what they used
 
 
 def measured(command: Sequence[str], events: Path | None = None) -> dict[str, float]:
@@ -36,7 +36,7 @@ def measured(command: Sequence[str], events: Path | None = None) -> dict[str, fl
     before, started = _cpu_s(), time.time()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     found = {"seconds": time.time() - started}
-    _wait_for_orphans()
+    wait_for_orphans()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     found["cpu"] = _cpu_s() - before
@@ -48,7 +48,8 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _wait_for_orphans() -> None:
+def wait_for_orphans() -> None:
+    """Waits for the processes that a command has left running."""
     try:
         while True:
             os.wait()
@@ -127,7 +128,7 @@ def main() -> None:
         "--only", nargs="*", help="names of verbs, such as rank; `run, all new` makes what they need"
     )
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (given.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)

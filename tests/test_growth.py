@@ -1,4 +1,4 @@
-"""Outputs that grow batch by batch: what is known of files, kept scores, and batches that are joined."""
+"""Incremental runs: records of file contents, cached scores, and compaction of small batches."""
 
 import shutil
 from collections import Counter

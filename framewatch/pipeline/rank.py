@@ -153,12 +153,14 @@ def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
     tables = run.tables
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
-    new = usable - tables.scored_batches(model=identity).keys()
-    if new:
-        features = tables.current("features").where(F.col("batch").isin(sorted(new)))
-        prob1 = vector_to_array(F.col("probability"))[0]
-        scored = scores.score(features, model).withColumn("prob1", prob1)
-        tables.write_scores(scored, new, model=identity)
+    done = tables.scored_batches(model=identity)
+    new = usable - done.keys()
+    if not new:
+        return done
+    features = tables.current("features").where(F.col("batch").isin(sorted(new)))
+    prob1 = vector_to_array(F.col("probability"))[0]
+    scored = scores.score(features, model).withColumn("prob1", prob1)
+    tables.write_scores(scored, new, model=identity)
     return tables.scored_batches(model=identity)
 
 

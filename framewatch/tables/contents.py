@@ -57,7 +57,6 @@ def held_by(output: str, table: str) -> Held:
     Raises:
         InputError: there is no ledger.
     """
-    batches: list[str] = []
     for _ in range(_ATTEMPTS):
         batches = storage.children(storage.join(output, "videos"))
         with contextlib.suppress(FileNotFoundError):

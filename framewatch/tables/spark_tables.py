@@ -339,13 +339,14 @@ class Tables:
         """
         self.delete_superseded()
         incomplete = self.batches_without_features() if self.exists("features") else {}
-        num_frames = sorted(self.batches().num_frames.items())
-        small = [batch for batch, count in num_frames if count < _SMALL_FRAMES and batch not in incomplete]
+        num_frames = self.batches().num_frames
+        complete = sorted(num_frames.keys() - incomplete.keys())
+        small = [batch for batch in complete if num_frames[batch] < _SMALL_FRAMES]
         if len(small) < max(fewest, 2):
             return 0, 0
         groups: list[list[int]] = [[]]
         for batch in small:
-            if sum(dict(num_frames)[other] for other in groups[-1]) >= _JOINED_FRAMES:
+            if sum(num_frames[other] for other in groups[-1]) >= _JOINED_FRAMES:
                 groups.append([])
             groups[-1].append(batch)
         joined = [group for group in groups if len(group) > 1][:_MOST_GROUPS]
