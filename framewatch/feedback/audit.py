@@ -17,8 +17,9 @@ class Missed:
         drawn_suspicious: frames of the random sample with the verdict suspicious.
         found: suspicious frames outside incidents that reviewers found, in the sample or elsewhere.
         estimate: suspicious frames that are still unseen.
-        low: lower end of the 95% confidence interval of `estimate`.
-        high: upper end.
+        low: lower end of the 95% confidence interval of `estimate`. No unsure verdict counts as suspicious.
+        high: upper end. Every unsure verdict counts as suspicious.
+        unsure: frames of the random sample on which reviewers are unsure or disagree.
     """
 
     frames: int
@@ -28,36 +29,37 @@ class Missed:
     estimate: float
     low: int
     high: int
+    unsure: int = 0
 
     @property
     def sentence(self) -> str:
         """The estimate as a sentence."""
+        unsure = f"{self.unsure} more {'was' if self.unsure == 1 else 'were'} unsure"
         if not self.drawn:
-            return "no audit sample yet: review moments that are shown at random"
+            without = "no audit sample yet: review moments that are shown at random"
+            return without + (f" (so far, {self.unsure} unsure)" if self.unsure else "")
         return (
             f"about {self.estimate:.0f} suspicious frames (95%: {self.low} to {self.high}) are still unseen "
             f"in the {self.frames} frames outside incidents: {self.drawn_suspicious} of {self.drawn} frames "
             "drawn at random were suspicious"
+            + (f", and {unsure}, which only the upper bound counts as suspicious" if self.unsure else "")
         )
 
 
-def estimate_missed(frames: int, drawn: int, drawn_suspicious: int, found: int) -> Missed:
+def estimate_missed(frames: int, drawn: int, drawn_suspicious: int, found: int, *, unsure: int = 0) -> Missed:
     """Returns an estimate from a simple random sample, drawn without replacement.
 
     The interval is exact (Clopper-Pearson, for the hypergeometric distribution): it contains the numbers of
     suspicious frames for which a sample at least this extreme, on either side, has a probability above 2.5%.
+    Unsure verdicts belong to the sample. They count as suspicious for the upper end, and as not suspicious
+    for the lower end. The estimate leaves them out.
     """
-    if drawn == 0:
-        return Missed(frames, 0, 0, found, 0.0, 0, max(0, frames - found))
+    size, harmless = drawn + unsure, drawn - drawn_suspicious
     least = _smallest(
-        drawn_suspicious, frames, lambda all_of_it: _at_least(frames, all_of_it, drawn, drawn_suspicious)
+        drawn_suspicious, frames, lambda all_of_it: _at_least(frames, all_of_it, size, drawn_suspicious)
     )
-    most = frames - _smallest(
-        drawn - drawn_suspicious,
-        frames,
-        lambda others: _at_least(frames, others, drawn, drawn - drawn_suspicious),
-    )
-    expected = frames * drawn_suspicious / drawn
+    most = frames - _smallest(harmless, frames, lambda others: _at_least(frames, others, size, harmless))
+    expected = frames * drawn_suspicious / drawn if drawn else 0.0
     return Missed(
         frames=frames,
         drawn=drawn,
@@ -66,6 +68,7 @@ def estimate_missed(frames: int, drawn: int, drawn_suspicious: int, found: int) 
         estimate=max(0.0, expected - found),
         low=max(0, least - found),
         high=max(0, most - found),
+        unsure=unsure,
     )
 
 

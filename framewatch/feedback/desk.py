@@ -21,9 +21,10 @@ from framewatch.feedback import (
 from framewatch.feedback.audit import Missed, estimate_missed
 from framewatch.feedback.loop import MOST_LABELLED, REASONS, Loop, LoopSettings, mix
 from framewatch.feedback.moments import read_moments
+from framewatch.feedback.prevalence import Sample
 from framewatch.tables.results import Results, read_vectors
 
-_UNSEEN, _SUSPICIOUS, _NOT, _UNSURE, _DISAGREEMENT = range(5)
+_UNSEEN, _SUSPICIOUS = (STATES.index(state) for state in ("unseen", "suspicious"))
 # The label of each state that the classifier learns from.
 _LABELS = {"suspicious": 1.0, "not": 0.0}
 
@@ -184,15 +185,14 @@ class Desk:
 
     def missed(self) -> Missed:
         """Estimates the suspicious frames outside incidents that are still unseen, from the audit sample."""
-        states, audit = self.states[self.moments.audit], self.moments.audit
-        reached = int(np.argmax(states == _UNSEEN)) if (states == _UNSEEN).any() else len(audit)
-        drawn = states[:reached]
+        sample = Sample.of(self.states[self.moments.audit])
         outside = self.states[self.moments.num_incidents :]
         return estimate_missed(
             frames=self.results.ranking["frames_outside_incidents"],
-            drawn=int(np.isin(drawn, (_SUSPICIOUS, _NOT)).sum()),
-            drawn_suspicious=int((drawn == _SUSPICIOUS).sum()),
+            drawn=sample.suspicious + sample.harmless,
+            drawn_suspicious=sample.suspicious,
             found=int((outside == _SUSPICIOUS).sum()),
+            unsure=sample.unsure,
         )
 
     def counts(self) -> dict[str, int]:

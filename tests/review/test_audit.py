@@ -45,3 +45,18 @@ def test_all_drawn_tells_all() -> None:
 
 def test_none_in_300_bounds_the_share_at_about_one_percent() -> None:
     assert estimate_missed(1_000_000, 300, 0, found=0).high / 1_000_000 == pytest.approx(0.0122, abs=5e-4)
+
+
+def test_unsure_verdicts_widen_the_interval_on_both_sides() -> None:
+    """Whatever the truth about them is, the interval holds that of a sample without unsure ones."""
+    unsure = estimate_missed(1000, 97, 5, found=0, unsure=3)
+    assert unsure.low == estimate_missed(1000, 100, 5, found=0).low
+    assert unsure.high == estimate_missed(1000, 100, 8, found=0).high
+    assert unsure.estimate == pytest.approx(1000 * 5 / 97)
+    assert unsure.sentence.endswith(
+        "5 of 97 frames drawn at random were suspicious, and 3 more were unsure, which only the upper bound "
+        "counts as suspicious"
+    )
+    only = estimate_missed(1000, 0, 0, found=0, unsure=2)
+    assert (only.low, only.high) == (0, 1000)
+    assert "no audit sample yet" in only.sentence and "2 unsure" in only.sentence

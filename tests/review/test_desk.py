@@ -12,6 +12,7 @@ from framewatch.errors import InputError
 from framewatch.feedback import STATES, Verdict
 from framewatch.feedback.desk import Desk
 from framewatch.feedback.loop import REASONS, LoopSettings
+from framewatch.feedback.prevalence import audited_prevalence
 from framewatch.review.queue_filters import QueueFilter
 
 
@@ -155,6 +156,30 @@ def test_the_audit_is_its_longest_answered_beginning(output: Path) -> None:
     say(desk, audit[3], "suspicious")
     missed = desk.missed()
     assert (missed.frames, missed.drawn, missed.drawn_suspicious, missed.found) == (53, 3, 2, 2)
+    assert missed.unsure == 1
+    say(desk, audit[2], "suspicious", "bob")
+    assert desk.missed().unsure == 0, "who is unsure does not contradict"
+    say(desk, audit[2], "not", "cem")
+    assert desk.missed().unsure == 1, "two disagree"
+
+
+def test_the_prevalence_is_that_of_the_sample_outside_and_of_reviewed_incidents_inside(output: Path) -> None:
+    desk = open_desk(output)
+    audit, ranking = desk.moments.audit, desk.results.ranking
+    assert audited_prevalence(str(output), ranking) is None, "nothing was reviewed"
+    say(desk, audit[1], "suspicious")
+    say(desk, 0, "suspicious")
+    assert audited_prevalence(str(output), ranking) is None, "the first of the sample is still unseen"
+    for place, answer in ((0, "not"), (2, "unsure"), (3, "not"), (4, "not")):
+        say(desk, audit[place], answer)
+    # Of 60 frames, 53 are outside incidents. Of those inside, 3 s are suspicious.
+    assert audited_prevalence(str(output), ranking) == pytest.approx((53 / 4 + 7) / 60)
+    say(desk, 1, "not")  # 2 s
+    assert audited_prevalence(str(output), ranking) == pytest.approx((53 / 4 + 7 * 3 / 5) / 60)
+    desk.undo("ann")
+    desk.undo("ann")
+    say(desk, 0, "unsure")
+    assert audited_prevalence(str(output), ranking) is None, "no incident has a sure verdict"
 
 
 def test_filters(output: Path) -> None:
