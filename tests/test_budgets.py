@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from framewatch.ranking import expectation
 from framewatch.ranking.budgets import RankedFrames, sentence
+from framewatch.ranking.expectation import Prevalence
+from framewatch.ranking.left_out import Suspicious
 
 
 def ranked(rows: list[tuple[str, float, int]], **options: float) -> RankedFrames:
@@ -59,3 +62,54 @@ def test_more_minutes_never_find_less(rows: list[tuple[str, float, int]]) -> Non
     last = spent[-1]
     assert (last.suspicious_viewed, last.incidents_found) == (last.suspicious, last.incidents)
     assert last.viewed == last.frames
+
+
+# Of two groups, ten frames each: in one, two of three score above 0.6, in the other one of three.
+LEFT_OUT = Suspicious(np.array([0.9, 0.7, 0.2, 0.8, 0.5, 0.4]), np.array([0, 0, 0, 1, 1, 1]))
+
+
+def expected(prevalence: float, source: str = "assumed", **changes: object) -> dict:
+    """340 minutes at a frame a second."""
+    settings = {
+        "frames": 20_400, "period_s": 1.0, "minutes": [1, 5, 500], "thresholds": [0.85, 0.6, None],
+        "recalls": LEFT_OUT.recalls, "prevalence": Prevalence(prevalence, source),
+    }  # fmt: skip
+    return expectation.expect(**{**settings, **changes})
+
+
+def test_recall_comes_from_labels_threshold_from_the_footage_and_precision_from_the_prevalence() -> None:
+    one, five, all_of_it = expected(0.01)["budgets"]
+    assert (one["frames"], one["threshold"], one["recall"]) == (60, 0.85, pytest.approx(1 / 6))
+    assert (five["frames"], five["recall"]) == (300, pytest.approx(1 / 2))
+    assert five["precision"] == pytest.approx(0.5 * 204 / 300)
+    assert five["recall_interval"] == pytest.approx((1 / 3, 2 / 3))
+    assert (all_of_it["recall"], all_of_it["precision"]) == (1.0, pytest.approx(0.01))
+    assert expected(0.02)["budgets"][1]["precision"] == pytest.approx(2 * five["precision"])
+    assert expected(0.9)["budgets"][1]["precision"] == 1.0
+    of_one_group = Suspicious(LEFT_OUT.probabilities[:3], LEFT_OUT.groups[:3])
+    assert expected(0.01, recalls=of_one_group.recalls)["budgets"][1]["recall_interval"] is None
+
+
+def test_the_sentence_names_the_prevalence_and_its_source() -> None:
+    footage = expected(0.004)
+    assert expectation.sentence(footage, minutes=5) == (
+        "in this footage, reviewing 5 minutes (of 340) is expected to find 50% (33% to 67%) of the "
+        "suspicious frames, at a precision of 14%; prevalence 0.4%, assumed"
+    )
+    assert "reviewing 500 minutes (all) is expected to find 100%" in expectation.sentence(footage)
+    audited = expectation.with_prevalence(footage, Prevalence(0.16, "audit"))
+    assert "prevalence 16%, estimated by the audit" in expectation.sentence(audited)
+    text = expectation.sentence(expected(0.03, "probabilities"))
+    assert "prevalence 3%, the mean of the probabilities" in text
+    assert expectation.sentence(expected(0.01, recalls=None)) == "", "nothing was left out"
+    assert expectation.sentence(expected(0.01, minutes=[0.01], thresholds=[None])).endswith(
+        "expected to find 0% of the suspicious frames; prevalence 1%, assumed"
+    )
+
+
+def test_labels_of_chosen_clips_are_warned_of() -> None:
+    footage = expected(0.004)
+    assert "33% of the labelled frames are suspicious, and 0.4% of this footage (assumed)" in (
+        expectation.warning(footage, 0.33)
+    )
+    assert expectation.warning(footage, 0.011) == expectation.warning(footage, None) == ""

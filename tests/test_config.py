@@ -52,6 +52,8 @@ def test_lists_and_last_override_wins() -> None:
         ("evaluation.budgets_minutes=[0]", "give minutes above 0"),
         ("review.random_share=0.95", "with review.uncertain_share, give at most 1"),
         ("classifier.verdict_weight=0", "give more than 0"),
+        ("classifier.calibration=maybe", "choose one of auto, none, platt, isotonic"),
+        ("evaluation.prevalence=0", "give a share, above 0 and up to 1"),
     ],
 )
 def test_errors_name_key_value_and_remedy(override: str, says: str) -> None:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from framewatch.config import RankingConfig
 from framewatch.errors import InputError
@@ -189,6 +190,31 @@ def test_clips_of_one_group_widen_the_intervals() -> None:
     assert evaluation.evaluate_rows(rows, **MEASURES) == grouped, "the draws are always the same"
 
 
+def test_reliability_is_that_of_scikit_learn() -> None:
+    rows = scored(40, 4, suspicious=20)
+    metrics = evaluation.evaluate_rows(rows, **MEASURES)
+    prob2, labels = rows["prob2"].to_numpy(), rows["label"].to_numpy()
+    assert metrics["brier_score"] == pytest.approx(brier_score_loss(labels, prob2))
+    bins = metrics["reliability"]
+    shares, means = calibration_curve(labels, prob2, n_bins=10, strategy="quantile")
+    assert [row["share"] for row in bins] == pytest.approx(shares.tolist())
+    assert [row["probability"] for row in bins] == pytest.approx(means.tolist())
+    assert [row["frames"] for row in bins] == [40] * 10
+    assert metrics["expected_calibration_error"] == pytest.approx(np.abs(shares - means).mean())
+    assert all(row["share_interval"][0] <= row["share"] <= row["share_interval"][1] for row in bins)
+    assert any(row["share_interval"][0] < row["share"] < row["share_interval"][1] for row in bins)
+    alone = evaluation.evaluate_rows(scored(40, 4, suspicious=4), **MEASURES)["reliability"]
+    assert [row["share_interval"] for row in alone] == [None] * 10
+
+
+def test_equal_probabilities_are_in_one_bin() -> None:
+    rows = scored(40, 4, suspicious=20).to_pandas()
+    rows["prob2"] = rows["prob2"].where(rows["prob2"] > 0.75, 0.25)
+    bins = evaluation.evaluate_rows(pa.Table.from_pandas(rows), **MEASURES)["reliability"]
+    assert bins[0]["probability"] == 0.25 and bins[0]["frames"] == (rows["prob2"] == 0.25).sum()
+    assert sum(row["frames"] for row in bins) == 400 and 2 <= len(bins) <= 10
+
+
 @pytest.mark.parametrize(
     ("rows", "warning"),
     [
@@ -219,9 +245,45 @@ def test_the_model_card_names_what_metrics_stand_on(rows: pa.Table, warning: str
     assert ("AP 0." in card) and (" to 0." in card) == has_interval
     assert "precision@3" in model_card.quality(metrics)
     assert model_card.quality(metrics).count(" to ") == 2 * has_interval, "those of AP and ROC AUC"
+    assert f"Brier score {metrics['brier_score']:.3f}" in card
+    assert "On the labelled footage, not on new footage" in card
     labels |= {"groups": 1, "suspicious_groups": 1}
     card = model_card.render({**notes, "cross_validation": None})
     assert "Warning: not measured, as all labelled videos are in one group" in card
+
+
+@pytest.mark.parametrize(
+    ("calibration", "line"),
+    [
+        (
+            {"kind": "platt", "slope": 0.4, "intercept": -1.25, "frames": 400, "share": 0.25},
+            "Platt scaling (slope 0.4, intercept -1.25) on out-of-fold predictions of 400 frames, 25%",
+        ),
+        (
+            {"kind": "isotonic", "slope": 1.0, "log_odds": [-1.0, 1.0], "frames": 400, "share": 0.25},
+            "Calibrated by isotonic regression (2 steps) on",
+        ),
+        ({"kind": "none", "reason": "as no videos were left out"}, "Not calibrated, as no videos were"),
+        ({"kind": "none", "reason": "as it is", "warning": True}, "Warning: not calibrated, as it is."),
+        (None, ""),
+    ],
+)
+def test_the_model_card_names_the_calibration(calibration: dict | None, line: str) -> None:
+    labels = {"file": "a.csv", "labelled_frames": 4, "suspicious_frames": 1, "unlabelled_frames": 0}
+    notes = {"features": {}, "labels": {**labels, "unmatched": 0}, "settings": {}, "cross_validation": None}
+    card = model_card.render(notes if calibration is None else {**notes, "calibration": calibration})
+    assert line in card and ("calibrated" in card.lower()) == bool(line)
+
+
+def test_the_model_card_has_what_thresholds_reach_on_other_folds() -> None:
+    metrics = evaluation.evaluate_rows(scored(40, 4, suspicious=20), **MEASURES)
+    assert model_card.threshold_quality(metrics) == "", "only measured out of fold"
+    reached = {"wanted": 0.9, "recall": 0.84, "recall_interval": [0.7, 0.93], "precision": None}
+    text = "A threshold that is chosen on the other folds for a recall of 0.9 reaches a recall of 84%"
+    text += " (70% to 93%)"
+    assert model_card.threshold_quality({"threshold_recall": reached}) == text
+    reached |= {"precision": 0.3, "precision_interval": None}
+    assert model_card.threshold_quality({"threshold_recall": reached}) == f"{text}, at a precision of 30%"
 
 
 HALL, YARD = "file:/hall/", "file:/yard/"

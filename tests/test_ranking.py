@@ -6,7 +6,7 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F
 
 from framewatch.errors import InputError, SchemaError
-from framewatch.ranking import classifier, scores
+from framewatch.ranking import calibration, classifier, scores
 from framewatch.tables.schema import PREDICTIONS
 
 
@@ -87,6 +87,32 @@ def test_balanced_weights_raise_the_rare_class(labelled) -> None:
     assert balanced.intercept > plain.intercept
     raised = [scores.score(labelled, model).agg(F.avg("prob2")).first()[0] for model in (plain, balanced)]
     assert raised[1] > raised[0] + 0.02
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_calibration_in_spark_is_the_map_and_changes_no_rank(kind: str, spark) -> None:
+    """Log-odds up to 60: the classifier's probabilities round to 1 there, and calibrated ones too."""
+    random = np.random.default_rng(0)
+    log_odds = np.append(random.normal(0, 4, 2000), np.linspace(30, 60, 100))
+    prob1 = 1 / (1 + np.exp(log_odds))
+    prob2, labels = 1 - prob1, (random.random(2100) < 1 / (1 + np.exp(-2 * log_odds))).astype(float)
+    found = calibration.fit(prob2, labels, np.arange(2100) % 20, kind)
+    rows = [
+        (f"o{random.integers(10**9):09d}{n}", "v", n, float(n), float(one), float(two), 0.0)
+        for n, (one, two) in enumerate(zip(prob1, prob2, strict=True))
+    ]
+    columns = "origin string, video string, frame_index int, timestamp_s double, prob1 double, prob2 double, "
+    scored = spark.createDataFrame(rows, columns + "prediction double")
+    calibrated = scores.calibrated(scored, found)
+    assert calibrated.columns == [*scored.columns] and scores.calibrated(scored, None) is scored
+    values = [row["prob2"] for row in calibrated.orderBy("frame_index").collect()]
+    assert values[:2000] == pytest.approx(found.probabilities(prob2)[:2000].tolist(), abs=1e-12)
+    ranks, own = (
+        [row["rank"] for row in scores.rank_scores(rows).orderBy("frame_index").collect()]
+        for rows in (calibrated, scored)
+    )
+    assert ranks == own
+    assert np.argsort(-log_odds).tolist() == np.argsort(ranks).tolist()
 
 
 def test_saved_and_loaded_it_scores_the_same(labelled, tmp_path) -> None:

@@ -162,6 +162,57 @@ def test_metrics_failed_videos_and_the_model_card(tmp_path: Path) -> None:
     assert "5 90% 75% 80% (60% to 90%) 13%" in text
 
 
+def test_what_budgets_are_expected_to_find_in_this_footage(tmp_path: Path) -> None:
+    output = many_incidents(tmp_path / "out", 5, b"")
+    files = output / "ranking.json", output / "model" / "metrics.json"
+    ranking, notes = (json.loads(file.read_text()) for file in files)
+    spent = {"minutes": 0.1, "frames": 6, "threshold": 0.75, "recall": 0.62, "recall_interval": [0.45, 0.8]}
+    whole = {"minutes": 1, "frames": 20, "threshold": None, "recall": 1.0, "recall_interval": None}
+    footage = {"minutes": 1 / 3, "frames": 20, "prevalence": 0.05, "prevalence_from": "probabilities"}
+    budgets = [{**spent, "precision": 0.1}, {**whole, "precision": 0.05}, {**whole, "minutes": 2}]
+    ranking["footage"] = {**footage, "budgets": [*budgets[:2], {**budgets[2], "precision": 0.05}]}
+    bins = [
+        {"probability": 0.1, "share": 0.0, "share_interval": None, "frames": 450},
+        {"probability": 0.6, "share": 0.7, "share_interval": [0.5, 0.8], "frames": 450},
+    ]
+    notes["cross_validation"] = {
+        "frames": 900, "suspicious": 315, "base_rate": 0.35, "average_precision": 0.61, "roc_auc": 0.9,
+        "precision_at": {}, "videos": {}, "budgets": [], "reliability": bins, "brier_score": 0.12,
+        "expected_calibration_error": 0.1,
+        "curve": [{"threshold": 0.9, "precision": 1.0, "recall": 0.1, "share": 0.01}],
+        "threshold_recall": {"wanted": 0.9, "recall": 0.8, "precision": 0.5},
+    }  # fmt: skip
+    notes["calibration"] = {"kind": "none", "reason": "as it is", "warning": True}
+    for file, content in zip(files, (ranking, notes), strict=True):
+        file.write_text(json.dumps(content))
+    reader, text = read(write_report(str(output)))
+    assert "In this footage, reviewing 1 minute (all) is expected to find 100% of the suspicious" in text
+    assert "minutes above recall precision 0.1 0.75 62% (45% to 80%) 10% 1 (all) 100% 5%" in text
+    assert "2 (all)" not in text
+    assert "chosen clips. 35% of the labelled frames are suspicious, and 5% of this footage (the mean" in text
+    assert "Probabilities: Brier score 0.120, expected calibration error 0.100." in text
+    assert "for a recall of 0.9 reaches a recall of 80%, at a precision of 50%." in text
+    assert "Warning: not calibrated, as it is." in text
+    assert reader.tags.count("svg") == 3 and "share suspicious" in text
+    log = VerdictLog(str(output))
+    common = {"video": "file:/cam/One.mpg", "reviewer": "ann"}
+    log.append(Verdict(start_s=0, end_s=20, answer="not", **common))
+    log.append(Verdict(start_s=1, end_s=2, answer="suspicious", **common))
+    _, text = read(write_report(str(output)))
+    assert "prevalence 5%, estimated by the audit" in text, "one incident of five, each of one frame in 20"
+
+
+def test_the_reliability_curve_is_on_the_diagonal_where_probabilities_are_shares() -> None:
+    common = {"share_interval": [0.0, 1.0], "frames": 5}
+    bins = [{"probability": share, "share": share, **common} for share in (0.2, 0.8)]
+    svg = charts.reliability({"left-out videos": bins, "test labels": None})
+    points = re.search(r'<polyline class="curve curve-0" points="([^"]+)"', svg).group(1).split()
+    (left, low), (right, high) = (map(float, point.split(",")) for point in points)
+    assert right - left == pytest.approx(low - high)
+    assert svg.count("<line") == 3, "the diagonal, and an interval for each bin"
+    assert charts.reliability({"test labels": None}) is None
+
+
 def test_nothing_found_is_said(tmp_path: Path) -> None:
     output = tmp_path / "out"
     write_output(output, ["file:/cam/One.mpg"], np.full((1, 10), 0.1), 2, incidents=[])

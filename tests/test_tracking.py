@@ -13,6 +13,7 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from framewatch.cli.main import main
 from framewatch.config import load_config
 from framewatch.pipeline.tracking import metrics, parameters, tracked
+from framewatch.ranking.calibration import Calibration
 from framewatch.tables.spark_tables import Tables
 
 NEEDS_MLFLOW = "MLflow is not installed: pip install 'framewatch[tracking]'"
@@ -134,7 +135,10 @@ def test_the_registered_model_scores_as_the_run_did(logged, spark, output: Path,
     tables = Tables(spark, str(output))
     features = tables.current("features").withColumn("features", array_to_vector("features"))
     scored = model.transform(features).withColumn("p", vector_to_array("probability")[1])
-    found = {row["origin"]: row["p"] for row in scored.select("origin", "p").collect()}
+    notes = json.loads((output / "model" / "metrics.json").read_text())["calibration"]
+    assert notes["kind"] == "platt"
+    calibrated = Calibration.of_notes(notes).probabilities
+    found = {row["origin"]: calibrated(row["p"]) for row in scored.select("origin", "p").collect()}
     ranked = tables.read("predictions").select("origin", "prob2").collect()
     assert [found[row["origin"]] for row in ranked] == pytest.approx(
         [row["prob2"] for row in ranked], abs=1e-9

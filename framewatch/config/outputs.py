@@ -18,6 +18,7 @@ class ClassifierConfig:
     elastic_net_param: float = 0.3
     standardization: bool = True
     class_weights: str = "none"
+    calibration: str = "auto"
     verdict_weight: float = 4.0
     path: str | None = None
 
@@ -32,6 +33,7 @@ class ClassifierConfig:
             "give 0 to 1",
         )
         require_choice("classifier.class_weights", self.class_weights, ("none", "balanced"))
+        require_choice("classifier.calibration", self.calibration, ("auto", "none", "platt", "isotonic"))
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class EvaluationConfig:
     folds: int = 5
     precision_at: list[int] = field(default_factory=lambda: [3, 10, 20])
     budgets_minutes: list[float] = field(default_factory=lambda: [1.0, 2.0, 5.0, 10.0, 20.0, 40.0])
+    prevalence: float | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -61,6 +64,9 @@ class EvaluationConfig:
             self.budgets_minutes,
             "give minutes above 0",
         )
+        share = self.prevalence
+        rule = "give a share, above 0 and up to 1, or null to estimate it"
+        require(share is None or 0 < share <= 1, "evaluation.prevalence", share, rule)
 
 
 @dataclass(frozen=True)

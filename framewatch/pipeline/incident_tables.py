@@ -1,7 +1,7 @@
 """Writes `incidents` and `candidates` of ranked frames."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +19,23 @@ _MANY_FRAMES, _MOST_VIDEOS = 50_000, 2000
 _CHOSEN, _KEPT = "chosen_candidates", "kept_candidates"
 
 
+@dataclass(frozen=True)
+class Probabilities:
+    """Numbers of the ranked frames' probabilities, which cost no job of their own.
+
+    Attributes:
+        mean: their mean.
+        at_ranks: the probability at each wanted rank; None if there are fewer frames, or for rank 0.
+    """
+
+    mean: float
+    at_ranks: Sequence[float | None]
+
+
 def write_incidents(
-    run: Run, chosen: Threshold, changed: Sequence[str] | None, *, draw: str
-) -> dict[str, int]:
-    """Writes `incidents` and `candidates`; returns counts of frames and incidents.
+    run: Run, chosen: Threshold, changed: Sequence[str] | None, *, draw: str, ranks: Sequence[int]
+) -> tuple[dict[str, int], Probabilities]:
+    """Writes `incidents` and `candidates`; returns counts of frames and incidents, and probabilities.
 
     Args:
         run: the current call.
@@ -30,6 +43,7 @@ def write_incidents(
         changed: the videos whose candidates' features must be read; others keep those of the table
             `candidates`. None if all must be read.
         draw: the seed of the audit sample.
+        ranks: the ranks whose probabilities are wanted.
     """
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
@@ -51,14 +65,17 @@ def write_incidents(
         F.sum("prediction").alias("suspicious"),
         F.count_distinct("in_incident").alias("incidents"),
         F.count_if(F.col("in_incident").isNull()).alias("outside"),
+        F.avg("prob2").alias("mean"),
+        *(F.max(F.when(F.col("rank") == rank, F.col("prob2"))).alias(f"at_{rank}") for rank in set(ranks)),
     )
     row = totals.collect()[0]
-    return {
+    counts = {
         "frames": row["frames"],
         "suspicious": int(row["suspicious"] or 0),
         "incidents": row["incidents"],
         "frames_outside_incidents": row["outside"],
     }
+    return counts, Probabilities(row["mean"] or 0.0, [row[f"at_{rank}"] for rank in ranks])
 
 
 def _with_kept(run: Run, rows: DataFrame, changed: Sequence[str]) -> DataFrame:

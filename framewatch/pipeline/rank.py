@@ -25,6 +25,7 @@ from framewatch.io.locks import exclusive_lock
 from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
+from framewatch.pipeline import expected
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.incident_tables import changed_videos, write_incidents
@@ -34,10 +35,12 @@ from framewatch.pipeline.train import measures
 from framewatch.ranking import (
     classifier,
     evaluation,
+    expectation,
     labels,
     model_card,
     scores,
 )
+from framewatch.ranking.calibration import Calibration
 from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
 from framewatch.spark.arrow import to_arrow
@@ -74,7 +77,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         lambda: (missing.ranked + missing.undecoded) * run.period_s / 60,
     )
     with task_progress(run.spark, "rank"):
-        scored_batches = _score(run, model, identity)
+        scored_batches = _score(run, model, identity, Calibration.of_notes(saved.notes.get("calibration")))
         scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
         if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
@@ -82,7 +85,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
-        counts = write_incidents(run, chosen, changed, draw=identity)
+        counts, probabilities = write_incidents(
+            run, chosen, changed, draw=identity, ranks=expected.ranks(run)
+        )
         tables.delete_all_staged()
     metrics = _test_metrics(run, saved)
     if metrics:
@@ -91,6 +96,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
             _add_test_metrics(run, saved, metrics)
     about = {**_about(run, chosen, saved, identity), **counts, "not_ranked": asdict(missing)}
     about["scores"] = sorted(scored_batches.values())
+    footage = about["footage"] = expected.expected(run, saved, counts, probabilities)
     registered = _publish(run, about)
     seconds = time.monotonic() - started
     text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
@@ -99,7 +105,12 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     )
     text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
-    run.summarize("rank", text, **counts, test=metrics, registered=registered, seconds=round(seconds, 1))
+    if sentence := expectation.sentence(footage, minutes=config.ranking.budget_minutes):
+        text += f"; {sentence}"
+    seconds = round(seconds, 1)
+    run.summarize(
+        "rank", text, **counts, test=metrics, footage=footage, registered=registered, seconds=seconds
+    )
     _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
 
@@ -148,9 +159,13 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
     }
 
 
-def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
-    """Scores the frames that this classifier has not scored; returns an ID of each batch of scores."""
+def _score(run: Run, model: Any, identity: str, calibration: Calibration | None) -> dict[int, str]:
+    """Scores the frames that this classifier has not scored; returns an ID of each batch of scores.
+
+    Scores with another calibration are scores of another classifier.
+    """
     tables = run.tables
+    identity += f"-{calibration.identity}" if calibration else ""
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
     done = tables.scored_batches(model=identity)
@@ -160,7 +175,7 @@ def _score(run: Run, model: Any, identity: str) -> dict[int, str]:
     features = tables.current("features").where(F.col("batch").isin(sorted(new)))
     prob1 = vector_to_array(F.col("probability"))[0]
     scored = scores.score(features, model).withColumn("prob1", prob1)
-    tables.write_scores(scored, new, model=identity)
+    tables.write_scores(scores.calibrated(scored, calibration), new, model=identity)
     return tables.scored_batches(model=identity)
 
 

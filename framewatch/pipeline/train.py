@@ -26,15 +26,16 @@ from framewatch.ranking import (
     budgets,
     classifier,
     cross_validation,
-    evaluation,
     label_join,
     labels,
+    left_out,
     model_card,
     scores,
 )
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import feature_files, saved_model
+from framewatch.tables.saved_model import SavedModel
 from framewatch.tables.spark_tables import write_table
 
 # 10,000 frames with 2048 features take 80 MB. One task reads them faster than many tasks start.
@@ -46,9 +47,9 @@ _VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
 def train(run: Run) -> None:
     """Fits the classifier on all labelled frames, and evaluates it on left-out groups of videos.
 
-    Writes a new version of the classifier, with metrics, card and `labelled`: the labelled frames with their
-    features, and their probability from a classifier that was not trained on their group. Then it makes this
-    version the current one.
+    Writes a new version of the classifier, with metrics, calibration, card and `labelled`: the labelled
+    frames with their features, their fold, and their probability from a classifier that was not trained on
+    their group. Then it makes this version the current one.
 
     Raises:
         InputError: there are no features or no labels, or the labels do not match the frames.
@@ -84,7 +85,8 @@ def _train(run: Run) -> None:
             most_values = min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
             in_memory = num_values <= most_values
             cross_validate = _cross_validate_in_memory if in_memory else _cross_validate
-            metrics = cross_validate(run, usable, group_of, settings, version.labelled_path)
+            cross_validate(run, usable, group_of, settings, version.labelled_path)
+        metrics, calibration = _evaluate(run, version)
     finally:
         with contextlib.suppress(PySparkException):
             labelled.unpersist()
@@ -94,6 +96,7 @@ def _train(run: Run) -> None:
         "labels": notes,
         "settings": settings,
         "cross_validation": metrics,
+        "calibration": calibration,
     }
     saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))
     saved_model.delete_older(run.model_path, ranked_by=_ranked_by(run))
@@ -104,7 +107,9 @@ def _train(run: Run) -> None:
         f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics, notes)}; {seconds:.1f} s"
     )
     if metrics and metrics["budgets"]:
-        text += f"; there, {budgets.best_sentence(metrics['budgets'])}"
+        text += f"; on the labelled footage, not on new footage, {budgets.best_sentence(metrics['budgets'])}"
+    if calibration.get("warning"):
+        text += f"; {model_card.calibration_sentence(calibration)}"
     run.summarize("train", text, **card, seconds=round(seconds, 1))
 
 
@@ -235,34 +240,45 @@ def _ranked_by(run: Run) -> str | None:
     return scores.get("model_version")
 
 
-_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "features")
+def _evaluate(run: Run, version: SavedModel) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Returns the metrics on left-out groups, None without any, and the calibration for the notes."""
+    rows = left_out.read(version)
+    if rows is None:
+        return None, {"kind": "none", "reason": "as no videos were left out of training"}
+    wanted, recall = run.config.classifier.calibration, run.config.ranking.recall
+    return left_out.evaluate(rows, wanted=wanted, recall=recall, **measures(run))
+
+
+_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "fold", "features")
 
 
 def _cross_validate_in_memory(
     run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
-) -> dict[str, Any] | None:
+) -> None:
     """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
-    names = [name for name in _LABELLED if name not in ("group", "prob2")]
+    names = [name for name in _LABELLED if name not in ("group", "prob2", "fold")]
     rows = to_arrow(labelled.select(*names)).sort_by("origin")
     groups = [group_of[video] for video in rows["video"].to_pylist()]
+    folds, label = run.config.evaluation.folds, rows["label"].to_numpy()
     probabilities = cross_validation.out_of_fold_in_memory(
         feature_files.vectors(rows["features"].combine_chunks())[0].astype(np.float64),
-        rows["label"].to_numpy(),
+        label,
         rows["weight"].to_numpy(),
         groups,
-        folds=run.config.evaluation.folds,
+        folds=folds,
         fit=functools.partial(classifier.fit_in_memory, **settings),
     )
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
+    fold = cross_validation.fold_of_each(label, groups, folds=folds)
+    fold = pa.nulls(len(rows), pa.int32()) if fold is None else pa.array(fold)
     rows = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
-    rows = rows.select(_LABELLED)
+    rows = rows.append_column("fold", fold).select(_LABELLED)
     feature_files.write_rows(storage.join(path, "part-00000.parquet"), rows)
-    return None if probabilities is None else evaluation.evaluate_rows(rows, **measures(run))
 
 
 def _cross_validate(
     run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
-) -> dict[str, Any] | None:
+) -> None:
     """Scores each labelled frame by a classifier that was trained without its group.
 
     Args:
@@ -270,21 +286,17 @@ def _cross_validate(
         labelled: the labelled frames that have features.
         group_of: the group of each labelled video.
         settings: arguments of `classifier.train`.
-        path: where to write the frames, with `prob2`, which is null if there are too few groups.
-
-    Returns:
-        The metrics; None if there are too few groups.
+        path: where to write the frames, with `prob2` and `fold`, which are null if there are too few groups.
     """
     folds, scored = run.config.evaluation.folds, None
     grouped = label_join.with_groups(labelled, group_of)
     if folds:
         fit = functools.partial(classifier.train, **settings)
         scored = cross_validation.out_of_fold(grouped, folds=folds, fit=fit, score=scores.score)
-    whole = scored if scored is not None else grouped.withColumn("prob2", F.lit(None).cast("double"))
-    write_table(whole.select(*_LABELLED), path, piecewise=True)
     if scored is None:
-        return None
-    return evaluation.evaluate(run.spark.read.parquet(path), **measures(run))
+        scored = grouped.withColumn("prob2", F.lit(None).cast("double"))
+        scored = scored.withColumn("fold", F.lit(None).cast("int"))
+    write_table(scored.select(*_LABELLED), path, piecewise=True)
 
 
 def measures(run: Run) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class RankedFrames:
 
     def frames_within(self, minutes: float) -> int:
         """Returns the number of frames that can be viewed within a budget."""
-        return int(minutes * 60 / self.period_s + _ROUNDING_S)
+        return frames_within(minutes, self.period_s)
 
     def firsts_of_incidents(self) -> np.ndarray:
         """Returns (frames,) bool, the highest-ranked suspicious frame of each incident."""
@@ -107,6 +107,11 @@ class RankedFrames:
         begins = np.append(True, apart | (np.diff(videos[order]) != 0))
         runs[order] = np.cumsum(begins)
         return runs
+
+
+def frames_within(minutes: float, period_s: float) -> int:
+    """Returns the number of frames, of `period_s` seconds each, that can be viewed within a budget."""
+    return int(minutes * 60 / period_s + _ROUNDING_S)
 
 
 def _distinct(values: np.ndarray) -> int:

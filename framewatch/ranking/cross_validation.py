@@ -54,8 +54,8 @@ def out_of_fold(
         score: (rows, classifier) -> rows with `prob2`.
 
     Returns:
-        The rows with `prob2`; or None if too few groups have suspicious frames, or if all other frames are
-        in one fold.
+        The rows with `prob2` and `fold`, the number of the fold; or None if too few groups have suspicious
+        frames, or if all other frames are in one fold.
     """
     counts = labelled.groupBy("group").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
     fold_of = _usable_folds({row["group"]: (int(row["ones"]), row["all"]) for row in counts}, folds)
@@ -65,7 +65,8 @@ def out_of_fold(
     for fold in sorted(set(fold_of.values())):
         held_out = F.col("group").isin([group for group, number in fold_of.items() if number == fold])
         classifier = fit(labelled.where(~held_out))
-        parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
+        scored = score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2")
+        parts.append(scored.withColumn("fold", F.lit(fold)))
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.unionByName(part)
@@ -80,6 +81,16 @@ def _usable_folds(counts: Mapping[str, tuple[int, int]], folds: int) -> dict[str
     fold_of = assign_folds({group: ones for group, (ones, _) in counts.items()}, folds)
     with_zeros = {fold_of[group] for group, (ones, total) in counts.items() if fold_of and total > ones}
     return fold_of if len(with_zeros) >= 2 else {}
+
+
+def fold_of_each(labels: np.ndarray, groups: Sequence[str], *, folds: int) -> np.ndarray | None:
+    """Returns (frames,) the number of the fold that each frame is in; None in the cases of `out_of_fold`."""
+    counts: dict[str, tuple[int, int]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        ones, total = counts.get(group, (0, 0))
+        counts[group] = ones + int(label), total + 1
+    fold_of = _usable_folds(counts, folds)
+    return np.array([fold_of[group] for group in groups], np.int32) if fold_of else None
 
 
 def out_of_fold_in_memory(
@@ -104,14 +115,9 @@ def out_of_fold_in_memory(
     Returns:
         (frames,) float64, P(suspicious); or None in the cases of `out_of_fold`.
     """
-    counts: dict[str, tuple[int, int]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        ones, total = counts.get(group, (0, 0))
-        counts[group] = ones + int(label), total + 1
-    fold_of = _usable_folds(counts, folds)
-    if not fold_of:
+    fold = fold_of_each(labels, groups, folds=folds)
+    if fold is None:
         return None
-    fold = np.array([fold_of[group] for group in groups])
     probabilities = np.empty(len(fold))
     for number in np.unique(fold):
         held_out = fold == number

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from framewatch.ranking.budgets import RankedFrames
 from framewatch.ranking.intervals import Intervals, RankedGroups
+from framewatch.ranking.reliability import reliability
 from framewatch.spark.arrow import to_arrow
 from framewatch.tables.schema import PREDICTIONS, fields, require_columns
 
@@ -138,8 +139,10 @@ def evaluate(
     Returns:
         `frames`, `suspicious`, `base_rate`, `average_precision`, `roc_auc`, `precision_at`, the
         precision-recall `curve`, the recall that `budgets` buy, the number of `groups` and of
-        `suspicious_groups`, and a summary for each of `videos`. Beside a metric, `average_precision_interval`
-        and the like hold its interval [low, high]; None if fewer than two groups have suspicious frames.
+        `suspicious_groups`, and a summary for each of `videos`. `reliability`, `brier_score` and
+        `expected_calibration_error` show whether `prob2` is the share of suspicious frames. Beside a metric,
+        `average_precision_interval` and the like hold its interval [low, high]; None if fewer than two groups
+        have suspicious frames.
 
     Raises:
         SchemaError: a column is missing or has another type.
@@ -185,18 +188,20 @@ def evaluate_rows(
         period_s=period_s,
         gap_s=gap_s,
     )
-    groups = rows["group"].fillna(rows["video"]) if "group" in rows else rows["video"]
+    groups = (rows["group"].fillna(rows["video"]) if "group" in rows else rows["video"]).to_numpy()
     grouped = RankedGroups(
         probabilities=rows["prob2"].to_numpy(),
         labels=rows["label"].to_numpy(),
-        groups=groups.to_numpy(),
+        groups=groups,
         firsts=ranked.firsts_of_incidents(),
     )
+    has_intervals = grouped.num_suspicious_groups >= 2
     metrics = {
         **overall.summary(precision_at),
         "groups": grouped.num_groups,
         "suspicious_groups": grouped.num_suspicious_groups,
         "curve": overall.curve(),
+        **reliability(grouped.probabilities, grouped.labels, groups, intervals=has_intervals),
         "budgets": [spent.summary() for spent in ranked.spend(budgets_minutes)],
         "videos": by_video,
     }

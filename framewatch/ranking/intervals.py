@@ -4,7 +4,7 @@ Frames of one group resemble each other, so whole groups are drawn with replacem
 twice counts twice, with all its frames and incidents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +55,8 @@ class RankedGroups:
         if self.num_suspicious_groups < 2:
             return None
         names, group = np.unique(self.groups, return_inverse=True)
-        random = np.random.default_rng(_SEED)
-        size = max(1, _MOST_CELLS // len(group))
         rows = []
-        for begin in range(0, _RESAMPLES, size):
-            number = min(size, _RESAMPLES - begin)
-            draws = random.integers(len(names), size=(number, len(names)))
-            draws += len(names) * np.arange(number)[:, None]
-            counts = np.bincount(draws.ravel(), minlength=number * len(names)).reshape(number, -1)
+        for counts in _resamples(len(names), _MOST_CELLS // len(group)):
             weights = np.ascontiguousarray(counts.T, np.int32)[group]
             rows.append(self._measure(weights, precision_at, viewed))
         found = [_interval(values) for values in np.concatenate(rows, axis=1)]
@@ -166,6 +160,39 @@ class Intervals:
     frame_recall: Sequence[Interval]
     frame_precision: Sequence[Interval]
     incident_recall: Sequence[Interval]
+
+
+def share_intervals(parts: np.ndarray, wholes: np.ndarray, groups: np.ndarray) -> list[Interval]:
+    """Returns the 95% interval of each share: the sum of `parts` over the sum of `wholes`.
+
+    Args:
+        parts: (shares, frames) what each frame adds to the numerator.
+        wholes: (shares, frames) what each frame adds to the denominator.
+        groups: (frames,) the group of each frame; any comparable values.
+
+    Returns:
+        The interval of each share; None where no resample has a denominator.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    numerators, denominators = (
+        np.array([np.bincount(group, row, len(names)) for row in rows]).reshape(len(rows), -1).T
+        for rows in (parts, wholes)
+    )
+    found = []
+    for counts in _resamples(len(names), _MOST_CELLS // len(names)):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found.append((counts @ numerators) / (counts @ denominators))
+    return [_interval(column) for column in np.concatenate(found).T]
+
+
+def _resamples(num_groups: int, most: int) -> Iterator[np.ndarray]:
+    """Yields (resamples, groups) how often each group is drawn, at most `most` resamples at a time."""
+    random, size = np.random.default_rng(_SEED), max(1, most)
+    for begin in range(0, _RESAMPLES, size):
+        number = min(size, _RESAMPLES - begin)
+        draws = random.integers(num_groups, size=(number, num_groups))
+        draws += num_groups * np.arange(number)[:, None]
+        yield np.bincount(draws.ravel(), minlength=number * num_groups).reshape(number, -1)
 
 
 def _sums(weights: np.ndarray) -> np.ndarray:

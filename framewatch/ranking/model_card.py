@@ -13,6 +13,12 @@ LIMITS = """\
 - Metrics come from groups of videos that the classifier was not trained on. With few groups they are \
 uncertain."""
 
+# Labelled clips are chosen: a larger share of their frames is suspicious, and they are shorter.
+ON_LABELLED = (
+    "On the labelled footage, not on new footage (`framewatch rank` reports what to expect in the footage "
+    "that it ranks)"
+)
+
 # With fewer groups, a bootstrap over them underestimates the uncertainty.
 _FEW_GROUPS = 10
 
@@ -82,11 +88,50 @@ def _counted(groups: int) -> str:
     return f"{groups} group{'' if groups == 1 else 's'}"
 
 
+def probability_quality(metrics: Mapping[str, Any]) -> str:
+    """Describes how far probabilities are from shares of suspicious frames; empty in older versions."""
+    if metrics.get("brier_score") is None:
+        return ""
+    error = metrics["expected_calibration_error"]
+    return f"Probabilities: Brier score {metrics['brier_score']:.3f}, expected calibration error {error:.3f}"
+
+
+def threshold_quality(metrics: Mapping[str, Any]) -> str:
+    """Describes what a threshold reaches on frames that had no part in choosing it; empty if not measured."""
+    reached = metrics.get("threshold_recall")
+    if not reached:
+        return ""
+    text = f"A threshold that is chosen on the other folds for a recall of {reached['wanted']:g} reaches "
+    text += f"a recall of {budgets.percent(reached, 'recall')}"
+    if reached["precision"] is None:
+        return text
+    return text + f", at a precision of {budgets.percent(reached, 'precision')}"
+
+
+def calibration_sentence(calibration: Mapping[str, Any] | None) -> str:
+    """Describes the calibration of a classifier's notes; empty for those of older versions."""
+    if calibration is None:
+        return ""
+    if calibration["kind"] == "none":
+        start = "Warning: not" if calibration.get("warning") else "Not"
+        return f"{start} calibrated, {calibration['reason']}"
+    if calibration["kind"] == "platt":
+        method = f"Platt scaling (slope {calibration['slope']:.3g}, intercept {calibration['intercept']:.3g})"
+    else:
+        method = f"isotonic regression ({len(calibration['log_odds'])} steps)"
+    return (
+        f"Calibrated by {method} on out-of-fold predictions of {calibration['frames']} frames, "
+        f"{calibration['share']:.0%} of them suspicious. Where a smaller share is suspicious, probabilities "
+        "are too high"
+    )
+
+
 def render(notes: dict[str, Any]) -> str:
     """Renders the card as Markdown.
 
     Args:
-        notes: `features`, `labels`, `settings`, `cross_validation`, and `test` if there are test labels.
+        notes: `features`, `labels`, `settings`, `cross_validation`, `calibration`, and `test` if there are
+            test labels. Older versions have no `calibration`.
     """
     notes = redact(notes)  # the labels may come from a signed URL
     features, labels = notes["features"], notes["labels"]
@@ -102,6 +147,8 @@ def render(notes: dict[str, Any]) -> str:
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
+        "## Calibration" if notes.get("calibration") else "",
+        _sentence(calibration_sentence(notes.get("calibration"))),
         "## Metrics",
         _metrics(
             "Left-out groups of videos (each scored by a classifier that was trained without it)",
@@ -113,6 +160,10 @@ def render(notes: dict[str, Any]) -> str:
         LIMITS,
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text else ""
 
 
 def _sources(labels: dict[str, Any]) -> str:
@@ -136,8 +187,10 @@ def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
     by_video = sorted(metrics["videos"].items())
     rows = [("all", metrics)] + [(video.rsplit("/", 1)[-1], summary) for video, summary in by_video]
     lines = [f"### {title}", "", f"{quality(metrics, all_intervals=True)}.", ""]
-    lines += [f"{text}.", ""] if (text := basis(metrics)) else []
+    for text in (basis(metrics), probability_quality(metrics), threshold_quality(metrics)):
+        lines += [f"{text}.", ""] if text else []
     spent = budgets.up_to_all(metrics.get("budgets", []))
+    lines += [f"{ON_LABELLED}:", ""] if spent else []
     lines += [f"- {budgets.sentence(budget, intervals=True)}" for budget in spent] + [""]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in rows:

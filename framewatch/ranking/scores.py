@@ -2,13 +2,15 @@
 
 from pyspark.ml import Model
 from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from framewatch.ranking.calibration import Calibration
 from framewatch.tables.feature_columns import as_vectors, has_vectors, is_finite, require_features
 from framewatch.tables.schema import PREDICTIONS, require_columns
 
-_ARRAYS = "_arrays"
+_ARRAYS, _LOG_ODDS = "_arrays", "_log_odds"
+_SMALLEST = 1e-300  # of probabilities, so that their logarithms are finite
 # One task sorts these, narrow rows without pictures and features, in seconds.
 _FRAMES_PER_RANGE, _MOST_RANGES = 2_000_000, 100
 _FRAMES_PER_FILE = 250_000
@@ -45,6 +47,42 @@ def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> 
 def predicted(scored: DataFrame, *, threshold: float) -> DataFrame:
     """Adds `prediction` to rows with `prob2`: 1.0 where it is above the threshold, else 0.0."""
     return scored.withColumn("prediction", F.when(F.col("prob2") > threshold, 1.0).otherwise(0.0))
+
+
+def calibrated(scored: DataFrame, calibration: Calibration | None) -> DataFrame:
+    """Replaces a classifier's `prob1` and `prob2` by calibrated ones; None leaves them as they are.
+
+    The order of frames by `prob2`, then by `prob1`, stays.
+    """
+    if calibration is None:
+        return scored
+    # Of a probability near 1, the complement has more digits. Neither may be 0.
+    one, other = (F.log(F.greatest(F.col(name), F.lit(_SMALLEST))) for name in ("prob2", "prob1"))
+    rows = scored.withColumn(_LOG_ODDS, one - other)
+    rows = rows.withColumn(_LOG_ODDS, _mapped(F.col(_LOG_ODDS), calibration))
+    rows = rows.withColumn("prob2", 1 / (1 + F.exp(-F.col(_LOG_ODDS))))
+    return rows.withColumn("prob1", 1 / (1 + F.exp(F.col(_LOG_ODDS)))).drop(_LOG_ODDS)
+
+
+def _mapped(log_odds: Column, calibration: Calibration) -> Column:
+    """Applies the map by a binary search over its knots, as an expression."""
+    knots, values, slope = calibration.log_odds, calibration.calibrated, calibration.slope
+
+    def between(first: int, last: int) -> Column:
+        """Returns the map for log-odds from knot `first` to knot `last`; -1 and len(knots) are infinite."""
+        if last - first > 1:
+            middle = (first + last) // 2
+            below = F.when(log_odds < knots[middle], between(first, middle))
+            return below.otherwise(between(middle, last))
+        if first < 0:
+            return F.lit(values[0]) + slope * (log_odds - knots[0])
+        if last == len(knots):
+            return F.lit(values[-1]) + slope * (log_odds - knots[-1])
+        rise = (values[last] - values[first]) / (knots[last] - knots[first])
+        # Rounding must not lift the end of a piece above the beginning of the next.
+        return F.least(F.lit(values[first]) + rise * (log_odds - knots[first]), F.lit(values[last]))
+
+    return between(-1, len(knots))
 
 
 def _transform(classifier: Model, features: DataFrame) -> DataFrame:
@@ -97,7 +135,8 @@ def rank_scores(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
 
 def _numbered(scored: DataFrame, num_ranges: int) -> DataFrame:
     """Adds `rank`: within ranges of the probability, each sorted by one task, and the numbers above them."""
-    order = [F.col("prob2").desc(), F.col("origin")]
+    # Near 1, probabilities that differ round to one number, and their complements do not.
+    order = [F.col("prob2").desc(), F.col("prob1"), F.col("origin")]
     if num_ranges == 1:
         return scored.withColumn("rank", F.row_number().over(Window.partitionBy(F.lit(1)).orderBy(*order)))
     shares = [number / num_ranges for number in range(1, num_ranges)]

@@ -72,12 +72,50 @@ def precision_recall(curves: dict[str, list[dict[str, Any]]]) -> Markup:
     for number, curve in enumerate(curves.values()):
         points = [at(0.0, curve[0]["precision"])] + [at(p["recall"], p["precision"]) for p in curve]
         parts.append(f'<polyline class="curve curve-{number}" points="{" ".join(points)}"/>')
+    parts += _axes("recall", "precision")
+    return _svg("pr", _SQUARE + _EDGE + 12, _SQUARE + 44, parts, "precision over recall")
+
+
+def reliability(curves: dict[str, list[dict[str, Any]] | None]) -> Markup | None:
+    """Draws the share of suspicious frames over the probability, with a line for each named curve.
+
+    On the diagonal, probabilities are shares. Vertical lines are intervals. None without a curve.
+    """
+    if not any(curves.values()):
+        return None
+
+    def x(probability: float) -> float:
+        return _EDGE + probability * _SQUARE
+
+    def y(share: float) -> float:
+        return 8 + (1 - share) * _SQUARE
+
+    parts = [f'<rect class="frame" x="{_EDGE}" y="8" width="{_SQUARE}" height="{_SQUARE}"/>']
+    parts.append(f'<line class="threshold" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
+    for number, bins in enumerate(curves.values()):
+        points = [(x(row["probability"]), y(row["share"])) for row in bins or []]
+        line = " ".join(f"{left:.1f},{top:.1f}" for left, top in points)
+        parts.append(f'<polyline class="curve curve-{number}" points="{line}"/>')
+        for (left, top), row in zip(points, bins or [], strict=True):
+            mark = f'x="{left - 2:.1f}" y="{top - 2:.1f}" width="4" height="4"'
+            parts.append(f'<rect class="curve curve-{number}" {mark}/>')
+            if row["share_interval"]:
+                low, high = (y(share) for share in row["share_interval"])
+                ends = f'x1="{left:.1f}" x2="{left:.1f}" y1="{low:.1f}" y2="{high:.1f}"'
+                parts.append(f'<line class="curve curve-{number}" {ends}/>')
+    parts += _axes("probability", "share suspicious")
+    return _svg("reliability", _SQUARE + _EDGE + 12, _SQUARE + 44, parts, "share over probability")
+
+
+def _axes(across: str, up: str) -> list[str]:
+    """Returns ticks and titles of a square chart, both axes from 0 to 1."""
+    parts = []
     for tick in (0, 0.5, 1):
         parts.append(f'<text x="{_EDGE + tick * _SQUARE - 6}" y="{_SQUARE + 24}">{tick:g}</text>')
         parts.append(f'<text x="8" y="{8 + (1 - tick) * _SQUARE + 4}">{tick:g}</text>')
-    parts.append(f'<text x="{_EDGE + _SQUARE / 2 - 18}" y="{_SQUARE + 38}">recall</text>')
-    parts.append(f'<text transform="rotate(-90)" x="{-_SQUARE * 0.3}" y="20">precision</text>')
-    return _svg("pr", _SQUARE + _EDGE + 12, _SQUARE + 44, parts, "precision over recall")
+    parts.append(f'<text x="{_EDGE + _SQUARE / 2 - 18}" y="{_SQUARE + 38}">{across}</text>')
+    parts.append(f'<text transform="rotate(-90)" x="{-_SQUARE * 0.6}" y="20">{up}</text>')
+    return parts
 
 
 def sizes(counts: np.ndarray) -> Markup:

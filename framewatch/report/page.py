@@ -11,8 +11,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 import framewatch
 from framewatch.feedback import STATES, VerdictLog, moment_states, segments_by_video
+from framewatch.feedback.prevalence import audited_prevalence
 from framewatch.io import storage
-from framewatch.ranking import budgets, model_card
+from framewatch.ranking import budgets, expectation, model_card
+from framewatch.ranking.expectation import Prevalence
 from framewatch.report import charts
 from framewatch.report.footage import read_footage
 from framewatch.tables.frame_pictures import Pictures, smaller
@@ -57,9 +59,13 @@ def _contents(results: Results) -> dict[str, Any]:
         "clock": clock,
         "name": storage.basename,
         "enough": budgets.up_to_all,
+        "up_to_all": expectation.up_to_all,
         "best_of": budgets.best_sentence,
         "quality": model_card.quality,
         "basis": model_card.basis,
+        "probability_quality": model_card.probability_quality,
+        "threshold_quality": model_card.threshold_quality,
+        "calibration": model_card.calibration_sentence((notes or {}).get("calibration")),
         "percent": budgets.percent,
         "version": framewatch.__version__,
         "written_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -74,12 +80,30 @@ def _contents(results: Results) -> dict[str, Any]:
         "most_timelines": _MOST_TIMELINES,
         "measured": measured,
         "pr": charts.precision_recall({name: m["curve"] for name, m in measured.items() if m["curve"]}),
+        "reliability": charts.reliability({name: m.get("reliability") for name, m in measured.items()}),
+        **_expected(results, cross_validation),
         "failed": [row for row in ledger if row["status"] != "ok"][:_MOST_FAILED],
         "num_failed": sum(row["status"] != "ok" for row in ledger),
         "notes": notes,
         "limits": [line.removeprefix("- ") for line in model_card.LIMITS.splitlines()],
         "review": _review(results, incidents),
         "footage": read_footage(results),
+    }
+
+
+def _expected(results: Results, cross_validation: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns what to expect of budgets in the ranked footage; rankings of older versions have nothing."""
+    footage = results.ranking.get("footage")
+    if not footage or not footage["budgets"]:
+        return {"expected": None}
+    if footage["prevalence_from"] != "assumed":  # verdicts may have come since
+        audited = audited_prevalence(results.output, results.ranking)
+        if audited is not None:
+            footage = expectation.with_prevalence(footage, Prevalence(audited, "audit"))
+    return {
+        "expected": footage,
+        "expected_sentence": expectation.sentence(footage),
+        "chosen_clips": expectation.warning(footage, (cross_validation or {}).get("base_rate")),
     }
 
 

@@ -1,0 +1,131 @@
+"""Out-of-fold predictions: calibration, and metrics of choices in which a frame's own fold had no part."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from framewatch.io import logs, storage
+from framewatch.ranking import calibration
+from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.evaluation import RankedLabels, evaluate_rows, threshold_for_recall
+from framewatch.ranking.intervals import Interval, share_intervals
+from framewatch.tables.saved_model import SavedModel
+
+_COLUMNS = ("origin", "video", "group", "timestamp_s", "label", "prob2", "fold")
+_log = logs.get("train")
+
+
+@dataclass(frozen=True)
+class Suspicious:
+    """The out-of-fold probabilities of suspicious frames, which depend on no prevalence.
+
+    Attributes:
+        probabilities: (frames,) P(suspicious), calibrated as the classifier is.
+        groups: (frames,) the group of each frame.
+    """
+
+    probabilities: np.ndarray
+    groups: np.ndarray
+
+    def recalls(self, thresholds: list[float]) -> list[tuple[float, Interval]]:
+        """Returns the share of frames at or above each threshold, and its 95% interval over groups.
+
+        The interval is None if the frames are of one group.
+        """
+        found = self.probabilities >= np.array(thresholds)[:, None]
+        intervals: list[Interval] = [None] * len(thresholds)
+        if thresholds and len(np.unique(self.groups)) > 1:
+            intervals = share_intervals(found, np.ones_like(found), self.groups)
+        return list(zip(found.mean(axis=1).tolist(), intervals, strict=True))
+
+
+def read(saved: SavedModel) -> pa.Table | None:
+    """Returns the labelled frames of a classifier with their out-of-fold `prob2`, as its folds gave it.
+
+    None if no group could be left out, or the classifier came without its frames. In older versions, each
+    video is a group, and `fold` is null.
+    """
+    files, paths = storage.parquet_files(saved.labelled_path, "*.parquet")
+    if not paths:
+        return None
+    rows = ds.dataset(paths, format="parquet", filesystem=files)
+    if "prob2" not in rows.schema.names:
+        return None
+    table = rows.to_table(columns=[name for name in _COLUMNS if name in rows.schema.names])
+    if table["prob2"].null_count or not len(table):
+        return None
+    for name, missing in (("group", table["video"]), ("fold", pa.nulls(len(table), pa.int32()))):
+        if name not in table.column_names:
+            table = table.append_column(name, missing)
+    return table
+
+
+def evaluate(
+    rows: pa.Table, *, wanted: str, recall: float, **measures: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the metrics of out-of-fold predictions, and the calibration for the classifier's notes.
+
+    The map in the notes is fitted on all rows. Metrics come from nested maps, each fitted without the fold
+    whose frames it calibrates. `threshold_recall` comes from nested thresholds.
+
+    Args:
+        rows: the result of `read`.
+        wanted: `classifier.calibration`.
+        recall: the recall that thresholds are chosen for, `ranking.recall`.
+        measures: the arguments of `evaluate_rows`.
+    """
+    prob2, labels, groups, folds = _arrays(rows)
+    kind = calibration.choose_kind(wanted, labels, groups)
+    found = None if kind == "none" else calibration.fit(prob2, labels, groups, kind)
+    if found is not None:
+        nested = calibration.nested(prob2, labels, groups, folds, found.kind)
+        rows = rows.set_column(rows.column_names.index("prob2"), "prob2", pa.array(nested))
+        notes = {**found.notes(), "frames": len(rows), "share": float(labels.mean())}
+    elif kind == "none":
+        notes = {"kind": "none", "reason": "as classifier.calibration=none"}
+    else:
+        reason = "as frames of left-out videos with higher scores are not more often suspicious"
+        notes = {"kind": "none", "reason": reason, "warning": True}
+        _log.warning("probabilities are not calibrated, %s: the classifier is no better than chance", reason)
+    metrics = evaluate_rows(rows, **measures)
+    return {**metrics, "threshold_recall": _threshold_recall(prob2, labels, groups, folds, recall)}, notes
+
+
+def suspicious(saved: SavedModel) -> Suspicious | None:
+    """Returns the out-of-fold probabilities of suspicious frames; None in the cases of `read`."""
+    rows = read(saved)
+    if rows is None:
+        return None
+    prob2, labels, groups, folds = _arrays(rows)
+    found = Calibration.of_notes(saved.notes.get("calibration"))
+    if found is not None:
+        prob2 = calibration.nested(prob2, labels, groups, folds, found.kind)
+    return Suspicious(prob2[labels > 0], groups[labels > 0])
+
+
+def _arrays(rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    prob2, labels, folds = (rows[name].to_numpy() for name in ("prob2", "label", "fold"))
+    # Small integers sort faster than names.
+    groups = np.unique(np.array(rows["group"].to_pylist()), return_inverse=True)[1]
+    return prob2, labels, groups, folds
+
+
+def _threshold_recall(
+    prob2: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, recall: float
+) -> dict[str, Any]:
+    """Returns what thresholds reach on each fold that were chosen for a recall on the other folds."""
+    above = np.zeros(len(prob2), bool)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        curve = RankedLabels.count(prob2[~held_out].tolist(), labels[~held_out].tolist()).curve()
+        above[held_out] = prob2[held_out] > threshold_for_recall(curve, recall)
+    ones = labels > 0
+    reached: dict[str, Any] = {"wanted": recall, "recall": float(above[ones].mean()), "recall_interval": None}
+    reached |= {"precision": float(ones[above].mean()) if above.any() else None, "precision_interval": None}
+    if len(np.unique(groups[ones])) > 1:
+        both = share_intervals(np.array([above & ones] * 2), np.array([ones, above]), groups)
+        reached |= {"recall_interval": both[0], "precision_interval": both[1]}
+    return reached
