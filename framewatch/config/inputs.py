@@ -32,11 +32,13 @@ class LabelsConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Which frames to sample: `fps` per second."""
+    """Which frames to sample: `fps` per second, each with a burst of pictures that shows what moves."""
 
     fps: float = 1.0
     mode: str = "exact"
     tolerance_s: float = 0.5
+    burst: int = 1
+    burst_step_s: float = 0.2
 
     def __post_init__(self) -> None:
         require(
@@ -44,6 +46,18 @@ class SamplingConfig:
         )
         require_choice("sampling.mode", self.mode, ("exact", "keyframes"))
         require(self.tolerance_s > 0, "sampling.tolerance_s", self.tolerance_s, "give seconds above 0")
+        require(1 <= self.burst <= 100, "sampling.burst", self.burst, "give 2 to 100 pictures, or 1 for none")
+        require(self.burst_step_s > 0, "sampling.burst_step_s", self.burst_step_s, "give seconds above 0")
+        lasts_s = (self.burst - 1) * self.burst_step_s
+        require(
+            lasts_s < 1 / self.fps,
+            "sampling.burst",
+            self.burst,
+            f"a burst of {lasts_s:g} s must end before the next sample, after {1 / self.fps:g} s: give fewer "
+            "pictures, or a shorter sampling.burst_step_s",
+        )
+        rule = "sampling.mode=keyframes decodes no pictures between keyframes: give 1, or sampling.mode=exact"
+        require(self.burst == 1 or self.mode == "exact", "sampling.burst", self.burst, rule)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from framewatch.io import access
 from framewatch.models.engines import PredictFn, make_predict_fn
-from framewatch.models.network_output import run_network
+from framewatch.models.feature_maps import MapsFn, change, make_maps_fn
+from framewatch.models.network_output import feature_lists, lists, run_network
 from framewatch.models.spec import FeatureSpec
 from framewatch.spark.worker_files import find_on_worker
 from framewatch.video.worker import NetworkInput, Sampling, decoder, part_rows
@@ -63,32 +64,73 @@ def ingest_batches(
     if not parts:
         return
     spec = featurizing.spec
-    predict_fn = make_predict_fn(spec, find=find_on_worker)
-    wanted = NetworkInput(predict_fn.input_size, spec.resize, featurizing.max_pixels)
+    network = (
+        make_maps_fn(spec, find=find_on_worker)
+        if sampling.burst > 1
+        else make_predict_fn(spec, find=find_on_worker)
+    )
+    wanted = NetworkInput(network.input_size, spec.resize, featurizing.max_pixels)
     rows = part_rows(parts, sampling, images_root, network_input=wanted)
-    with _ReadAhead(rows, most=_BATCHES_AHEAD * featurizing.batch_size) as ready:
-        while some := list(itertools.islice(ready, featurizing.batch_size)):
-            yield _with_features(some, predict_fn, schema)
+    at_once = max(1, featurizing.batch_size // sampling.burst)
+    with _ReadAhead(rows, most=_BATCHES_AHEAD * at_once) as ready:
+        while some := list(itertools.islice(ready, at_once)):
+            yield _with_features(some, network, schema)
 
 
-def _with_features(rows: list[dict[str, Any]], predict_fn: PredictFn, schema: pa.Schema) -> pa.RecordBatch:
+def _with_features(
+    rows: list[dict[str, Any]], network: PredictFn | MapsFn, schema: pa.Schema
+) -> pa.RecordBatch:
     """Returns rows of frames and outcomes as an Arrow batch, with the features of the frames."""
-    size = predict_fn.input_size
+    size = network.input_size
     errors = [_NO_FRAME if "outcome" in row else row["error"] for row in rows]
-    pictures = [
-        np.frombuffer(row["pixels"], np.uint8).reshape(size, size, 3)
+    bursts = [
+        np.frombuffer(row["pixels"], np.uint8).reshape(-1, size, size, 3)
         for row, error in zip(rows, errors, strict=True)
         if error is None
     ]
-    features, reasons = run_network(predict_fn, pictures, errors)
+    if isinstance(network, MapsFn):
+        features, changes, reasons = _of_bursts(bursts, errors, network)
+    else:
+        features, reasons = run_network(network, [burst[0] for burst in bursts], errors)
+        changes = pa.nulls(len(rows), pa.list_(pa.float32()))
     added = {
         "features": features.cast(schema.field("features").type),
+        "change": changes.cast(schema.field("change").type),
         "error": pa.array([None if reason == _NO_FRAME else reason for reason in reasons], pa.string()),
     }
     names = [name for name in schema.names if name not in added]
     others = pa.RecordBatch.from_pylist(rows, pa.schema([schema.field(name) for name in names]))
     columns = {**dict(zip(names, others.columns, strict=True)), **added}
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _of_bursts(
+    bursts: Sequence[np.ndarray], errors: Sequence[str | None], network: MapsFn
+) -> tuple[pa.Array, pa.Array, list[str | None]]:
+    """Returns the features of samples, how much they change, and the reasons of nulls.
+
+    Args:
+        bursts: (pictures, size, size, 3) uint8 BGR of each sample without an error, which comes first.
+        errors: for each row, why it has no picture; None if it has one.
+        network: the network.
+    """
+    if not bursts:
+        features, reasons = feature_lists(np.zeros((0, 0), np.float32), errors)
+        return features, features, reasons
+    values, maps = network.run(np.concatenate(bursts))
+    ends = np.cumsum([len(burst) for burst in bursts])
+    features, reasons = feature_lists(values[ends - [len(burst) for burst in bursts]], errors)
+    parts = iter(np.split(maps, ends[:-1]))
+    of_rows = [None if error is not None else next(parts) for error in errors]
+    has_change = [
+        part is not None and len(part) > 1 and reason is None
+        for part, reason in zip(of_rows, reasons, strict=True)
+    ]
+    changes = [
+        change(part) for part, has in zip(of_rows, has_change, strict=True) if part is not None and has
+    ]
+    rows = np.stack(changes) if changes else np.zeros((0, maps.shape[2]), np.float32)
+    return features, lists(rows, [not has for has in has_change]), reasons
 
 
 class _ReadAhead:

@@ -77,6 +77,8 @@ INGESTED = StructType(
     [
         *EXTRACTED.fields,
         StructField("features", ArrayType(FloatType())),
+        StructField("change", ArrayType(FloatType())),
+        StructField("motion", ArrayType(FloatType())),
         StructField("error", StringType()),
     ]
 )

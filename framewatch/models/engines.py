@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -114,18 +115,41 @@ def checked(weights: Weights, find: Find) -> str:
 
 
 def _tensorflow(spec: FeatureSpec, find: Find) -> PredictFn:
+    return PredictFn(*load_tensorflow(spec, find))
+
+
+def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
+    size, run = load_openvino(spec, find)
+    return PredictFn(size, lambda pictures: run(pictures)[0])
+
+
+def load_tensorflow(spec: FeatureSpec, find: Find) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """Loads a network; returns its input size, and the function from pictures to features."""
     path = checked(spec.network.weights, find)
     import_tensorflow(spec.num_threads)
     policy = "mixed_bfloat16" if spec.precision == "bfloat16" else "float32"
     function, size = load_function(spec.network, path, policy=policy)
-    return PredictFn(size, lambda pictures: function(pictures).numpy())
+    return size, lambda pictures: function(pictures).numpy()
 
 
-def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
+def load_openvino(
+    spec: FeatureSpec, find: Find, *, change: Callable[[Any], object] = lambda model: None
+) -> tuple[int, Callable[[np.ndarray], list[np.ndarray]]]:
+    """Loads a network.
+
+    Args:
+        spec: the network, and how to run it.
+        find: maps the path of a file on the driver to its path on this machine.
+        change: changes OpenVINO's model before it is compiled.
+
+    Returns:
+        Its input size, and the function from pictures to its outputs.
+    """
     import openvino
 
     assert spec.converted is not None
     model = read_converted(_converted_here(spec, find), openvino.Core())
+    change(model)
     compiled = openvino.Core().compile_model(
         model,
         "CPU",
@@ -139,7 +163,13 @@ def _openvino(spec: FeatureSpec, find: Find) -> PredictFn:
     )
     request = compiled.create_infer_request()
     size = model.input(0).partial_shape[1].get_length()
-    return PredictFn(size, lambda pictures: request.infer(pictures)[0].copy())
+    outputs = range(len(model.outputs))
+
+    def run(pictures: np.ndarray) -> list[np.ndarray]:
+        found = request.infer(pictures)
+        return [found[number].copy() for number in outputs]
+
+    return size, run
 
 
 def _converted_here(spec: FeatureSpec, find: Find) -> str:

@@ -24,17 +24,27 @@ def run_network(
     Returns:
         One list of float32 or null for each row, and the reasons of nulls.
     """
-    if not pictures:
+    values = predict_fn.run(np.stack(pictures)) if pictures else np.zeros((0, 0), np.float32)
+    return feature_lists(values, errors)
+
+
+def feature_lists(values: np.ndarray, errors: Sequence[str | None]) -> tuple[pa.Array, list[str | None]]:
+    """Returns features as one list of float32 or null for each row, and the reasons of nulls.
+
+    Args:
+        values: (rows without an error, length) float32.
+        errors: for each row, why it has no features; None if it has some, which may not be finite.
+    """
+    if not len(values):
         return pa.nulls(len(errors), pa.list_(pa.float32())), list(errors)
-    values = predict_fn.run(np.stack(pictures))
     finite = np.isfinite(values).all(axis=1)
     is_finite = iter(finite.tolist())
     reasons = [error if error or next(is_finite) else NOT_FINITE for error in errors]
-    return _lists(values[finite], [reason is not None for reason in reasons]), reasons
+    return lists(values[finite], [reason is not None for reason in reasons]), reasons
 
 
-def _lists(values: np.ndarray, missing: list[bool]) -> pa.Array:
-    """Returns the rows of `values` as lists, with nulls in the missing positions."""
+def lists(values: np.ndarray, missing: Sequence[bool]) -> pa.Array:
+    """Returns lists: nulls in the missing positions, and the rows of `values` in the others, in order."""
     lengths = np.where(missing, 0, values.shape[1])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(

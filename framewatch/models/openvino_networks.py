@@ -7,6 +7,9 @@ from typing import Any
 from framewatch.errors import WeightsError
 from framewatch.models.spec import Precision
 
+# What may stand between the pooling and the output.
+_AFTER_POOLING = ("Result", "Reshape", "Squeeze", "Convert")
+
 
 def has_bfloat16() -> bool:
     """Returns whether the CPU has bfloat16 instructions."""
@@ -32,3 +35,19 @@ def read_converted(path: str, core: Any) -> Any:
         raise WeightsError(
             f"{path} is not a converted network ({error}): delete it, and framewatch creates it again"
         ) from error
+
+
+def add_maps(model: Any) -> list[tuple[int, ...]]:
+    """Adds the feature maps before the pooling as a second output.
+
+    Returns:
+        The two axes of positions in a list; an empty one if the network ends without pooling.
+    """
+    node = model.output(0).node
+    while node.get_type_name() in _AFTER_POOLING:
+        node = node.input_value(0).node
+    if node.get_type_name() not in ("ReduceMean", "ReduceMax"):
+        return []
+    maps, axes = node.input_value(0), node.input_value(1).node.get_data()
+    model.add_outputs(maps)
+    return [tuple(int(axis) for axis in sorted(axes))]

@@ -305,7 +305,16 @@ def sampling_of(config: Config, keep: str) -> frames.Sampling:
     Args:
         config: the configuration.
         keep: which pictures are stored: `none`, `thumbnails`, or `full`.
+
+    Raises:
+        InputError: bursts are wanted, and full pictures, from which features are made in a second stage.
     """
+    if config.sampling.burst > 1 and keep == "full":
+        raise InputError(
+            f"sampling.burst={config.sampling.burst} with frames.keep=full: bursts are decoded and "
+            "featurized in one pass; set frames.keep=thumbnails or none and use `run` or `ingest`, or "
+            "sampling.burst=1"
+        )
     return frames.Sampling(
         fps=config.sampling.fps,
         jpeg_quality=config.frames.jpeg_quality,
@@ -314,6 +323,8 @@ def sampling_of(config: Config, keep: str) -> frames.Sampling:
         tolerance_s=config.sampling.tolerance_s if config.sampling.mode == "keyframes" else 0.0,
         decode_all=config.extract.decode_all,
         keep=keep,
+        burst=config.sampling.burst,
+        burst_step_s=config.sampling.burst_step_s,
     )
 
 

@@ -50,8 +50,17 @@ VECTOR = pa.struct(
     }
 )
 
-# `error` is the reason why a frame has no features.
-FEATURES = pa.schema({**_FRAME, "features": pa.list_(pa.float32()), "error": pa.string(), **_BATCH})
+# `error` is the reason why a frame has no features. `change` and `motion` are null without bursts.
+FEATURES = pa.schema(
+    {
+        **_FRAME,
+        "features": pa.list_(pa.float32()),
+        "change": pa.list_(pa.float32()),
+        "motion": pa.list_(pa.float32()),
+        "error": pa.string(),
+        **_BATCH,
+    }
+)
 
 # What each file of `frames` and `features` holds: the number of each video's rows, by `error`.
 CONTENTS = pa.schema(

@@ -99,6 +99,8 @@ class FeatureStorage:
             stored = F.transform(as_arrays(df), _rounded)
         else:
             stored = as_arrays(df)
+        if self.precision == "half" and "change" in df.columns:
+            df = df.withColumn("change", F.transform("change", _rounded))
         metadata = {key: value for key, value in _metadata(df.schema).items() if key != STORED}
         if self.precision != "single":
             metadata[STORED] = self.precision

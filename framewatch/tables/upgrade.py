@@ -21,18 +21,21 @@ def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
 
 
 def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
-    """Reads `features` as arrays; older versions wrote MLlib vectors, not all finite, and no `error`.
+    """Reads `features` as arrays; older versions wrote MLlib vectors, not all finite, and fewer columns.
 
     `error` is null exactly where a frame has features, so that frames without are counted without vectors.
     """
     rows = reader.load(path)
-    if "error" not in rows.columns and table_format == "parquet":  # other files may have the column
-        rows = reader.schema(StructType([*rows.schema.fields, FEATURES["error"]])).load(path)
+    missing = [field for field in FEATURES.fields if field.name not in rows.columns]
+    if missing and table_format == "parquet":  # other files may have the columns
+        rows = reader.schema(StructType([*rows.schema.fields, *missing])).load(path)
+    else:
+        for field in missing:
+            rows = rows.withColumn(field.name, F.lit(None).cast(field.dataType))
     if not has_vectors(rows.schema):
         return rows
     metadata = rows.schema["features"].metadata
-    error = F.col("error") if "error" in rows.columns else F.lit(None).cast("string")
-    rows = rows.withColumn("error", error).withColumn("features", as_arrays(rows))
+    rows = rows.withColumn("features", as_arrays(rows))
     finite = F.when(is_finite(rows), F.col("features"))
     error = (
         F.when(F.col("features").isNotNull() & finite.isNull(), NOT_FINITE)

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class DecodedFrame:
         index: 0-based sample number.
         timestamp_s: presentation timestamp of the frame, seconds from the first frame of the video.
         image: (height, width, 3) uint8, BGR.
+        followers: timestamp and picture of each frame of its burst after it.
     """
 
     index: int
     timestamp_s: float
     image: np.ndarray
+    followers: list[tuple[float, np.ndarray]] = field(default_factory=list)
 
 
 class Decoding:
@@ -57,6 +59,8 @@ class Decoding:
         stop: int | None = None,
         max_side: int = 0,
         decode_all: bool = False,
+        burst: int = 1,
+        burst_step_s: float = 0.2,
     ) -> None:
         """Opens the file.
 
@@ -67,6 +71,8 @@ class Decoding:
             stop: exclusive end of the sample indices; None for all samples.
             max_side: maximum length of the longer side, pixels; 0 for no limit.
             decode_all: whether to decode all frames, which finds all damage.
+            burst: pictures of each sample's burst, itself included.
+            burst_step_s: seconds from one picture of a burst to the next.
 
         Raises:
             VideoError: the file cannot be read as a video.
@@ -77,7 +83,8 @@ class Decoding:
         self._decode_all = decode_all
         self.duration_s, self.num_samples, self.longest_gap_s = 0.0, 0, 0.0
         self._start_pts: int | None = None
-        self._clock = SampleClock(fps)
+        self._clock = SampleClock(fps, burst=burst, step_s=burst_step_s)
+        self._waiting: DecodedFrame | None = None  # a sample whose burst is not complete
         self._before: list[int] = []  # presentation timestamps of the last frames, in ticks
         # Integers, because arithmetic with Fraction would take a tenth of the time at the same precision.
         self._numerator, self._denominator = self._stream.time_base.as_integer_ratio()
@@ -110,6 +117,7 @@ class Decoding:
             except IrregularError:
                 self._stream.reopen()
                 yield from self._taken(self._one_after_the_other())
+            yield from self._waited_for()
         if self.num_samples == 0 and self._first == 0:
             raise VideoError("no frame could be decoded: the file is damaged or has no pictures")
 
@@ -140,8 +148,8 @@ class Decoding:
                 raise IrregularError  # there are frames before the first keyframe
             shown = self._shown_of(group)
             ahead = dataclasses.replace(self._clock)
-            taken = {pts: ahead.take(self._seconds_of(pts), frame_s) for pts, frame_s in shown.items()}
-            samples = {pts: index for pts, index in taken.items() if index is not None}
+            placed = {pts: ahead.place(self._seconds_of(pts), frame_s) for pts, frame_s in shown.items()}
+            samples = {pts: place[0] for pts, place in placed.items() if place is not None}
             wanted = [pts for pts, index in samples.items() if self._is_wanted(index)]
             # Another part decodes up to its own samples, and counts the damage there.
             earlier = group.needed(pts for pts, index in samples.items() if index < self._first)
@@ -166,9 +174,17 @@ class Decoding:
 
     def _ends_with(self, group: Group, number: int) -> bool:
         """Returns whether the range ends with a group, given the index of the next sample."""
-        if self._stop is None or number < self._stop:
+        if self._stop is None or number < self._stop or self._goes_on():
             return False
         return group.next is None or self._seconds_of(group.next) * self._fps >= self._stop
+
+    def _goes_on(self) -> bool:
+        """Returns whether pictures of the last sample's burst are in the next group."""
+        return (
+            self._waiting is not None
+            and self._clock.sample == self._waiting.index
+            and not self._clock.is_complete
+        )
 
     def _shown_of(self, group: Group) -> dict[int, float]:
         """Returns the presentation timestamps of a group's frames, in ticks, with durations in seconds."""
@@ -220,16 +236,32 @@ class Decoding:
         )
 
     def _taken(self, timed: Iterable[tuple[float, float, Any]]) -> Iterator[DecodedFrame]:
-        """Yields the samples of the range from frames with their time and typical duration, in seconds."""
+        """Yields the samples of the range from frames with their time and typical duration, in seconds.
+
+        A sample with a burst is yielded after the last picture of its burst.
+        """
         for timestamp_s, frame_s, frame in timed:
             self._has_shown(timestamp_s, (frame.duration or 0) * self._numerator / self._denominator)
-            index = self._clock.take(timestamp_s, frame_s)
-            if index is not None and self._stop is not None and index >= self._stop:
+            index, picture = self._clock.place(timestamp_s, frame_s) or (-1, 0)
+            if self._stop is not None and index >= self._stop:
                 return
-            if index is not None and index >= self._first:
+            if index < self._first:
+                continue
+            if picture == 0:
+                yield from self._waited_for()  # of an incomplete burst
                 self.num_samples += 1
                 image = self._pictures.upright(frame, self._stream.aspect)
-                yield DecodedFrame(index, timestamp_s, image)
+                self._waiting = DecodedFrame(index, timestamp_s, image)
+            elif self._waiting is not None:
+                image = self._pictures.upright(frame, self._stream.aspect)
+                self._waiting.followers.append((timestamp_s, image))
+            if self._clock.is_complete:
+                yield from self._waited_for()
+
+    def _waited_for(self) -> Iterator[DecodedFrame]:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            yield waiting
 
     def _has_shown(self, timestamp_s: float, lasts_s: float) -> None:
         """Updates the duration with the end of a frame, from the packet's duration or the nominal rate."""

@@ -12,6 +12,7 @@ from framewatch.io.images import check_size, encode_jpeg, resize, shrink_to
 from framewatch.video.decoder import DecodedFrame, Decoding
 from framewatch.video.groups import IrregularError, groups
 from framewatch.video.keyframes import KeyframeDecoding
+from framewatch.video.motion import burst_motion
 from framewatch.video.probe import OpenVideo
 
 # The longer side of a thumbnail in pixels, enough for the page and the report, and its JPEG quality.
@@ -123,9 +124,9 @@ def _extract(
 def _sample(
     frame: DecodedFrame, *, keep: str, jpeg_quality: int, network_input: dict[str, Any] | None
 ) -> Answer:
-    """Returns a sample: `jpeg_bytes` bytes of a JPEG, then the pixels for the network."""
+    """Returns a sample: `jpeg_bytes` bytes of a JPEG, then the pixels of its burst for the network."""
     height, width = frame.image.shape[:2]
-    jpeg, pixels, error = b"", b"", None
+    jpeg, pixels, error, motion = b"", b"", None, None
     if keep == "full":
         jpeg = encode_jpeg(frame.image, quality=jpeg_quality)
     elif keep == "thumbnails":
@@ -133,7 +134,13 @@ def _sample(
     if network_input is not None:
         try:
             check_size(width, height, width * height, network_input["max_pixels"])
-            pixels = resize(frame.image, network_input["size"], method=network_input["method"]).tobytes()
+            pictures = [frame.image, *(image for _, image in frame.followers)]
+            size, method = network_input["size"], network_input["method"]
+            pixels = b"".join(resize(picture, size, method=method).tobytes() for picture in pictures)
+            if frame.followers:
+                motion = burst_motion(
+                    pictures, [frame.timestamp_s, *(time_s for time_s, _ in frame.followers)]
+                )
         except PictureError as too_large:
             error = too_large.reason
     header = {
@@ -143,6 +150,7 @@ def _sample(
         "height": height,
         "jpeg_bytes": len(jpeg),
         "error": error,
+        "motion": None if motion is None else motion.tolist(),
     }
     return header, jpeg + pixels
 

@@ -20,13 +20,26 @@ class SampleClock:
     after several such times (after a gap, or in a video slower than `fps`), it gets the latest index. So an
     index always corresponds to a time, and each frame is taken at most once.
 
+    A burst is a sample and the pictures that follow it: picture n is the first frame at or after n * step_s
+    from the sample, with the same tolerance. A burst ends with the next sample at the latest.
+
     Attributes:
         fps: samples per second.
         next: the lowest index that has not been assigned or skipped.
+        burst: pictures of a burst; 1 for the sample alone.
+        step_s: seconds from one picture of a burst to the next.
+        sample: index of the last sample; None before the first.
+        start_s: its timestamp, seconds from the start of the video.
+        picture: the lowest number in its burst that has not been assigned or skipped.
     """
 
     fps: float
     next: int = 0
+    burst: int = 1
+    step_s: float = 0.2
+    sample: int | None = None
+    start_s: float = 0.0
+    picture: int = 1
 
     def take(self, timestamp_s: float, frame_s: float = 0.0) -> int | None:
         """Returns the sample index of a frame, or None if it is not a sample.
@@ -41,7 +54,32 @@ class SampleClock:
         if sample < self.next:
             return None
         self.next = sample + 1
+        self.sample, self.start_s, self.picture = sample, timestamp_s, 1
         return sample
+
+    def place(self, timestamp_s: float, frame_s: float = 0.0) -> tuple[int, int] | None:
+        """Returns the sample index of a frame and its number in the burst, 0 for the sample; else None.
+
+        Args:
+            timestamp_s: seconds from the start of the video.
+            frame_s: typical frame duration at this time, in seconds; 0 if unknown.
+        """
+        if self.take(timestamp_s, frame_s) is not None:
+            assert self.sample is not None
+            return self.sample, 0
+        if self.sample is None or self.is_complete:
+            return None
+        tolerance_s = min(frame_s, self.step_s) / 2
+        picture = math.floor((timestamp_s - self.start_s + tolerance_s + _ROUNDING_S) / self.step_s)
+        if picture < self.picture:
+            return None
+        self.picture = picture + 1
+        return (self.sample, picture) if picture < self.burst else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no picture of the last sample's burst is to come, unless the next sample ends it."""
+        return self.picture >= self.burst
 
 
 def spacings(times: Sequence[float], *, before: Sequence[float] = (), after: float | None = None) -> list:

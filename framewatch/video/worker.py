@@ -32,6 +32,8 @@ class Sampling:
         tolerance_s: if above 0, takes the keyframe nearest to each sample within this many seconds.
         decode_all: whether to decode all frames, which finds all damage.
         keep: which pictures are stored: `full`, `thumbnails`, or `none`.
+        burst: pictures of each sample's burst, itself included.
+        burst_step_s: seconds from one picture of a burst to the next.
     """
 
     fps: float = 1.0
@@ -41,6 +43,8 @@ class Sampling:
     tolerance_s: float = 0.0
     decode_all: bool = False
     keep: str = "full"
+    burst: int = 1
+    burst_step_s: float = 0.2
 
     def metadata(self) -> dict[str, Any]:
         """Returns the metadata of column `content`; frames with different metadata are not mixed."""
@@ -48,7 +52,8 @@ class Sampling:
         required = {"fps": float(self.fps), **({"jpeg_quality": self.jpeg_quality} if is_full else {})}
         optional = {"max_side": self.max_side, "keyframes_within_s": self.tolerance_s}
         kept = {} if is_full else {"keep": self.keep}
-        return {**required, **{name: value for name, value in optional.items() if value}, **kept}
+        bursts = {"burst": self.burst, "burst_step_s": float(self.burst_step_s)} if self.burst > 1 else {}
+        return {**required, **{name: value for name, value in optional.items() if value}, **kept, **bursts}
 
 
 def kept_pictures(metadata: Mapping[str, Any]) -> str:
@@ -194,7 +199,10 @@ def extraction_request(
         "decode_all": sampling.decode_all,
         "keep": sampling.keep,
     }
-    return request if network_input is None else {**request, "network_input": asdict(network_input)}
+    if network_input is None:
+        return request
+    bursts = {"burst": sampling.burst, "burst_step_s": sampling.burst_step_s} if sampling.burst > 1 else {}
+    return {**request, **bursts, "network_input": asdict(network_input)}
 
 
 def _extract_part(
@@ -218,6 +226,7 @@ def _extract_part(
                     storage.write_bytes(row["origin"], row["content"])
                 if network_input is not None:
                     row |= {"pixels": data[header["jpeg_bytes"] :], "error": header["error"]}
+                    row |= {"motion": header.get("motion")}
                 num_frames += 1
                 yield row
     except VideoError as error:

@@ -152,6 +152,40 @@ def test_parts_equal_the_whole(golden, hard, name: str, fps: float) -> None:
         np.testing.assert_array_equal(part.image, frame.image)
 
 
+@pytest.mark.parametrize("name", [kind[0] for kind in [*KINDS, *HARD]])
+def test_a_burst_is_the_frames_after_its_sample(golden, hard, name: str) -> None:
+    """Against all frames decoded, of which the first at or after each time is taken; in parts as in one."""
+    if name not in {**golden, **hard}:
+        pytest.skip(f"PyAV has no encoder for {name}")
+    path, step_s = {**golden, **hard}[name], 0.24
+    times, images = decoded_by_ffmpeg(path)
+    frame_s = Decoding(str(path), 1).info.frame_duration_s
+    whole = samples(path, burst=4, burst_step_s=step_s)
+    alone = samples(path)
+    assert [(f.index, f.timestamp_s) for f in whole] == [(f.index, f.timestamp_s) for f in alone]
+    for frame, still in zip(whole, alone, strict=True):
+        np.testing.assert_array_equal(frame.image, still.image)
+        due = [frame.timestamp_s + number * step_s - frame_s / 2 - 1e-6 for number in (1, 2, 3)]
+        expected = [next((time for time in times if time >= at), None) for at in due]
+        assert [time for time, _ in frame.followers] == [time for time in expected if time is not None]
+        if "interlaced" not in name and "fields" not in name:  # their combs are smoothed
+            for time_s, image in frame.followers:
+                np.testing.assert_array_equal(image, images[times.index(time_s)])
+    bounds = [0, 1, len(whole) // 2, None]
+    parts = [
+        frame
+        for first, stop in itertools.pairwise(bounds)
+        for frame in samples(path, first=first, stop=stop, burst=4, burst_step_s=step_s)
+    ]
+    assert [[time for time, _ in f.followers] for f in parts] == [[t for t, _ in f.followers] for f in whole]
+
+
+def test_a_burst_ends_with_the_next_sample_or_the_video(tmp_path: Path) -> None:
+    path = encode(tmp_path / "slow.mp4", "libx264", {}, Fraction(2), num_frames=5)
+    found = samples(path, burst=5, burst_step_s=0.2)
+    assert [[time for time, _ in frame.followers] for frame in found] == [[0.5], [1.5], []]
+
+
 def test_frames_that_share_a_time_are_not_split(tmp_path: Path) -> None:
     """In a program stream, several tiny frames share a time, and the next depends on all before."""
     path = encode(
