@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from framewatch.config.checks import require, require_choice
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,200}\Z", re.ASCII)
+_BLOCKS = ("still", "change", "motion")
 _ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?/?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Parameters of Spark's LogisticRegression; the defaults are those of the 2018 notebooks."""
+    """Parameters of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
 
+    `features` are the blocks to use: `still`, `change` and `motion`, separated by commas, or `auto`.
+    """
+
+    features: str = "still"
     max_iter: int = 20
     reg_param: float = 0.05
     elastic_net_param: float = 0.3
@@ -23,6 +28,10 @@ class ClassifierConfig:
     path: str | None = None
 
     def __post_init__(self) -> None:
+        names = self.blocks or ()
+        rule = f"give some of {', '.join(_BLOCKS)}, separated by commas and each once, or auto"
+        known = set(names) <= set(_BLOCKS) and len(set(names)) == len(names)
+        require(known, "classifier.features", self.features, rule)
         require(self.verdict_weight > 0, "classifier.verdict_weight", self.verdict_weight, "give more than 0")
         require(self.max_iter >= 1, "classifier.max_iter", self.max_iter, "give 1 or more")
         require(self.reg_param >= 0, "classifier.reg_param", self.reg_param, "give 0 or more")
@@ -34,6 +43,14 @@ class ClassifierConfig:
         )
         require_choice("classifier.class_weights", self.class_weights, ("none", "balanced"))
         require_choice("classifier.calibration", self.calibration, ("auto", "none", "platt", "isotonic"))
+
+    @property
+    def blocks(self) -> tuple[str, ...] | None:
+        """The blocks of features to use, in the order of the table; None for `auto`."""
+        if self.features == "auto":
+            return None
+        names = [name.strip() for name in self.features.split(",")]
+        return tuple(sorted(names, key=lambda name: _BLOCKS.index(name) if name in _BLOCKS else 0))
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,19 @@ class Probabilities:
 
 
 def write_incidents(
-    run: Run, chosen: Threshold, changed: Sequence[str] | None, *, draw: str, ranks: Sequence[int]
+    run: Run,
+    features: DataFrame,
+    chosen: Threshold,
+    changed: Sequence[str] | None,
+    *,
+    draw: str,
+    ranks: Sequence[int],
 ) -> tuple[dict[str, int], Probabilities]:
     """Writes `incidents` and `candidates`; returns counts of frames and incidents, and probabilities.
 
     Args:
         run: the current call.
+        features: the rows of `features` as the classifier takes them.
         chosen: the threshold.
         changed: the videos whose candidates' features must be read; others keep those of the table
             `candidates`. None if all must be read.
@@ -55,10 +62,9 @@ def write_incidents(
     rows = candidates.choose_candidates(
         predictions, found, most=config.review.candidates, period_s=run.period_s, draw=draw
     )
-    features = tables.current("features")
     if changed is not None:
         rows = tables.stage(rows, _CHOSEN)
-        features = _with_kept(run, rows, changed)
+        features = _with_kept(run, features, rows, changed)
     tables.replace(candidates.with_features(rows, features).coalesce(1), "candidates")
     totals = candidates.with_incident(predictions, found).agg(
         F.count("*").alias("frames"),
@@ -78,12 +84,12 @@ def write_incidents(
     return counts, Probabilities(row["mean"] or 0.0, [row[f"at_{rank}"] for rank in ranks])
 
 
-def _with_kept(run: Run, rows: DataFrame, changed: Sequence[str]) -> DataFrame:
+def _with_kept(run: Run, features: DataFrame, rows: DataFrame, changed: Sequence[str]) -> DataFrame:
     """Returns `origin` and `features` of chosen frames: those of the older `candidates`, others read."""
     kept = run.tables.set_aside("candidates", _KEPT).where(~F.col("video").isin(list(changed)))
     kept = kept.select("origin", "features")
     others = rows.join(kept, "origin", "left_anti")
-    read = _of_videos(run, others.select("video").distinct().collect()).select("origin", "features")
+    read = _of_videos(run, features, others.select("video").distinct().collect()).select("origin", "features")
     return kept.union(read.join(kept, "origin", "left_anti"))
 
 
@@ -111,9 +117,9 @@ def _earlier_ranking(output: str) -> dict[str, Any]:
         return {}
 
 
-def _of_videos(run: Run, videos: Sequence[Row]) -> DataFrame:
+def _of_videos(run: Run, features: DataFrame, videos: Sequence[Row]) -> DataFrame:
     """Returns the rows of `features` of some videos; of few, only their files and row groups are read."""
-    features, names = run.tables.current("features"), [row["video"] for row in videos]
+    names = [row["video"] for row in videos]
     if len(names) > _MOST_VIDEOS:
         return features
     latest = run.tables.latest()

@@ -107,6 +107,8 @@ def _ranking_agreement(run: Run, network: Network, wanted: np.ndarray, got: np.n
         return None
     model = classifier.load(saved.spark_path)
     weights = model.coefficients.toArray()
+    if len(weights) != wanted.shape[1]:  # the classifier uses bursts, and these are stills
+        return None
     ranks = [pd.Series(features @ weights).rank() for features in (wanted, got)]
     return round(float(ranks[0].corr(ranks[1])), 6)
 

@@ -26,6 +26,7 @@ from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline import expected
+from framewatch.pipeline.feature_blocks import ranking_features
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.incident_tables import changed_videos, write_incidents
@@ -77,7 +78,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         lambda: (missing.ranked + missing.undecoded) * run.period_s / 60,
     )
     with task_progress(run.spark, "rank"):
-        scored_batches = _score(run, model, identity, Calibration.of_notes(saved.notes.get("calibration")))
+        scored_batches = _score(run, saved, model, identity)
         scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
         if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
@@ -85,9 +86,8 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
-        counts, probabilities = write_incidents(
-            run, chosen, changed, draw=identity, ranks=expected.ranks(run)
-        )
+        features, ranks = ranking_features(run, saved), expected.ranks(run)
+        counts, probabilities = write_incidents(run, features, chosen, changed, draw=identity, ranks=ranks)
         tables.delete_all_staged()
     metrics = _test_metrics(run, saved)
     if metrics:
@@ -159,12 +159,12 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
     }
 
 
-def _score(run: Run, model: Any, identity: str, calibration: Calibration | None) -> dict[int, str]:
+def _score(run: Run, saved: SavedModel, model: Any, identity: str) -> dict[int, str]:
     """Scores the frames that this classifier has not scored; returns an ID of each batch of scores.
 
     Scores with another calibration are scores of another classifier.
     """
-    tables = run.tables
+    tables, calibration = run.tables, Calibration.of_notes(saved.notes.get("calibration"))
     identity += f"-{calibration.identity}" if calibration else ""
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
@@ -172,7 +172,7 @@ def _score(run: Run, model: Any, identity: str, calibration: Calibration | None)
     new = usable - done.keys()
     if not new:
         return done
-    features = tables.current("features").where(F.col("batch").isin(sorted(new)))
+    features = ranking_features(run, saved).where(F.col("batch").isin(sorted(new)))
     prob1 = vector_to_array(F.col("probability"))[0]
     scored = scores.score(features, model).withColumn("prob1", prob1)
     tables.write_scores(scores.calibrated(scored, calibration), new, model=identity)

@@ -4,12 +4,13 @@ import contextlib
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.errors import PySparkException
+from pyspark.ml.classification import LogisticRegressionModel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
@@ -19,6 +20,8 @@ from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.locks import exclusive_lock
+from framewatch.models.network_output import feature_lists
+from framewatch.pipeline import feature_blocks
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
@@ -32,6 +35,9 @@ from framewatch.ranking import (
     model_card,
     scores,
 )
+from framewatch.ranking.block_notes import sentence as block_sentence
+from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
+from framewatch.ranking.stacking import Fit
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import feature_files, saved_model
@@ -42,6 +48,8 @@ from framewatch.tables.spark_tables import write_table
 _FRAMES_PER_PART = 10_000
 # Left-out videos are scored in the driver's memory up to 20,000 labelled frames of InceptionV3: 320 MB.
 _VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
+# Numbers of a frame with a still, its change and its motion, at most.
+_VALUES_OF_BLOCKS = 2 * 2048 + 44
 
 
 def train(run: Run) -> None:
@@ -62,7 +70,8 @@ def train(run: Run) -> None:
 
 def _train(run: Run) -> None:
     started = time.monotonic()
-    labelled, notes = _labelled(run)
+    names = feature_blocks.wanted_blocks(run)
+    labelled, notes = _labelled(run, names)
     # Floating-point sums depend on the order. With sorted rows, the same labels give the same classifier.
     num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
     labelled = labelled.repartition(num_parts, "origin").sortWithinPartitions("origin")
@@ -76,16 +85,17 @@ def _train(run: Run) -> None:
             group_of = group_videos(run, {row["video"]: row["group"] for row in videos})
             notes |= _group_counts(videos, group_of)
             usable = labelled.where("features is not null").drop("group")
-            fitted = classifier.train(usable, **settings)
-            version = saved_model.new_version(run.model_path, classifier.identity(fitted))
-            classifier.save(fitted, version.spark_path)
+            usable_frames = notes["labelled_frames"] - notes["without_features"]
+            fitted = _fit(run, usable, usable_frames, group_of, names)
+            version = saved_model.new_version(run.model_path, classifier.identity(fitted.model))
+            classifier.save(fitted.model, version.spark_path)
+            if fitted.blocks is not None:
+                feature_blocks.save_blocks(version, fitted.blocks)
         with task_progress(run.spark, "train, on left-out videos"):
-            num_values = fitted.numFeatures * (notes["labelled_frames"] - notes["without_features"])
-            # Half of what may be sent: a result is more than its numbers.
-            most_values = min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
-            in_memory = num_values <= most_values
-            cross_validate = _cross_validate_in_memory if in_memory else _cross_validate
-            cross_validate(run, usable, group_of, settings, version.labelled_path)
+            if fitted.model.numFeatures * usable_frames <= _most_values(run):
+                _cross_validate_in_memory(run, usable, group_of, fitted, version.labelled_path)
+            else:
+                _cross_validate(run, usable, group_of, settings, version.labelled_path)
         metrics, calibration = _evaluate(run, version)
     finally:
         with contextlib.suppress(PySparkException):
@@ -95,6 +105,7 @@ def _train(run: Run) -> None:
         "features": features_identity(run.tables),
         "labels": notes,
         "settings": settings,
+        "blocks": fitted.notes,
         "cross_validation": metrics,
         "calibration": calibration,
     }
@@ -106,6 +117,8 @@ def _train(run: Run) -> None:
     text = (
         f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics, notes)}; {seconds:.1f} s"
     )
+    if fitted.notes:
+        text += f"; {block_sentence(fitted.notes)}"
     if metrics and metrics["budgets"]:
         text += f"; on the labelled footage, not on new footage, {budgets.best_sentence(metrics['budgets'])}"
     if calibration.get("warning"):
@@ -113,11 +126,12 @@ def _train(run: Run) -> None:
     run.summarize("train", text, **card, seconds=round(seconds, 1))
 
 
-def _labelled(run: Run) -> tuple[DataFrame, dict[str, Any]]:
-    """Returns the labelled frames with their `weight`, and the labels' summary for the model card."""
+def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]]:
+    """Returns the labelled frames with these blocks and a `weight`, and the summary for the model card."""
     config = run.config
     require_labels(config)
     features = run.tables.current("features")
+    features = features.drop(*(column for name, column in COLUMNS.items() if name not in ("still", *names)))
     ranges, note = verdict_ranges(config.output) if config.labels.verdicts else ([], "")
     parts, summaries = [], []
     notes: dict[str, Any] = {"file": config.labels.train, "verdicts": len(ranges)}
@@ -252,22 +266,81 @@ def _evaluate(run: Run, version: SavedModel) -> tuple[dict[str, Any] | None, dic
 _LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "fold", "features")
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A classifier, and how to fit such a one again.
+
+    Attributes:
+        model: the classifier.
+        fit_in_memory: fits it on the features, labels and weights of `_in_memory`.
+        blocks: its blocks of features; None if it was not to use others than stills.
+        notes: the notes on its blocks; None without any.
+    """
+
+    model: LogisticRegressionModel
+    fit_in_memory: Fit
+    blocks: Blocks | None = None
+    notes: dict[str, Any] | None = None
+
+
+def _fit(
+    run: Run, labelled: DataFrame, num_frames: int, group_of: Mapping[str, str], names: tuple[str, ...]
+) -> _Fitted:
+    """Fits the classifier on stills, or on blocks of features.
+
+    Raises:
+        InputError: only one class is left, or there are too many frames to combine blocks in memory.
+    """
+    config, settings = run.config, _settings(run.config.classifier)
+    fit_stills = functools.partial(classifier.fit_in_memory, **settings)
+    if names == STILLS:
+        return _Fitted(classifier.train(labelled, **settings), fit_stills)
+    if num_frames > _most_values(run) / _VALUES_OF_BLOCKS:
+        raise InputError(
+            f"classifier.features={config.classifier.features} is fitted in memory, and {num_frames} "
+            "labelled frames are too many: set classifier.features=still, or label fewer frames"
+        )
+    rows = _in_memory(labelled)
+    blocks = Blocks.of_rows(rows, names)
+    groups = np.array([group_of[video] for video in rows["video"].to_pylist()])
+    training = feature_blocks.BlockTraining(
+        blocks, groups, fit_stills, config.evaluation.folds, choose=config.classifier.blocks is None
+    )
+    stacked = training.stack(blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy())
+    if tuple(stacked.weights) == STILLS:
+        model = classifier.train(labelled, **settings)
+    else:
+        model = classifier.with_coefficients(run.spark, stacked.logistic)
+    return _Fitted(model, training.fit, blocks, training.notes(run, stacked))
+
+
+def _most_values(run: Run) -> float:
+    """Returns how many numbers of labelled frames the driver takes."""
+    # Half of what may be sent: a result is more than its numbers.
+    return min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
+
+
+def _in_memory(labelled: DataFrame) -> pa.Table:
+    """Returns labelled frames with features, sorted."""
+    names = ("origin", "video", "timestamp_s", "label", "weight", *COLUMNS.values())
+    return to_arrow(labelled.select(*(name for name in names if name in labelled.columns))).sort_by("origin")
+
+
 def _cross_validate_in_memory(
-    run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
+    run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: _Fitted, path: str
 ) -> None:
     """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
-    names = [name for name in _LABELLED if name not in ("group", "prob2", "fold")]
-    rows = to_arrow(labelled.select(*names)).sort_by("origin")
+    rows = _in_memory(labelled)
+    blocks = fitted.blocks or Blocks.of_rows(rows, STILLS)
     groups = [group_of[video] for video in rows["video"].to_pylist()]
-    folds, label = run.config.evaluation.folds, rows["label"].to_numpy()
+    folds, label, features = run.config.evaluation.folds, rows["label"].to_numpy(), blocks.matrix(rows)
     probabilities = cross_validation.out_of_fold_in_memory(
-        feature_files.vectors(rows["features"].combine_chunks())[0].astype(np.float64),
-        label,
-        rows["weight"].to_numpy(),
-        groups,
-        folds=folds,
-        fit=functools.partial(classifier.fit_in_memory, **settings),
+        features, label, rows["weight"].to_numpy(), groups, folds=folds, fit=fitted.fit_in_memory
     )
+    if fitted.notes and tuple(fitted.notes["weights"]) != STILLS:
+        # The review page learns from the numbers that candidates have.
+        lists = feature_lists(features.astype(np.float32), [None] * len(rows))[0]
+        rows = rows.set_column(rows.column_names.index("features"), "features", lists)
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
     fold = cross_validation.fold_of_each(label, groups, folds=folds)
     fold = pa.nulls(len(rows), pa.int32()) if fold is None else pa.array(fold)

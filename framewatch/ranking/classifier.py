@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
-from pyspark.sql import DataFrame
+from pyspark.ml.linalg import DenseMatrix, Vectors
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField
 
@@ -65,6 +66,26 @@ def train(
     )
     # Each iteration is a Spark job; with few rows, the overhead of its tasks dominates.
     return regression.fit(rows.coalesce(1 + num_rows // _ROWS_PER_TASK))
+
+
+def with_coefficients(spark: SparkSession, fitted: logistic.Logistic) -> LogisticRegressionModel:
+    """Returns Spark's model with these coefficients.
+
+    Spark makes none without a fit: here of three rows, under bounds that leave no other solution. All
+    features have the deviation 1, so that Spark scales nothing.
+    """
+    length = len(fitted.coefficients)
+    rows = [(float(value > 0), Vectors.dense(np.full(length, value))) for value in (-1.0, 0.0, 1.0)]
+    coefficients, intercept = DenseMatrix(1, length, fitted.coefficients), Vectors.dense(fitted.intercept)
+    bounded = LogisticRegression(
+        maxIter=0,
+        standardization=False,
+        lowerBoundsOnCoefficients=coefficients,
+        upperBoundsOnCoefficients=coefficients,
+        lowerBoundsOnIntercepts=intercept,
+        upperBoundsOnIntercepts=intercept,
+    )
+    return bounded.fit(spark.createDataFrame(rows, ["label", "features"]).coalesce(1))
 
 
 def fit_in_memory(

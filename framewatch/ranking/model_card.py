@@ -5,6 +5,7 @@ from typing import Any
 
 from framewatch.io.redact import redact
 from framewatch.ranking import budgets
+from framewatch.ranking.block_notes import card_section
 
 LIMITS = """\
 - It ranks frames for human review; it does not decide. A high probability is a reason to look.
@@ -147,6 +148,7 @@ def render(notes: dict[str, Any]) -> str:
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
+        card_section(notes["blocks"]) if notes.get("blocks") else "",
         "## Calibration" if notes.get("calibration") else "",
         _sentence(calibration_sentence(notes.get("calibration"))),
         "## Metrics",
