@@ -14,6 +14,7 @@ takes about an hour: `--stages ingest rank report` leaves it out.
 """
 
 import argparse
+import contextlib
 import ctypes
 import shutil
 import statistics
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -256,27 +258,28 @@ def driver(directory: Path, files: int, frames_per_video: int) -> None:
             rows.append({**like, **row, "modified_ms": path.stat().st_mtime_ns // 1_000_000})
         _write(output.path, "videos", batch, 0, pa.Table.from_pylist(rows, schema=schema))
     command = [*PROGRAM, "ingest", *output.arguments()]
-    started, peak = time.perf_counter(), 0
+    started, peaks = time.perf_counter(), Counter[str]()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None:
-        peak = max(peak, _driver_bytes(process.pid))
+        found = _driver_bytes(process.pid)
+        peaks |= found | Counter(all=found.total())  # the largest of each
         time.sleep(0.2)
     assert process.stdout is not None
     print(process.stdout.read()[-500:])
-    print(f"{files:,} files: {time.perf_counter() - started:.0f} s, at most {peak / 1e9:.2f} GB")
+    of_each = ", ".join(f"{name} {peak / 1e9:.2f}" for name, peak in peaks.items())
+    print(f"{files:,} files: {time.perf_counter() - started:.0f} s, at most, in GB: {of_each}")
 
 
-def _driver_bytes(pid: int) -> int:
-    """Private memory of a process and its descendants."""
-    total = 0
-    try:
+def _driver_bytes(pid: int) -> Counter[str]:
+    """Private memory of the driver: of Python, of the JVM, and of workers, which a cluster has elsewhere."""
+    found = Counter[str]()
+    with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
-            memory = process.memory_info()
-            total += memory.rss - memory.shared
-    except psutil.Error:
-        pass
-    return total
+            memory, name = process.memory_info(), process.name()
+            kind = "Python" if process.pid == pid else "JVM" if name == "java" else "workers"
+            found[kind] += memory.rss - memory.shared
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
