@@ -53,7 +53,7 @@ def read_frames(output: Path, label_files: list[Path]) -> Frames:
     columns = ["origin", "video", "timestamp_s", "features"]
     rows = ds.dataset(output / "features", partitioning="hive").to_table(columns=columns).to_pylist()
     rows.sort(key=lambda row: (row["video"], row["timestamp_s"]))
-    labels = dict(_labels(rows, label_files))
+    labels = dict(labels_of(rows, label_files))
     rows = [row for row in rows if row["origin"] in labels and row["features"] is not None]
     return Frames(
         features=np.array([row["features"] for row in rows], np.float32),
@@ -63,7 +63,8 @@ def read_frames(output: Path, label_files: list[Path]) -> Frames:
     )
 
 
-def _labels(rows: list[dict[str, Any]], files: list[Path]) -> Iterator[tuple[str, int]]:
+def labels_of(rows: list[dict[str, Any]], files: list[Path]) -> Iterator[tuple[str, int]]:
+    """Yields the origin and the label of each of these rows that the files label, in either format."""
     for file in files:
         with file.open(newline="") as lines:
             for label in csv.DictReader(lines):
