@@ -96,7 +96,8 @@ def write_features(
     )
     made = made.withColumn("error", F.lit(None).cast("string"))
     made = made.withMetadata("features", {METADATA_KEY: identity})
-    made = made.select(*[name for name in FEATURES.names if name != "batch"])
+    written = [name for name in FEATURES.names if name not in ("change", "motion", "batch")]
+    made = made.select(*written)
     # In files of 64 frames, as `featurize` has them.
     num_files = max(1, len(frames.videos) * frames.num_frames // 64)
     made = made.repartitionByRange(num_files, "video", "frame_index")

@@ -100,7 +100,7 @@ def write_all(tables: Tables) -> None:
         tables.write_ledger(videos, batch)
     one = (origin(FIGHT, 0), FIGHT, 0, 0.0)
     tables.write_batch(make([(*one, 96, 64, bytearray(b"jpeg"), 0)], FRAMES), "frames", 0)
-    tables.write_batch(make([(*one, [1.0, 2.0], None, 0)], FEATURES), "features", 0)
+    tables.write_batch(make([(*one, [1.0, 2.0], None, None, None, 0)], FEATURES), "features", 0)
     tables.replace(make(ranked(PROBABILITIES), PREDICTIONS).coalesce(1), "predictions")
     incidents = [
         (video, start_s, end_s, peak_s, origin(video, peak_s), peak_prob2, num_frames, rank)
