@@ -1,10 +1,11 @@
-"""Converted networks of OpenVINO: how they are read, and in which precision they compute."""
+"""Networks of OpenVINO: how converted ones are read, in which precision they compute, and their input."""
 
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from framewatch.errors import WeightsError
+from framewatch.models.registry import Preprocessing
 from framewatch.models.spec import Precision
 
 
@@ -32,3 +33,34 @@ def read_converted(path: str, core: Any) -> Any:
         raise WeightsError(
             f"{path} is not a converted network ({error}): delete it, and framewatch creates it again"
         ) from error
+
+
+def with_preprocessing(network: Any, scaling: Preprocessing, size: int, *, layout: str = "NCHW") -> Any:
+    """Adds the scaling of pixels to a network.
+
+    Args:
+        network: an OpenVINO model with one input.
+        scaling: how pixels from 0 to 255 are scaled.
+        size: width and height of the input, pixels.
+        layout: order of the dimensions of the input of `network`.
+
+    Returns:
+        The model, which now takes (n, size, size, 3) uint8 BGR.
+    """
+    import openvino
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    element_type = network.input(0).get_element_type()
+    steps = PrePostProcessor(network)
+    tensor = steps.input().tensor()
+    tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    tensor.set_shape([-1, size, size, 3]).set_color_format(ColorFormat.BGR)
+    preprocess = steps.input().preprocess()
+    preprocess.convert_element_type(openvino.Type.f32)
+    if scaling.order == "RGB":
+        preprocess.convert_color(ColorFormat.RGB)
+    preprocess.mean(list(scaling.mean)).scale(list(scaling.std))
+    if element_type != openvino.Type.f32:
+        preprocess.convert_element_type(element_type)
+    steps.input().model().set_layout(openvino.Layout(layout))
+    return steps.build()
