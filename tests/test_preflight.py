@@ -63,6 +63,8 @@ VERBS = {
         ("output=ranked featurizer.model=gone.keras", "the model file gone.keras was not found"),
         ("output=ranked featurizer.model=own.keras", "model is VGG16 in the features in ranked"),
         ("output=ranked featurizer.model=own.keras featurizer.precision=int8", "no int8 version of own"),
+        ("output=ranked featurizer.model=own.onnx", "own.yaml does not exist"),
+        ("output=ranked featurizer.model=two.onnx featurizer.engine=tensorflow", "two.onnx needs OpenVINO"),
     ),
     "quantize": (
         ("output=new", "there is no table new/frames"),
@@ -134,6 +136,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_video: VideoMaker, mode
     make_video(place / "videos" / "a.mpg", seconds=1)
     (place / "none").mkdir()
     (place / "own.keras").symlink_to(model_file)
+    for name in ("own.onnx", "two.onnx"):  # version 8, and a graph without nodes
+        (place / name).write_bytes(b"\x08\x08\x3a\x00")
+    (place / "two.yaml").write_text("size: 32\nscaling: tf\npooling: avg\n")
     for name, label in (("good", "1"), ("bad", "maybe")):
         (place / f"{name}.csv").write_text(f"video,start_s,end_s,label\na.mpg,0,2,{label}\na.mpg,2,4,0\n")
     ranked = place / "ranked"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from framewatch.config.checks import require, require_choice
 from framewatch.io.images import MAX_PIXELS
-from framewatch.models.registry import MODELS, POOLINGS, PREPROCESSINGS, is_model_file
+from framewatch.models.registry import MODELS, POOLINGS, PREPROCESSINGS, is_model_file, is_onnx_file
 from framewatch.models.spec import ENGINES, PRECISIONS, SCALE_HINTS
 
 # Which pictures of the sampled frames the table `frames` holds.
@@ -151,11 +151,13 @@ class FeaturizerConfig:
             self.model in MODELS or is_model_file(self.model),
             "featurizer.model",
             self.model,
-            f"choose one of {', '.join(MODELS)}, or give a whole Keras model (.keras or .h5)",
+            f"choose one of {', '.join(MODELS)}, or give a whole Keras model (.keras or .h5) or an "
+            "ONNX network (.onnx)",
         )
+        is_onnx = is_onnx_file(self.model)
         for name in ("layer", "preprocessing"):
             require(
-                getattr(self, name) is None or is_model_file(self.model),
+                getattr(self, name) is None or (is_model_file(self.model) and not is_onnx),
                 f"featurizer.{name}",
                 getattr(self, name),
                 f"it is for a Keras model file, and {self.model} has its own",
@@ -163,6 +165,8 @@ class FeaturizerConfig:
         require_choice("featurizer.preprocessing", self.preprocessing or "raw", tuple(PREPROCESSINGS))
         require_choice("featurizer.scale_hint", self.scale_hint, tuple(SCALE_HINTS))
         require_choice("featurizer.pooling", self.pooling, POOLINGS)
+        rule = f"the YAML file beside {self.model} declares it"
+        require(not is_onnx or self.pooling == "avg", "featurizer.pooling", self.pooling, rule)
         require_choice("featurizer.engine", self.engine, ENGINES)
         require_choice("featurizer.precision", self.precision, PRECISIONS)
         require_choice("featurizer.mode", self.mode, ("resume", "overwrite"))

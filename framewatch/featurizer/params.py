@@ -48,7 +48,7 @@ def _model_name(value: Any) -> str:
 class NetworkParams(HasInputCol, HasOutputCol):
     """Parameters of the network and of how it runs."""
 
-    modelName = param("modelName", "a registered name, or the path of a whole Keras model", _model_name)
+    modelName = param("modelName", "a registered name, or the path of a Keras or ONNX file", _model_name)
     scaleHint = param(
         "scaleHint", "how pictures are resized to the input size", choice("scaleHint", SCALE_HINTS)
     )
@@ -57,7 +57,9 @@ class NetworkParams(HasInputCol, HasOutputCol):
         "weightsSha256", "required SHA-256 of the weights; any if unset", TypeConverters.toString
     )
     preprocessing = param(
-        "preprocessing", "for a model file: how pixels are scaled", choice("preprocessing", PREPROCESSINGS)
+        "preprocessing",
+        "for a Keras model file: how pixels are scaled",
+        choice("preprocessing", PREPROCESSINGS),
     )
     engine = param("engine", "the library that runs the network", choice("engine", ENGINES))
     precision = param("precision", "the number format of the computation", choice("precision", PRECISIONS))
@@ -98,7 +100,7 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self._set(outputCol=value)
 
     def setModelName(self, value: str) -> Self:
-        """Sets the network: a registered name, or the path of a whole Keras model."""
+        """Sets the network: a registered name, or the path of a whole Keras model or an ONNX network."""
         return self._set(modelName=value)
 
     def getModelName(self) -> str:
@@ -130,11 +132,11 @@ class NetworkParams(HasInputCol, HasOutputCol):
         return self.getOrDefault(self.weightsSha256) if self.isDefined(self.weightsSha256) else None
 
     def setPreprocessing(self, value: str) -> Self:
-        """Sets how pixels are scaled for a model file: `tf`, `caffe`, `torch`, `unit`, or `raw`."""
+        """Sets how pixels are scaled for a Keras model file: `tf`, `caffe`, `torch`, `unit`, or `raw`."""
         return self._set(preprocessing=value)
 
     def getPreprocessing(self) -> str:
-        """Returns how pixels are scaled for a model file."""
+        """Returns how pixels are scaled for a Keras model file."""
         return self.getOrDefault(self.preprocessing)
 
     def setEngine(self, value: str) -> Self:

@@ -20,7 +20,7 @@ _PARTS = "name string, part int, content binary"
 
 
 class WeightsWritable(MLWritable):
-    """Saves the parameters, the SHA-256 of the weights, and optionally the weights."""
+    """Saves the parameters, the SHA-256 of the weights, a declaration, and optionally the weights."""
 
     def write(self) -> DefaultParamsWriter:
         """Returns the writer; `save(path)` is a shortcut for `write().save(path)`."""
@@ -40,8 +40,12 @@ class _Writer(DefaultParamsWriter):
     def saveImpl(self, path: str) -> None:
         """Writes the parameters, and the weights to `path`/weights if `saveWeights` is set."""
         instance: Any = self.instance
-        weights = instance.network().weights
-        self.instance = instance.copy().setWeightsSha256(weights.sha256)
+        network = instance.network()
+        weights = network.weights
+        saved = instance.copy().setWeightsSha256(weights.sha256)
+        if network.declaration is not None:
+            saved.setDeclaration(network.declaration.to_json())
+        self.instance = saved
         try:
             super().saveImpl(path)
         finally:

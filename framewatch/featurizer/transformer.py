@@ -1,18 +1,31 @@
 """`DeepImageFeaturizer`: converts pictures to feature vectors."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pyspark import keyword_only
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.param import TypeConverters
 from pyspark.sql import Column
 
+from framewatch.errors import ConfigError
 from framewatch.featurizer.base import DeepImageTransformer, log
 from framewatch.featurizer.params import choice, param
 from framewatch.io.images import MAX_PIXELS
-from framewatch.models.registry import POOLINGS, Pooling, is_model_file
+from framewatch.models.network_declaration import declaration_from_json, parse_declaration
+from framewatch.models.registry import POOLINGS, Pooling, is_model_file, is_onnx_file
 from framewatch.models.resolve import OnMessage, resolve_network
 from framewatch.models.spec import Network
+
+
+def _declaration(value: Mapping[str, Any] | str) -> str:
+    """Converts a declaration to JSON; raises TypeError for one that is not valid."""
+    try:
+        if isinstance(value, str):
+            return declaration_from_json(value).to_json()
+        return parse_declaration(value, "declaration").to_json()
+    except ConfigError as error:
+        raise TypeError(str(error)) from error
 
 
 class DeepImageFeaturizer(DeepImageTransformer):
@@ -34,17 +47,19 @@ class DeepImageFeaturizer(DeepImageTransformer):
         inputCol: the column of pictures.
         outputCol: the column to add.
         modelName: a registered name (InceptionV3, Xception, ResNet50, VGG16, VGG19, ...), or the path of a
-            whole Keras model.
+            whole Keras model or of an ONNX network, which has a YAML file beside it.
         scaleHint: how pictures are resized to the input size. `SCALE_AREA_AVERAGING` and `SCALE_SMOOTH`
             average areas; `SCALE_DEFAULT`, `SCALE_FAST` and `SCALE_REPLICATE` take the nearest pixel.
         weights: `imagenet`, `nsfwjs`, `auto` (the first of these that is available), or the path of a
             weights file.
         weightsSha256: required SHA-256 of the weights; set when a featurizer is saved.
         pooling: `avg` or `max` over the last feature map, or `none` for the whole map, flattened in the order
-            height, width, channel.
-        layer: for a model file, the layer to use as output; by default the last one.
-        preprocessing: for a model file, how pixels from 0 to 255 are scaled: `tf` (x/127.5-1), `caffe` (BGR
-            minus the ImageNet means), `torch`, `unit` (x/255), `raw` (unscaled, for models that scale).
+            height, width, channel. An ONNX network declares it.
+        layer: for a Keras model file, the layer to use as output; by default the last one.
+        preprocessing: for a Keras model file, how pixels from 0 to 255 are scaled: `tf` (x/127.5-1), `caffe`
+            (BGR minus the ImageNet means), `torch`, `unit` (x/255), `raw` (unscaled, for models that scale).
+        declaration: for an ONNX network, the keys of its YAML file; by default the file is read. A saved
+            featurizer contains them.
         engine: `tensorflow`, `openvino`, or `auto`: TensorFlow on a GPU, else OpenVINO if installed.
         precision: `float32`, `bfloat16`, `int8` (after `framewatch quantize`), or `auto`: bfloat16 if the
             CPU supports it, else float32.
@@ -67,7 +82,8 @@ class DeepImageFeaturizer(DeepImageTransformer):
     """
 
     pooling = param("pooling", "how the last feature map is reduced", choice("pooling", POOLINGS))
-    layer = param("layer", "for a model file: the layer to use as output", TypeConverters.toString)
+    layer = param("layer", "for a Keras model file: the layer to use as output", TypeConverters.toString)
+    declaration = param("declaration", "for an ONNX network: its input and output, as JSON", _declaration)
     saveWeights = param("saveWeights", "whether save includes the weights", TypeConverters.toBoolean)
 
     @keyword_only
@@ -83,6 +99,7 @@ class DeepImageFeaturizer(DeepImageTransformer):
         pooling: Pooling = "avg",
         layer: str | None = None,
         preprocessing: str | None = None,
+        declaration: Mapping[str, Any] | None = None,
         engine: str = "auto",
         precision: str = "auto",
         batchSize: int = 32,
@@ -105,12 +122,20 @@ class DeepImageFeaturizer(DeepImageTransformer):
         return self.getOrDefault(self.pooling)
 
     def setLayer(self, value: str) -> Self:
-        """Sets the layer of a model file to use as output."""
+        """Sets the layer of a Keras model file to use as output."""
         return self._set(layer=value)
 
     def getLayer(self) -> str | None:
-        """Returns the layer of a model file to use as output, or None for its own output."""
+        """Returns the layer of a Keras model file to use as output, or None for its own output."""
         return self.getOrDefault(self.layer) if self.isDefined(self.layer) else None
+
+    def setDeclaration(self, value: Mapping[str, Any] | str) -> Self:
+        """Sets the declaration of an ONNX network: the keys of its YAML file, or the same as JSON."""
+        return self._set(declaration=value)
+
+    def getDeclaration(self) -> str | None:
+        """Returns the declaration of an ONNX network as JSON, or None to read its YAML file."""
+        return self.getOrDefault(self.declaration) if self.isDefined(self.declaration) else None
 
     def setSaveWeights(self, value: bool) -> Self:
         """Sets whether `save` includes the weights."""
@@ -124,17 +149,22 @@ class DeepImageFeaturizer(DeepImageTransformer):
         """Resolves the network of the parameters, and finds or downloads its weights.
 
         Raises:
+            ConfigError: a parameter is for another kind of model, or the declaration is missing or not valid.
             WeightsError: the weights are not found, or their SHA-256 is not `weightsSha256`.
         """
         model = self.getModelName()
-        # A model file contains its weights. Only model files need the parameter preprocessing.
-        is_file = is_model_file(model)
+        declaration = self.getDeclaration()
+        # A model file contains its weights. Only Keras files need the parameter preprocessing, and an ONNX
+        # network declares its pooling.
+        is_file, is_onnx = is_model_file(model), is_onnx_file(model)
+        is_keras = is_file and not is_onnx
         return resolve_network(
             model,
             self.getWeights() if not is_file or self.isSet(self.weights) else None,
-            pooling=self.getPooling(),
+            pooling=self.getPooling() if not is_onnx or self.isSet(self.pooling) else None,
             layer=self.getLayer(),
-            preprocessing=self.getPreprocessing() if is_file or self.isSet(self.preprocessing) else None,
+            preprocessing=self.getPreprocessing() if is_keras or self.isSet(self.preprocessing) else None,
+            declaration=declaration_from_json(declaration) if declaration else None,
             sha256=self.getWeightsSha256(),
             on_message=on_message,
         )

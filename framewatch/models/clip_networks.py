@@ -8,7 +8,8 @@ from typing import Any
 
 from framewatch.errors import SetupError, WeightsError
 from framewatch.models.clip_checkpoints import TEXT_ONNX, TOKENIZER, VISION_ONNX
-from framewatch.models.registry import PREPROCESSINGS
+from framewatch.models.openvino_networks import with_preprocessing
+from framewatch.models.registry import PREPROCESSINGS, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def image_network(path: str) -> Any:
         network = _traced(path, _image_module, "pixels")
     size = _size(network, path)
     network.reshape([-1, 3, size, size])
-    return _normalized(_with_preprocessing(network, _mean_and_std(Path(path).parent, size), size))
+    return _normalized(with_preprocessing(network, _preprocessing(Path(path).parent, size), size))
 
 
 def text_network(path: str) -> tuple[Any, TextSettings, str]:
@@ -112,8 +113,8 @@ def _crop(found: dict[str, Any]) -> int | None:
     return crop.get("height") if isinstance(crop, dict) else crop
 
 
-def _mean_and_std(directory: Path, size: int) -> tuple[list[float], list[float]]:
-    """Returns mean and std of pixels from 0 to 255, by the checkpoint's image processor."""
+def _preprocessing(directory: Path, size: int) -> Preprocessing:
+    """Returns how the checkpoint's image processor scales pixels."""
     found = _json_beside(str(directory / "x"), "preprocessor_config.json")
     crop = _crop(found) or size
     shortest = found.get("size", crop)
@@ -124,9 +125,17 @@ def _mean_and_std(directory: Path, size: int) -> tuple[list[float], list[float]]
             "use a checkpoint in which all three sizes are equal"
         )
     default = PREPROCESSINGS["clip"]
-    mean = [255 * value for value in found["image_mean"]] if "image_mean" in found else list(default.mean)
-    std = [255 * value for value in found["image_std"]] if "image_std" in found else list(default.std)
-    return mean, std
+    mean, std = default.mean, default.std
+    if "image_mean" in found:
+        mean = _of_255(found["image_mean"])
+    if "image_std" in found:
+        std = _of_255(found["image_std"])
+    return Preprocessing("RGB", mean, std)
+
+
+def _of_255(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (255 * value for value in values)
+    return red, green, blue
 
 
 def _json_beside(path: str, name: str) -> dict[str, Any]:
@@ -137,21 +146,6 @@ def _json_beside(path: str, name: str) -> dict[str, Any]:
         if (directory / name).is_file():
             return json.loads((directory / name).read_text(encoding="utf-8"))
     return {}
-
-
-def _with_preprocessing(network: Any, scaling: tuple[list[float], list[float]], size: int) -> Any:
-    import openvino
-    from openvino.preprocess import ColorFormat, PrePostProcessor
-
-    steps = PrePostProcessor(network)
-    tensor = steps.input().tensor()
-    tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    tensor.set_shape([-1, size, size, 3]).set_color_format(ColorFormat.BGR)
-    preprocess = steps.input().preprocess()
-    preprocess.convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB)
-    preprocess.mean(scaling[0]).scale(scaling[1])
-    steps.input().model().set_layout(openvino.Layout("NCHW"))
-    return steps.build()
 
 
 def _normalized(network: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from framewatch.errors import FramewatchError, SetupError, WeightsError
 from framewatch.io import atomic
 from framewatch.io.child import Answer, ChildError, answer_requests, ask
+from framewatch.models.network_declaration import parse_declaration
 from framewatch.models.spec import Network, Precision
 from framewatch.models.weights import cache_directory
 from framewatch.models.weights_file import Weights, file_digest
@@ -145,7 +146,8 @@ def _run(task: str, network: Network, work: dict[str, str]) -> None:
 def _handle(work: dict[str, Any]) -> Iterator[Answer]:
     """Answers one request; failures become answers."""
     fields = work.pop("network")
-    network = Network(**{**fields, "weights": Weights(**fields["weights"])})
+    declared = fields["declaration"] and parse_declaration(fields["declaration"], "the declaration")
+    network = Network(**{**fields, "weights": Weights(**fields["weights"]), "declaration": declared})
     message = None
     try:
         (_convert if work.pop("task") == "convert" else _quantize)(network, **work)
@@ -157,12 +159,18 @@ def _handle(work: dict[str, Any]) -> Iterator[Answer]:
 
 
 def _not_converted(network: Network, reason: str) -> str:
-    return f"{network.name} could not be converted ({reason}): set engine=tensorflow"
+    remedy = "give another file" if network.needs_openvino else "set engine=tensorflow"
+    return f"{network.name} could not be converted ({reason}): {remedy}"
 
 
 def _convert(network: Network, path: str, target: str) -> None:
     if network.is_clip:
         _convert_clip(network, path, target)
+        return
+    if network.declaration is not None:
+        from framewatch.models.onnx_networks import image_network
+
+        _write(image_network(path, network.declaration), target)
         return
     import openvino
 

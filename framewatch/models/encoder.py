@@ -11,6 +11,7 @@ from framewatch.io import storage
 from framewatch.io.images import MAX_PIXELS, decode_image, resize
 from framewatch.models import conversion
 from framewatch.models.engines import make_predict_fn
+from framewatch.models.network_declaration import declaration_from_json
 from framewatch.models.registry import MODELS, is_model_file
 from framewatch.models.resolve import resolve_network, resolve_spec
 from framewatch.models.spec import FeatureSpec
@@ -32,7 +33,7 @@ class Encoder:
 
         Args:
             identity: the metadata of the features column.
-            model: path of the model file, if the features come from a whole Keras model.
+            model: path of the model file, if the features come from a whole Keras model or an ONNX network.
             weights: path of the weights, if their name in the metadata is not enough to find them.
             max_pixels: larger pictures are rejected.
         """
@@ -101,7 +102,10 @@ class Encoder:
     @functools.cached_property
     def _spec(self) -> FeatureSpec:
         identity = self._identity
-        if is_model_file(identity["model"]):
+        if "declaration" in identity:
+            declaration = declaration_from_json(identity["declaration"])
+            network = resolve_network(self._model_file(), None, declaration=declaration)
+        elif is_model_file(identity["model"]):
             network = resolve_network(
                 self._model_file(),
                 None,

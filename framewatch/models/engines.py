@@ -69,7 +69,7 @@ def choose(engine: str, precision: str, *, gpu: bool | None = None) -> tuple[Eng
 
 
 def require_openvino(model_name: str, engine: Engine) -> None:
-    """Checks that a CLIP model runs on OpenVINO.
+    """Checks that a CLIP model or an ONNX network runs on OpenVINO.
 
     Raises:
         ConfigError: the engine is another one.

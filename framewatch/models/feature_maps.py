@@ -63,7 +63,7 @@ def _openvino(spec: FeatureSpec, find: Find) -> MapsFn:
 
     def run_both(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features, maps = run(pictures)
-        last = np.moveaxis(maps, axes, (1, 2))
+        last = np.moveaxis(maps, axes, range(1, 1 + len(axes)))
         return features, last.reshape(len(last), -1, last.shape[-1])
 
     return MapsFn(size, run_both)

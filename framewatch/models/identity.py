@@ -7,7 +7,7 @@ from framewatch.errors import InputError
 
 # Keys of the features' metadata, as `FeatureSpec.identity` writes them, that must be equal. Engine and
 # precision may differ: they change features by less than pictures of one second differ.
-_COMPARED = ("model", "weights_sha256", "pooling", "resize", "layer", "preprocessing")
+_COMPARED = ("model", "weights_sha256", "pooling", "resize", "layer", "preprocessing", "declaration")
 
 
 def differences(have: Mapping[str, Any], want: Mapping[str, Any], *also: str) -> list[str]:

@@ -9,8 +9,9 @@ from framewatch.errors import ConfigError
 Pooling = Literal["avg", "max", "none"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
-# Suffixes of whole models, with their architecture, that Keras reads.
+# Suffixes of whole models, with their architecture: those that Keras reads, and that of OpenVINO.
 MODEL_FILES = (".keras", ".h5")
+ONNX_SUFFIX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,20 @@ MODELS = {
 
 
 def is_model_file(name: str) -> bool:
-    """Returns whether `name` is the path of a whole Keras model instead of a registered name."""
-    return name not in MODELS and PurePath(name).suffix in MODEL_FILES
+    """Returns whether `name` is the path of a whole Keras model or ONNX network, not a registered name."""
+    return name not in MODELS and PurePath(name).suffix in (*MODEL_FILES, ONNX_SUFFIX)
+
+
+def is_onnx_file(name: str) -> bool:
+    """Returns whether `name` is the path of an ONNX network, which has a declaration beside it."""
+    return is_model_file(name) and PurePath(name).suffix == ONNX_SUFFIX
 
 
 def unknown_model(name: str) -> str:
     """Returns the error message for a name that is neither registered nor a model file."""
     return (
         f"model '{name}' is unknown: choose one of {', '.join(MODELS)}, or give the path of a whole Keras "
-        "model (.keras or .h5)"
+        "model (.keras or .h5) or of an ONNX network (.onnx)"
     )
 
 

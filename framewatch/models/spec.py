@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from framewatch.models.network_declaration import DeclaredPooling, NetworkDeclaration
 from framewatch.models.registry import MODELS, ModelSpec, Pooling
 from framewatch.models.weights_file import Weights
 
@@ -29,23 +30,30 @@ class Network:
     """A network with features as its output.
 
     Attributes:
-        name: a registered name, or the file name of a whole Keras model.
+        name: a registered name, or the file name of a whole Keras model or an ONNX network.
         weights: weights of the registered architecture, or the model file itself.
         output: how the last feature map is reduced to a vector, or `classes` for the classification top.
-        preprocessing: a key of `PREPROCESSINGS`.
-        layer: for a model file, the layer to use as output; None for its own output.
+        preprocessing: a key of `PREPROCESSINGS`; `declared` for an ONNX network.
+        layer: for a Keras model file, the layer to use as output; None for its own output.
+        declaration: for an ONNX network, its input and output; None for other networks.
     """
 
     name: str
     weights: Weights
-    output: Pooling | Literal["classes"]
+    output: Pooling | DeclaredPooling | Literal["classes"]
     preprocessing: str
     layer: str | None = None
+    declaration: NetworkDeclaration | None = None
 
     @property
     def is_clip(self) -> bool:
         """Whether the model also embeds texts in the space of its features."""
         return self.registered is not None and self.registered.is_clip
+
+    @property
+    def needs_openvino(self) -> bool:
+        """Whether only OpenVINO runs the network."""
+        return self.is_clip or self.declaration is not None
 
     @property
     def registered(self) -> ModelSpec | None:
@@ -55,6 +63,8 @@ class Network:
     def key(self) -> str:
         """Returns twelve hexadecimal digits that identify the network, independent of the weights' path."""
         parts = {**asdict(self), "weights": self.weights.sha256}
+        if self.declaration is None:
+            del parts["declaration"]  # so that the key is that of versions without declarations
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -95,7 +105,9 @@ class FeatureSpec:
             "engine": self.engine,
             "precision": self.precision,
         }
-        if network.registered is None:
+        if network.declaration is not None:
+            identity["declaration"] = network.declaration.to_json()
+        elif network.registered is None:
             identity |= {"layer": network.layer or "", "preprocessing": network.preprocessing}
         if self.precision == "int8" and self.converted:
             identity["quantized_sha256"] = self.converted.sha256

@@ -90,15 +90,18 @@ def resolve_weights(
 
 
 def model_file(name: str) -> Weights:
-    """Returns a whole Keras model as weights.
+    """Returns a whole Keras model or an ONNX network as weights.
 
     Raises:
         WeightsError: the file does not exist.
     """
     path = Path(name).expanduser()
     if not path.is_file():
-        raise WeightsError(f"the model file {name} was not found: give the path of a .keras or .h5 file")
-    return Weights(path.name, str(path.resolve()), file_digest(path))
+        raise WeightsError(
+            f"the model file {name} was not found: give the path of a .keras, .h5 or .onnx file"
+        )
+    # Links are kept, because caches link to files without a suffix, which decides how a file is read.
+    return Weights(path.name, str(path.absolute()), file_digest(path))
 
 
 def _local_file(name: str, model: ModelSpec) -> Weights:

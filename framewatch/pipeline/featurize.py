@@ -10,7 +10,7 @@ from framewatch.errors import InputError
 from framewatch.featurizer.transformer import DeepImageFeaturizer
 from framewatch.io.terminal import print_line
 from framewatch.models.identity import require_same_features
-from framewatch.models.registry import Pooling, is_model_file
+from framewatch.models.registry import Pooling, is_model_file, is_onnx_file
 from framewatch.models.spec import FeatureSpec
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.video_batches import require_full_pictures
@@ -107,7 +107,6 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
         outputCol="features",
         modelName=settings.model,
         scaleHint=settings.scale_hint,
-        pooling=cast(Pooling, settings.pooling),
         engine=settings.engine,
         precision=settings.precision,
         batchSize=settings.batch_size,
@@ -116,6 +115,9 @@ def make_featurizer(settings: FeaturizerConfig, images: ImagesConfig) -> DeepIma
         maxPixels=images.max_pixels,
         errorCol="error",
     )
+    if is_onnx_file(settings.model):  # it declares the rest
+        return featurizer
+    featurizer.setPooling(cast(Pooling, settings.pooling))
     if is_model_file(settings.model):
         return featurizer.setParams(layer=settings.layer, preprocessing=settings.preprocessing)
     return featurizer.setWeights(settings.weights)

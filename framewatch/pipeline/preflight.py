@@ -188,6 +188,8 @@ def _network(config: Config) -> None:
     settings = config.featurizer
     engine, precision = engines.choose(settings.engine, settings.precision)
     network = make_featurizer(settings, config.images).network(on_message=print_line)
+    if network.needs_openvino:
+        engines.require_openvino(network.name, engine)
     if precision == "int8":
         conversion.quantized(network)
     features = _features(config)
