@@ -90,6 +90,34 @@ def test_recall_comes_from_labels_threshold_from_the_footage_and_precision_from_
     assert expected(0.01, recalls=of_one_group.recalls)["budgets"][1]["recall_interval"] is None
 
 
+def test_what_is_expected_is_what_reviewers_find_where_little_is_suspicious() -> None:
+    """A third of the labelled frames are suspicious, and one in 200 of the footage."""
+    random = np.random.default_rng(0)
+
+    def scores(suspicious: int, harmless: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.repeat([1, 0], [suspicious, harmless])
+        return 1 / (1 + np.exp(1 - 3 * labels - random.normal(0, 1.2, len(labels)))), labels
+
+    labelled, labels = scores(3000, 6000)
+    footage, truth = scores(2000, 398_000)
+    order, viewed = np.argsort(-footage), (1200, 4800)
+    found = expectation.expect(
+        frames=400_000,
+        period_s=1.0,
+        minutes=[20.0, 80.0],
+        thresholds=[footage[order[number - 1]] for number in viewed],
+        recalls=Suspicious(labelled[labels > 0], np.arange(3000) % 20).recalls,
+        prevalence=Prevalence(0.005, "assumed"),
+    )["budgets"]
+    for spent, number in zip(found, viewed, strict=True):
+        reached = truth[order[:number]].sum()
+        assert spent["recall"] == pytest.approx(reached / 2000, abs=0.03)
+        assert spent["precision"] == pytest.approx(reached / number, rel=0.1)
+    # The top 1.2% of the labelled frames, as many as 80 minutes are of the footage, would find far less.
+    top = np.argsort(-labelled)[: round(0.012 * len(labelled))]
+    assert labels[top].sum() / 3000 < 0.5 * found[1]["recall"]
+
+
 def test_the_sentence_names_the_prevalence_and_its_source() -> None:
     footage = expected(0.004)
     assert expectation.sentence(footage, minutes=5) == (

@@ -11,6 +11,7 @@ from sklearn.metrics import brier_score_loss
 
 from framewatch.ranking import calibration, left_out
 from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.cross_validation import fold_of_each
 
 
 def sigmoid(log_odds: np.ndarray) -> np.ndarray:
@@ -145,33 +146,37 @@ def test_notes_hold_the_map(kind: str) -> None:
     assert Calibration.of_notes(None) is None, "as older versions have it"
 
 
-MEASURES = {"precision_at": [3], "budgets_minutes": [0.5], "period_s": 1.0, "gap_s": 2.0}
+MEASURES = {"folds": 4, "precision_at": [3], "budgets_minutes": [0.5], "period_s": 1.0, "gap_s": 2.0}
 
 
 def table(prob2: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> pa.Table:
-    """Left-out frames as `train` keeps them, in four folds of whole groups."""
+    """Left-out frames as `train` keeps them."""
     numbers = np.arange(len(prob2))
     return pa.table(
         {
             "origin": [f"{number:06d}" for number in numbers], "video": [f"v{group}" for group in groups],
             "group": [f"g{group}" for group in groups], "timestamp_s": numbers.astype(float),
-            "label": labels, "prob2": prob2, "fold": pa.array(groups % 4, pa.int32()),
+            "label": labels, "prob2": prob2,
         }
     )  # fmt: skip
 
 
-def test_metrics_are_those_of_nested_maps() -> None:
+def test_probabilities_are_measured_on_folds_that_did_not_fit_the_map() -> None:
     prob2, labels, groups = footage(1500, extreme=4.0)
     rows = table(prob2, labels, groups)
     metrics, notes = left_out.evaluate(rows, wanted="platt", recall=0.9, **MEASURES)
     own, none = left_out.evaluate(rows, wanted="none", recall=0.9, **MEASURES)
     assert none == {"kind": "none", "reason": "as classifier.calibration=none"}
-    nested = calibration.nested(prob2, labels, groups, groups % 4, "platt")
+    fold = fold_of_each(labels, [f"g{group}" for group in groups], folds=4)
+    nested = calibration.nested(prob2, labels, groups, fold, "platt")
     assert metrics["brier_score"] == pytest.approx(brier_score_loss(labels, nested))
     assert metrics["brier_score"] < own["brier_score"] - 0.02
     assert metrics["expected_calibration_error"] < 0.5 * own["expected_calibration_error"]
-    assert max(point["threshold"] for point in metrics["curve"]) == nested.max()
     assert notes["frames"] == 1500 and notes["share"] == pytest.approx(labels.mean())
+    whole = Calibration.of_notes(notes).probabilities(prob2)
+    assert metrics["curve"][0]["threshold"] == whole.max(), "as ranked frames have it"
+    for name in ("average_precision", "roc_auc", "precision_at", "budgets", "videos", "threshold_recall"):
+        assert metrics[name] == own[name], "the order is that of the classifiers"
 
 
 def test_thresholds_are_measured_on_folds_that_did_not_choose_them() -> None:
@@ -179,10 +184,11 @@ def test_thresholds_are_measured_on_folds_that_did_not_choose_them() -> None:
     prob2, labels, groups = footage(160, extreme=1.0)
     prob2 = np.where(groups % 4 == 1, 0.5 * prob2, prob2)
     found = left_out.evaluate(table(prob2, labels, groups), wanted="platt", recall=0.8, **MEASURES)[0]
+    fold = fold_of_each(labels, [f"g{group}" for group in groups], folds=4)
     above = np.zeros(160, bool)
-    for fold in range(4):
-        others = np.sort(prob2[(groups % 4 != fold) & (labels > 0)])[::-1]
-        above[groups % 4 == fold] = prob2[groups % 4 == fold] >= others[int(np.ceil(0.8 * len(others))) - 1]
+    for number in range(4):
+        others = np.sort(prob2[(fold != number) & (labels > 0)])[::-1]
+        above[fold == number] = prob2[fold == number] >= others[int(np.ceil(0.8 * len(others))) - 1]
     reached = found["threshold_recall"]
     assert reached["wanted"] == 0.8
     assert reached["recall"] == pytest.approx(above[labels > 0].mean()) != 0.8

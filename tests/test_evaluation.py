@@ -63,6 +63,16 @@ def test_each_fold_has_whole_groups_and_suspicious_ones(counts: dict[str, int], 
     assert {dealt[group] for group in suspicious} == used
 
 
+def test_frames_that_are_not_suspicious_are_spread_over_the_folds() -> None:
+    """Else the base rate differs from fold to fold, and each is measured against the rate of the others."""
+    ones = {f"s{number}": 4 + number for number in range(4)} | {f"n{number}": 0 for number in range(6)}
+    sizes = {group: 10 for group in ones} | {"s0": 50, "n0": 30}
+    fold_of = assign_folds(ones, 4, sizes=sizes)
+    frames = [sum(sizes[group] for group in ones if fold_of[group] == fold) for fold in range(4)]
+    assert sorted(frames) == [30, 40, 40, 50]
+    assert {fold_of[group] for group in ones if group.startswith("s")} == {0, 1, 2, 3}
+
+
 GROUP_OF = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "c2": "c"}
 
 

@@ -187,7 +187,7 @@ def test_what_budgets_are_expected_to_find_in_this_footage(tmp_path: Path) -> No
         file.write_text(json.dumps(content))
     reader, text = read(write_report(str(output)))
     assert "In this footage, reviewing 1 minute (all) is expected to find 100% of the suspicious" in text
-    assert "minutes above recall precision 0.1 0.75 62% (45% to 80%) 10% 1 (all) 100% 5%" in text
+    assert "minutes threshold recall precision 0.1 0.75 62% (45% to 80%) 10% 1 (all) 100% 5%" in text
     assert "2 (all)" not in text
     assert "chosen clips. 35% of the labelled frames are suspicious, and 5% of this footage (the mean" in text
     assert "Probabilities: Brier score 0.120, expected calibration error 0.100." in text

@@ -56,8 +56,8 @@ def train(run: Run) -> None:
     """Fits the classifier on all labelled frames, and evaluates it on left-out groups of videos.
 
     Writes a new version of the classifier, with metrics, calibration, card and `labelled`: the labelled
-    frames with their features, their fold, and their probability from a classifier that was not trained on
-    their group. Then it makes this version the current one.
+    frames with their features, and their probability from a classifier that was not trained on their
+    group. Then it makes this version the current one.
 
     Raises:
         InputError: there are no features or no labels, or the labels do not match the frames.
@@ -259,11 +259,17 @@ def _evaluate(run: Run, version: SavedModel) -> tuple[dict[str, Any] | None, dic
     rows = left_out.read(version)
     if rows is None:
         return None, {"kind": "none", "reason": "as no videos were left out of training"}
-    wanted, recall = run.config.classifier.calibration, run.config.ranking.recall
-    return left_out.evaluate(rows, wanted=wanted, recall=recall, **measures(run))
+    config = run.config
+    return left_out.evaluate(
+        rows,
+        folds=config.evaluation.folds,
+        wanted=config.classifier.calibration,
+        recall=config.ranking.recall,
+        **measures(run),
+    )
 
 
-_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "fold", "features")
+_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "features")
 
 
 @dataclass(frozen=True)
@@ -333,19 +339,22 @@ def _cross_validate_in_memory(
     rows = _in_memory(labelled)
     blocks = fitted.blocks or Blocks.of_rows(rows, STILLS)
     groups = [group_of[video] for video in rows["video"].to_pylist()]
-    folds, label, features = run.config.evaluation.folds, rows["label"].to_numpy(), blocks.matrix(rows)
+    features = blocks.matrix(rows)
     probabilities = cross_validation.out_of_fold_in_memory(
-        features, label, rows["weight"].to_numpy(), groups, folds=folds, fit=fitted.fit_in_memory
+        features,
+        rows["label"].to_numpy(),
+        rows["weight"].to_numpy(),
+        groups,
+        folds=run.config.evaluation.folds,
+        fit=fitted.fit_in_memory,
     )
     if fitted.notes and tuple(fitted.notes["weights"]) != STILLS:
         # The review page learns from the numbers that candidates have.
         lists = feature_lists(features.astype(np.float32), [None] * len(rows))[0]
         rows = rows.set_column(rows.column_names.index("features"), "features", lists)
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
-    fold = cross_validation.fold_of_each(label, groups, folds=folds)
-    fold = pa.nulls(len(rows), pa.int32()) if fold is None else pa.array(fold)
     rows = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
-    rows = rows.append_column("fold", fold).select(_LABELLED)
+    rows = rows.select(_LABELLED)
     feature_files.write_rows(storage.join(path, "part-00000.parquet"), rows)
 
 
@@ -359,17 +368,15 @@ def _cross_validate(
         labelled: the labelled frames that have features.
         group_of: the group of each labelled video.
         settings: arguments of `classifier.train`.
-        path: where to write the frames, with `prob2` and `fold`, which are null if there are too few groups.
+        path: where to write the frames, with `prob2`, which is null if there are too few groups.
     """
     folds, scored = run.config.evaluation.folds, None
     grouped = label_join.with_groups(labelled, group_of)
     if folds:
         fit = functools.partial(classifier.train, **settings)
         scored = cross_validation.out_of_fold(grouped, folds=folds, fit=fit, score=scores.score)
-    if scored is None:
-        scored = grouped.withColumn("prob2", F.lit(None).cast("double"))
-        scored = scored.withColumn("fold", F.lit(None).cast("int"))
-    write_table(scored.select(*_LABELLED), path, piecewise=True)
+    whole = scored if scored is not None else grouped.withColumn("prob2", F.lit(None).cast("double"))
+    write_table(whole.select(*_LABELLED), path, piecewise=True)
 
 
 def measures(run: Run) -> dict[str, Any]:

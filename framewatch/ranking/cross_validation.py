@@ -14,12 +14,15 @@ from pyspark.sql import functions as F
 from framewatch.ranking.logistic import Logistic
 
 
-def assign_folds(groups: Mapping[str, int], folds: int) -> dict[str, int]:
-    """Assigns whole groups to folds, and spreads suspicious frames evenly over the folds.
+def assign_folds(
+    groups: Mapping[str, int], folds: int, *, sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Assigns whole groups to folds, and spreads suspicious frames and all frames evenly over the folds.
 
     Args:
         groups: number of suspicious frames of each group.
         folds: maximum number of folds.
+        sizes: number of all frames of each group; None if all groups are of one size.
 
     Returns:
         The fold of each group; empty if fewer than two groups have suspicious frames, because then no split
@@ -29,11 +32,14 @@ def assign_folds(groups: Mapping[str, int], folds: int) -> dict[str, int]:
     used = min(folds, with_positives)
     if used < 2:
         return {}
+    size_of = sizes or dict.fromkeys(groups, 1)
     fold_of: dict[str, int] = {}
-    load = [(0, 0)] * used
-    for group in sorted(groups, key=lambda g: (-groups[g], g)):
-        fold = min(range(used), key=lambda n: (load[n], n))
-        load[fold] = (load[fold][0] + groups[group], load[fold][1] + 1)
+    ones, frames = [0] * used, [0] * used
+    for group in sorted(groups, key=lambda g: (-groups[g], -size_of[g], g)):
+        # Groups without suspicious frames come last. They make up for differences in size.
+        fold = min(range(used), key=lambda n: (ones[n] if groups[group] else 0, frames[n], n))
+        ones[fold] += groups[group]
+        frames[fold] += size_of[group]
         fold_of[group] = fold
     return fold_of
 
@@ -54,8 +60,8 @@ def out_of_fold(
         score: (rows, classifier) -> rows with `prob2`.
 
     Returns:
-        The rows with `prob2` and `fold`, the number of the fold; or None if too few groups have suspicious
-        frames, or if all other frames are in one fold.
+        The rows with `prob2`; or None if too few groups have suspicious frames, or if all other frames are
+        in one fold.
     """
     counts = labelled.groupBy("group").agg(F.sum("label").alias("ones"), F.count("*").alias("all")).collect()
     fold_of = _usable_folds({row["group"]: (int(row["ones"]), row["all"]) for row in counts}, folds)
@@ -65,8 +71,7 @@ def out_of_fold(
     for fold in sorted(set(fold_of.values())):
         held_out = F.col("group").isin([group for group, number in fold_of.items() if number == fold])
         classifier = fit(labelled.where(~held_out))
-        scored = score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2")
-        parts.append(scored.withColumn("fold", F.lit(fold)))
+        parts.append(score(labelled.where(held_out), classifier).select(*labelled.columns, "prob2"))
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.unionByName(part)
@@ -78,7 +83,8 @@ def _usable_folds(counts: Mapping[str, tuple[int, int]], folds: int) -> dict[str
 
     Empty if too few groups have suspicious frames, or if all other frames are in one fold.
     """
-    fold_of = assign_folds({group: ones for group, (ones, _) in counts.items()}, folds)
+    sizes = {group: total for group, (_, total) in counts.items()}
+    fold_of = assign_folds({group: ones for group, (ones, _) in counts.items()}, folds, sizes=sizes)
     with_zeros = {fold_of[group] for group, (ones, total) in counts.items() if fold_of and total > ones}
     return fold_of if len(with_zeros) >= 2 else {}
 

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: calibration, and metrics of choices in which a frame's own fold had no part."""
+"""Evaluates and calibrates out-of-fold predictions. No choice is measured on the frames that made it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,13 @@ import pyarrow.dataset as ds
 from framewatch.io import logs, storage
 from framewatch.ranking import calibration
 from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.cross_validation import fold_of_each
 from framewatch.ranking.evaluation import RankedLabels, evaluate_rows, threshold_for_recall
 from framewatch.ranking.intervals import Interval, share_intervals
+from framewatch.ranking.reliability import reliability
 from framewatch.tables.saved_model import SavedModel
 
-_COLUMNS = ("origin", "video", "group", "timestamp_s", "label", "prob2", "fold")
+_COLUMNS = ("origin", "video", "group", "timestamp_s", "label", "prob2")
 _log = logs.get("train")
 
 
@@ -46,7 +48,7 @@ def read(saved: SavedModel) -> pa.Table | None:
     """Returns the labelled frames of a classifier with their out-of-fold `prob2`, as its folds gave it.
 
     None if no group could be left out, or the classifier came without its frames. In older versions, each
-    video is a group, and `fold` is null.
+    video is a group.
     """
     files, paths = storage.parquet_files(saved.labelled_path, "*.parquet")
     if not paths:
@@ -57,32 +59,35 @@ def read(saved: SavedModel) -> pa.Table | None:
     table = rows.to_table(columns=[name for name in _COLUMNS if name in rows.schema.names])
     if table["prob2"].null_count or not len(table):
         return None
-    for name, missing in (("group", table["video"]), ("fold", pa.nulls(len(table), pa.int32()))):
-        if name not in table.column_names:
-            table = table.append_column(name, missing)
-    return table
+    return table if "group" in table.column_names else table.append_column("group", table["video"])
 
 
 def evaluate(
-    rows: pa.Table, *, wanted: str, recall: float, **measures: Any
+    rows: pa.Table, *, folds: int, wanted: str, recall: float, **measures: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the metrics of out-of-fold predictions, and the calibration for the classifier's notes.
 
-    The map in the notes is fitted on all rows. Metrics come from nested maps, each fitted without the fold
-    whose frames it calibrates. `threshold_recall` comes from nested thresholds.
+    The map in the notes is fitted on all rows. It keeps their order, so metrics of the order and the curve
+    are those of its probabilities. Metrics of probabilities come from nested maps, each fitted without the
+    fold whose frames it calibrates, and `threshold_recall` from nested thresholds.
 
     Args:
         rows: the result of `read`.
+        folds: maximum number of folds, as in cross-validation.
         wanted: `classifier.calibration`.
         recall: the recall that thresholds are chosen for, `ranking.recall`.
         measures: the arguments of `evaluate_rows`.
     """
-    prob2, labels, groups, folds = _arrays(rows)
+    prob2, labels, groups = _arrays(rows)
+    fold = fold_of_each(labels, groups.tolist(), folds=folds)
+    assert fold is not None  # there are out-of-fold predictions
     kind = calibration.choose_kind(wanted, labels, groups)
     found = None if kind == "none" else calibration.fit(prob2, labels, groups, kind)
+    nested = prob2
     if found is not None:
-        nested = calibration.nested(prob2, labels, groups, folds, found.kind)
-        rows = rows.set_column(rows.column_names.index("prob2"), "prob2", pa.array(nested))
+        nested = calibration.nested(prob2, labels, groups, fold, found.kind)
+        calibrated = pa.array(found.probabilities(prob2))
+        rows = rows.set_column(rows.column_names.index("prob2"), "prob2", calibrated)
         notes = {**found.notes(), "frames": len(rows), "share": float(labels.mean())}
     elif kind == "none":
         notes = {"kind": "none", "reason": "as classifier.calibration=none"}
@@ -91,7 +96,8 @@ def evaluate(
         notes = {"kind": "none", "reason": reason, "warning": True}
         _log.warning("probabilities are not calibrated, %s: the classifier is no better than chance", reason)
     metrics = evaluate_rows(rows, **measures)
-    return {**metrics, "threshold_recall": _threshold_recall(prob2, labels, groups, folds, recall)}, notes
+    metrics |= reliability(nested, labels, groups, intervals=metrics["suspicious_groups"] >= 2)
+    return {**metrics, "threshold_recall": _threshold_recall(prob2, labels, groups, fold, recall)}, notes
 
 
 def suspicious(saved: SavedModel) -> Suspicious | None:
@@ -99,27 +105,28 @@ def suspicious(saved: SavedModel) -> Suspicious | None:
     rows = read(saved)
     if rows is None:
         return None
-    prob2, labels, groups, folds = _arrays(rows)
+    prob2, labels, groups = _arrays(rows)
     found = Calibration.of_notes(saved.notes.get("calibration"))
     if found is not None:
-        prob2 = calibration.nested(prob2, labels, groups, folds, found.kind)
+        prob2 = found.probabilities(prob2)
     return Suspicious(prob2[labels > 0], groups[labels > 0])
 
 
-def _arrays(rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    prob2, labels, folds = (rows[name].to_numpy() for name in ("prob2", "label", "fold"))
-    # Small integers sort faster than names.
-    groups = np.unique(np.array(rows["group"].to_pylist()), return_inverse=True)[1]
-    return prob2, labels, groups, folds
+def _arrays(rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    prob2, labels = rows["prob2"].to_numpy(), rows["label"].to_numpy()
+    return prob2, labels, np.array(rows["group"].to_pylist())
 
 
 def _threshold_recall(
-    prob2: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, recall: float
+    prob2: np.ndarray, labels: np.ndarray, groups: np.ndarray, fold: np.ndarray, recall: float
 ) -> dict[str, Any]:
-    """Returns what thresholds reach on each fold that were chosen for a recall on the other folds."""
+    """Returns what thresholds reach on each fold that were chosen for a recall on the other folds.
+
+    A map that rises changes nothing here, so the classifiers' own probabilities are compared.
+    """
     above = np.zeros(len(prob2), bool)
-    for fold in np.unique(folds):
-        held_out = folds == fold
+    for number in np.unique(fold):
+        held_out = fold == number
         curve = RankedLabels.count(prob2[~held_out].tolist(), labels[~held_out].tolist()).curve()
         above[held_out] = prob2[held_out] > threshold_for_recall(curve, recall)
     ones = labels > 0

@@ -114,7 +114,7 @@ def _axes(across: str, up: str) -> list[str]:
         parts.append(f'<text x="{_EDGE + tick * _SQUARE - 6}" y="{_SQUARE + 24}">{tick:g}</text>')
         parts.append(f'<text x="8" y="{8 + (1 - tick) * _SQUARE + 4}">{tick:g}</text>')
     parts.append(f'<text x="{_EDGE + _SQUARE / 2 - 18}" y="{_SQUARE + 38}">{across}</text>')
-    parts.append(f'<text transform="rotate(-90)" x="{-_SQUARE * 0.6}" y="20">{up}</text>')
+    parts.append(f'<text transform="rotate(-90)" x="{-_SQUARE * 0.45}" y="20">{up}</text>')
     return parts
 
 
