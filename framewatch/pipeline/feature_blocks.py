@@ -11,6 +11,7 @@ from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.pipeline.run import Run
 from framewatch.ranking import stacking
+from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
 from framewatch.ranking.logistic import Logistic
 from framewatch.tables.saved_model import SavedModel
@@ -95,7 +96,7 @@ def ranking_features(run: Run, saved: SavedModel) -> DataFrame:
         InputError: the classifier needs bursts as it was trained on, and the frames have none or others.
     """
     features, used = run.tables.current("features"), saved.notes.get("blocks") or {}
-    if tuple(used.get("weights", STILLS)) == STILLS:
+    if not used or not uses_bursts(used):
         return features.drop("change", "motion")
     _require_bursts(run.tables.metadata("frames"), used, run.config.output)
     fill = storage.read_json(_path(saved))

@@ -36,6 +36,7 @@ from framewatch.ranking import (
     scores,
 )
 from framewatch.ranking.block_notes import sentence as block_sentence
+from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
 from framewatch.ranking.stacking import Fit
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
@@ -348,7 +349,7 @@ def _cross_validate_in_memory(
         folds=run.config.evaluation.folds,
         fit=fitted.fit_in_memory,
     )
-    if fitted.notes and tuple(fitted.notes["weights"]) != STILLS:
+    if uses_bursts(fitted.notes):
         # The review page learns from the numbers that candidates have.
         lists = feature_lists(features.astype(np.float32), [None] * len(rows))[0]
         rows = rows.set_column(rows.column_names.index("features"), "features", lists)

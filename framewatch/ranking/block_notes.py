@@ -7,6 +7,11 @@ from typing import Any
 STILLS = ("still",)
 
 
+def uses_bursts(notes: Mapping[str, Any] | None) -> bool:
+    """Returns whether a classifier uses more than stills, from its notes on blocks; None without any."""
+    return notes is not None and tuple(notes["weights"]) != STILLS
+
+
 def sentence(notes: Mapping[str, Any]) -> str:
     """Describes the blocks that a classifier uses, from its notes on blocks."""
     compared = {tuple(row["blocks"]): row for row in notes["compared"]}

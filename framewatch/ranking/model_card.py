@@ -5,14 +5,16 @@ from typing import Any
 
 from framewatch.io.redact import redact
 from framewatch.ranking import budgets
-from framewatch.ranking.block_notes import card_section
+from framewatch.ranking.block_notes import card_section, uses_bursts
 
-LIMITS = """\
-- It ranks frames for human review; it does not decide. A high probability is a reason to look.
-- It works for scenes, cameras and behavior like those in its labels. For others, label footage and retrain.
-- It sees single frames, so it misses what only movement shows.
-- Metrics come from groups of videos that the classifier was not trained on. With few groups they are \
-uncertain."""
+_LIMITS = (
+    "It ranks frames for human review; it does not decide. A high probability is a reason to look.",
+    "It works for scenes, cameras and behavior like those in its labels. For others, label footage and "
+    "retrain.",
+    "Metrics come from groups of videos that the classifier was not trained on. With few groups they are "
+    "uncertain.",
+)
+_OF_STILLS = "It sees single frames, so it misses what only movement shows."
 
 # Labelled clips are chosen: a larger share of their frames is suspicious, and they are shorter.
 ON_LABELLED = (
@@ -138,7 +140,7 @@ def render(notes: dict[str, Any]) -> str:
     features, labels = notes["features"], notes["labels"]
     sections = [
         "# Model card: suspicious frames",
-        "A logistic regression on deep features of single CCTV frames, made by framewatch. `prob2` is the "
+        "A logistic regression on deep features of CCTV frames, made by framewatch. `prob2` is the "
         "probability that a frame is suspicious.",
         "## Data",
         f"- Labels: {_sources(labels)}, {labels['labelled_frames']} labelled frames, "
@@ -159,9 +161,15 @@ def render(notes: dict[str, Any]) -> str:
         _few_groups(notes),
         _metrics("Test labels", notes.get("test")),
         "## Limits",
-        LIMITS,
+        "\n".join(f"- {limit}" for limit in limits(notes)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def limits(notes: Mapping[str, Any] | None) -> list[str]:
+    """Returns what a classifier cannot do, from its notes."""
+    sees_bursts = notes is not None and uses_bursts(notes.get("blocks"))
+    return [*_LIMITS] if sees_bursts else [*_LIMITS, _OF_STILLS]
 
 
 def _sentence(text: str) -> str:

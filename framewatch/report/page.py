@@ -85,7 +85,7 @@ def _contents(results: Results) -> dict[str, Any]:
         "failed": [row for row in ledger if row["status"] != "ok"][:_MOST_FAILED],
         "num_failed": sum(row["status"] != "ok" for row in ledger),
         "notes": notes,
-        "limits": [line.removeprefix("- ") for line in model_card.LIMITS.splitlines()],
+        "limits": model_card.limits(notes),
         "review": _review(results, incidents),
         "footage": read_footage(results),
     }
