@@ -17,6 +17,7 @@ It also prints the CPU seconds of a minute of 720p video, decoding included, of 
 
 import argparse
 import csv
+import ctypes
 import functools
 import resource
 import subprocess
@@ -34,6 +35,7 @@ import pyarrow.dataset as ds
 from extract import footage
 from peers import make
 from review_effort import Frames, labels_of, measure
+from startup import SUBREAPER, wait_for_orphans
 
 from framewatch.config import ClassifierConfig
 from framewatch.feedback.loop import LoopSettings
@@ -99,6 +101,7 @@ def ingest(videos: Path, output: Path, model: str, *settings: str) -> float:
     command = ["ingest", f"videos.train={videos}", f"output={output}", f"featurizer.model={model}"]
     command += [f"featurizer.weights={WEIGHTS.get(model, 'auto')}", "catalog.enabled=false", *settings]
     done = subprocess.run([*PROGRAM, *command], capture_output=True, text=True, check=False)
+    wait_for_orphans()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return _cpu_s() - before
@@ -264,6 +267,7 @@ def main() -> None:
     )
     parser.add_argument("--no-cost", action="store_true", help="leave out the CPU seconds")
     args = parser.parse_args()
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (args.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)
