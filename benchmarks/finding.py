@@ -19,7 +19,6 @@ import argparse
 import csv
 import ctypes
 import functools
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,7 @@ import pyarrow.dataset as ds
 from extract import footage
 from peers import make
 from review_effort import Frames, labels_of, measure
-from startup import SUBREAPER, wait_for_orphans
+from startup import SUBREAPER, cpu_s, wait_for_orphans
 
 from framewatch.config import ClassifierConfig
 from framewatch.feedback.loop import LoopSettings
@@ -97,19 +96,14 @@ def kinds(directory: Path, wanted: Sequence[str]) -> Iterator[Footage]:
 
 def ingest(videos: Path, output: Path, model: str, *settings: str) -> float:
     """Reads videos, unless that is done; returns the CPU seconds of all processes."""
-    before = _cpu_s()
+    before = cpu_s()
     command = ["ingest", f"videos.train={videos}", f"output={output}", f"featurizer.model={model}"]
     command += [f"featurizer.weights={WEIGHTS.get(model, 'auto')}", "catalog.enabled=false", *settings]
     done = subprocess.run([*PROGRAM, *command], capture_output=True, text=True, check=False)
     wait_for_orphans()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return _cpu_s() - before
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return cpu_s() - before
 
 
 def read(footage: Footage, output: Path) -> tuple[Labelled, np.ndarray, np.ndarray]:

@@ -33,17 +33,18 @@ SUBREAPER = 36  # prctl: orphans of a command become children of this process, w
 
 def measured(command: Sequence[str], events: Path | None = None) -> dict[str, float]:
     """Runs a command; returns its measures, by the names of COLUMNS."""
-    before, started = _cpu_s(), time.time()
+    before, started = cpu_s(), time.time()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     found = {"seconds": time.time() - started}
     wait_for_orphans()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    found["cpu"] = _cpu_s() - before
+    found["cpu"] = cpu_s() - before
     return found | (_phases(events, started, found["seconds"]) if events else {})
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
+    """CPU seconds of all processes that have ended and were waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -127,6 +127,7 @@ def test_the_same_frames_without_bursts_are_the_same(output: Path, settings, vid
         ("train", "classifier.features=motion"): "needs bursts, and the frames in",
         ("ingest", *BURST): "one table holds one sampling",
     }
+    refusals["run", f"classifier.path={output}/model", "labels.train=null"] = "every 0.2 s, and those in"
     for (verb, *more), message in refusals.items():
         assert main([verb, *settings, f"output={path}", *more]) == 2
         assert message in capsys.readouterr().err

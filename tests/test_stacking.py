@@ -75,7 +75,7 @@ def test_all_blocks_are_used_where_none_is_chosen_and_noise_weighs_little() -> N
 def test_labels_of_a_group_do_not_change_its_own_comparison() -> None:
     """Weights and penalties come from frames of groups that a regression was not trained on."""
     labelled = drawn(of_still=0.0, of_motion=0.0)
-    # Each group has a number of its own that gives its labels away: of no use for another group.
+    # Each group has its own feature that equals its labels and is 0 in all other groups.
     own = (np.arange(GROUPS)[:, None] == np.repeat(np.arange(GROUPS), FRAMES)).T * labelled.labels[:, None]
     features = np.hstack([labelled.features[:, :30], 100.0 * own])
     blocks = {"still": slice(0, 30), "motion": slice(30, 30 + GROUPS)}

@@ -121,16 +121,16 @@ def _of_bursts(
     ends = np.cumsum([len(burst) for burst in bursts])
     features, reasons = feature_lists(values[ends - [len(burst) for burst in bursts]], errors)
     parts = iter(np.split(maps, ends[:-1]))
-    of_rows = [None if error is not None else next(parts) for error in errors]
-    has_change = [
-        part is not None and len(part) > 1 and reason is None
-        for part, reason in zip(of_rows, reasons, strict=True)
-    ]
-    changes = [
-        change(part) for part, has in zip(of_rows, has_change, strict=True) if part is not None and has
-    ]
-    rows = np.stack(changes) if changes else np.zeros((0, maps.shape[2]), np.float32)
-    return features, lists(rows, [not has for has in has_change]), reasons
+    changes = [None if error is not None else _finite_change(next(parts)) for error in errors]
+    known = [None if reason is not None else found for found, reason in zip(changes, reasons, strict=True)]
+    rows = np.array([found for found in known if found is not None], np.float32)
+    return features, lists(rows.reshape(-1, maps.shape[2]), [found is None for found in known]), reasons
+
+
+def _finite_change(maps: np.ndarray) -> np.ndarray | None:
+    """Returns the change over a burst; None of a single picture, and if it is not finite."""
+    found = change(maps) if len(maps) > 1 else None
+    return found if found is not None and np.isfinite(found).all() else None
 
 
 class _ReadAhead:

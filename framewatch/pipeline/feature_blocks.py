@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame
 
+from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.pipeline.run import Run
@@ -21,20 +22,24 @@ _BURST = ("burst", "burst_step_s")
 _DEFAULT_FOLDS = 5
 
 
-def wanted_blocks(run: Run) -> tuple[str, ...]:
+def wanted_blocks(config: Config, sampled: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the blocks to train on; with `auto`, of those that the frames have.
+
+    Args:
+        config: the configuration.
+        sampled: the metadata of the frames.
 
     Raises:
         InputError: a block needs bursts, and the frames have none.
     """
-    wanted = run.config.classifier.blocks
-    if wanted == STILLS or "burst" in run.tables.metadata("frames"):
+    wanted = config.classifier.blocks
+    if wanted == STILLS or "burst" in sampled:
         return tuple(COLUMNS) if wanted is None else wanted
     if wanted is None:
         return STILLS
     raise InputError(
-        f"classifier.features={run.config.classifier.features} needs bursts, and the frames in "
-        f"{run.config.output} have none: read the videos with sampling.burst=5 and another output, or "
+        f"classifier.features={config.classifier.features} needs bursts, and the frames in "
+        f"{config.output} have none: read the videos with sampling.burst=5 and another output, or "
         "set classifier.features=still"
     )
 
@@ -95,16 +100,29 @@ def ranking_features(run: Run, saved: SavedModel) -> DataFrame:
     Raises:
         InputError: the classifier needs bursts as it was trained on, and the frames have none or others.
     """
-    features, used = run.tables.current("features"), saved.notes.get("blocks") or {}
-    if not used or not uses_bursts(used):
+    require_bursts(saved.notes, run.tables.metadata("frames"), run.config.output)
+    features = run.tables.current("features")
+    if not uses_bursts(saved.notes.get("blocks")):
         return features.drop("change", "motion")
-    _require_bursts(run.tables.metadata("frames"), used, run.config.output)
     fill = storage.read_json(_path(saved))
-    return Blocks({name: np.array(fill[name], np.float32) for name in used["lengths"]}).side_by_side(features)
+    return Blocks({name: np.array(values, np.float32) for name, values in fill.items()}).side_by_side(
+        features
+    )
 
 
-def _require_bursts(sampled: Mapping[str, Any], used: Mapping[str, Any], output: str) -> None:
-    if any(sampled.get(name) != used[name] for name in _BURST):
+def require_bursts(notes: Mapping[str, Any], sampled: Mapping[str, Any], output: str) -> None:
+    """Checks that frames have the bursts that a classifier uses, if it uses any.
+
+    Args:
+        notes: the classifier's notes.
+        sampled: the metadata of the frames.
+        output: the output directory of the frames.
+
+    Raises:
+        InputError: they have none, or others.
+    """
+    used = notes.get("blocks") or {}
+    if uses_bursts(used or None) and any(sampled.get(name) != used[name] for name in _BURST):
         have = "not there"
         if "burst" in sampled:
             have = f"of {sampled['burst']} every {sampled['burst_step_s']} s"

@@ -18,6 +18,7 @@ from framewatch.models.identity import require_same_features
 from framewatch.models.spec import FeatureSpec, resize_for
 from framewatch.pipeline import opening
 from framewatch.pipeline.classify import check_request
+from framewatch.pipeline.feature_blocks import require_bursts, wanted_blocks
 from framewatch.pipeline.featurize import make_featurizer
 from framewatch.pipeline.ingest import require_one_pass, require_resuming
 from framewatch.pipeline.run import Run
@@ -146,6 +147,29 @@ def _sampling(config: Config, keep: str | None = None) -> None:
         require_same_sampling(config, made_with, sampling_of(config, kept))
 
 
+def _sampled(config: Config) -> dict[str, Any]:
+    """Returns the metadata of the existing frames, or of those that this call makes."""
+    made_with = _made_with(config)
+    if made_with is None:
+        return sampling_of(config, pictures_to_keep(config, None)).metadata()
+    return made_with
+
+
+def _bursts_of_training(config: Config) -> None:
+    if _knows_frames(config):
+        wanted_blocks(config, _sampled(config))
+
+
+def _bursts_of_classifier(config: Config) -> None:
+    if _knows_frames(config):
+        notes = saved_model.require_model(config.model_path).notes
+        require_bursts(notes, _sampled(config), config.output)
+
+
+def _bursts_of_run(config: Config) -> None:
+    (_bursts_of_training if trains(config) else _bursts_of_classifier)(config)
+
+
 def _sampling_of_extract(config: Config) -> None:
     _sampling(config, "full")
 
@@ -256,10 +280,18 @@ _CHECKS: dict[str, tuple[Callable[[Config], object], ...]] = {
         lambda _: conversion.require_nncf(),
         _weights,
     ),
-    "train": (_table("features"), _training_labels, _groups),
-    "rank": (_table("features"), _classifier, _test_videos, _test_labels, _groups),
-    "run": (_training_or_classifier, _sampling, _videos, _test_labels, _groups, _network_of_run),
-    "watch": (require_ready, _sampling, _network_of_run),
+    "train": (_table("features"), _training_labels, _groups, _bursts_of_training),
+    "rank": (_table("features"), _classifier, _bursts_of_classifier, _test_videos, _test_labels, _groups),
+    "run": (
+        _training_or_classifier,
+        _sampling,
+        _bursts_of_run,
+        _videos,
+        _test_labels,
+        _groups,
+        _network_of_run,
+    ),
+    "watch": (require_ready, _sampling, _bursts_of_classifier, _network_of_run),
     "classify": (_table("features"),),
     "ask": (_table("features"),),
     "explore": (_table("features"),),

@@ -66,7 +66,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
     wanted = None if videos is None else {row["video"] for row in videos.select("video").collect()}
     saved, model = _classifier(run)
-    identity = classifier.identity(model)
+    identity, features = classifier.identity(model), ranking_features(run, saved)
     missing = _not_ranked(run, wanted)
     if not missing.ranked:
         raise InputError(
@@ -78,7 +78,8 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         lambda: (missing.ranked + missing.undecoded) * run.period_s / 60,
     )
     with task_progress(run.spark, "rank"):
-        scored_batches = _score(run, saved, model, identity)
+        calibration = Calibration.of_notes(saved.notes.get("calibration"))
+        scored_batches = _score(run, features, model, identity, calibration)
         scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
         if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
@@ -86,7 +87,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         # Without ranking.json no reader opens the tables, which mix two rankings until all are written.
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
-        features, ranks = ranking_features(run, saved), expected.ranks(run)
+        ranks = expected.ranks(run)
         counts, probabilities = write_incidents(run, features, chosen, changed, draw=identity, ranks=ranks)
         tables.delete_all_staged()
     metrics = _test_metrics(run, saved)
@@ -98,16 +99,14 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     about["scores"] = sorted(scored_batches.values())
     footage = about["footage"] = expected.expected(run, saved, counts, probabilities)
     registered = _publish(run, about)
-    seconds = time.monotonic() - started
-    text = f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious "
-    text += (
-        f"(above {chosen.value:.3g}{chosen.log_suffix}), {counts['incidents']} incidents, in {seconds:.1f} s"
+    seconds = round(time.monotonic() - started, 1)
+    text = (
+        f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious (above {chosen.value:.3g}"
+        f"{chosen.log_suffix}), {counts['incidents']} incidents, in {seconds} s{missing.sentence}"
     )
-    text += missing.sentence
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     if sentence := expectation.sentence(footage, minutes=config.ranking.budget_minutes):
         text += f"; {sentence}"
-    seconds = round(seconds, 1)
     run.summarize(
         "rank", text, **counts, test=metrics, footage=footage, registered=registered, seconds=seconds
     )
@@ -159,12 +158,14 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
     }
 
 
-def _score(run: Run, saved: SavedModel, model: Any, identity: str) -> dict[int, str]:
+def _score(
+    run: Run, features: DataFrame, model: Any, identity: str, calibration: Calibration | None
+) -> dict[int, str]:
     """Scores the frames that this classifier has not scored; returns an ID of each batch of scores.
 
     Scores with another calibration are scores of another classifier.
     """
-    tables, calibration = run.tables, Calibration.of_notes(saved.notes.get("calibration"))
+    tables = run.tables
     identity += f"-{calibration.identity}" if calibration else ""
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
@@ -172,9 +173,8 @@ def _score(run: Run, saved: SavedModel, model: Any, identity: str) -> dict[int, 
     new = usable - done.keys()
     if not new:
         return done
-    features = ranking_features(run, saved).where(F.col("batch").isin(sorted(new)))
     prob1 = vector_to_array(F.col("probability"))[0]
-    scored = scores.score(features, model).withColumn("prob1", prob1)
+    scored = scores.score(features.where(F.col("batch").isin(sorted(new))), model).withColumn("prob1", prob1)
     tables.write_scores(scores.calibrated(scored, calibration), new, model=identity)
     return tables.scored_batches(model=identity)
 

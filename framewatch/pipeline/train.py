@@ -71,7 +71,7 @@ def train(run: Run) -> None:
 
 def _train(run: Run) -> None:
     started = time.monotonic()
-    names = feature_blocks.wanted_blocks(run)
+    names = feature_blocks.wanted_blocks(run.config, run.tables.metadata("frames"))
     labelled, notes = _labelled(run, names)
     # Floating-point sums depend on the order. With sorted rows, the same labels give the same classifier.
     num_parts = 1 + notes["labelled_frames"] // _FRAMES_PER_PART
@@ -282,12 +282,14 @@ class _Fitted:
         fit_in_memory: fits it on the features, labels and weights of `_in_memory`.
         blocks: its blocks of features; None if it was not to use others than stills.
         notes: the notes on its blocks; None without any.
+        rows: the result of `_in_memory`, if the fit has read it.
     """
 
     model: LogisticRegressionModel
     fit_in_memory: Fit
     blocks: Blocks | None = None
     notes: dict[str, Any] | None = None
+    rows: pa.Table | None = None
 
 
 def _fit(
@@ -318,7 +320,7 @@ def _fit(
         model = classifier.train(labelled, **settings)
     else:
         model = classifier.with_coefficients(run.spark, stacked.logistic)
-    return _Fitted(model, training.fit, blocks, training.notes(run, stacked))
+    return _Fitted(model, training.fit, blocks, training.notes(run, stacked), rows)
 
 
 def _most_values(run: Run) -> float:
@@ -337,7 +339,7 @@ def _cross_validate_in_memory(
     run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: _Fitted, path: str
 ) -> None:
     """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
-    rows = _in_memory(labelled)
+    rows = _in_memory(labelled) if fitted.rows is None else fitted.rows
     blocks = fitted.blocks or Blocks.of_rows(rows, STILLS)
     groups = [group_of[video] for video in rows["video"].to_pylist()]
     features = blocks.matrix(rows)
