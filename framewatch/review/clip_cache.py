@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from framewatch.errors import FramewatchError
@@ -19,6 +21,43 @@ class BusyError(FramewatchError):
     """The request can be retried shortly."""
 
 
+class _NewestFirst:
+    """Admits a few threads at a time, the newest first, as browsers drop the clips that reviewers pass by.
+
+    A thread too many dismisses the one that has waited longest, so that other requests find a free thread.
+    """
+
+    def __init__(self, *, running: int, waiting: int) -> None:
+        self._free, self._most_waiting = running, waiting
+        self._waiting: deque[Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits for a turn, which lasts as long as the context; raises BusyError when dismissed."""
+        self._enqueue().result()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting.pop().set_result(None)
+                else:
+                    self._free += 1
+
+    def _enqueue(self) -> Future[None]:
+        turn: Future[None] = Future()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                turn.set_result(None)
+                return turn
+            self._waiting.append(turn)
+            if len(self._waiting) > self._most_waiting:
+                self._waiting.popleft().set_exception(BusyError("too many clips are being created: try again"))
+        return turn
+
+
 class ClipCache:
     """Creates clips and caches them. Thread-safe."""
 
@@ -28,9 +67,7 @@ class ClipCache:
         with contextlib.suppress(OSError):  # older versions created it readable for everyone
             directory.chmod(0o777 & ~access.umask())
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self._cutting = threading.Semaphore(2)
-        # Limits the threads that wait for clips, so that other requests always find a free one.
-        self._slots = threading.Semaphore(4)
+        self._cutting = _NewestFirst(running=2, waiting=2)
 
     def get(self, video: str, modified: str, start_s: float, end_s: float) -> Path:
         """Returns the file of a clip, and creates it if necessary.
@@ -42,8 +79,8 @@ class ClipCache:
             end_s: end of the clip, exclusive.
 
         Raises:
-                VideoError: the source cannot be read in this range.
-                BusyError: too many requests are waiting for clips.
+            VideoError: the source cannot be read in this range.
+            BusyError: newer requests took this one's place.
         """
         source = hashlib.sha256(f"{video}\n{modified}".encode()).hexdigest()[:20]
         path = self._directory / f"{source}-{start_s:.3f}-{end_s:.3f}.mp4"
@@ -51,15 +88,10 @@ class ClipCache:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path)  # marks it as recently used
                 return path
-            if not self._slots.acquire(blocking=False):
-                raise BusyError("too many clips are being created: try again")
-            try:
+            with self._cutting.turn():
                 access.make_directory(path.parent)
-                with self._cutting:
-                    cut_clip_in_child(storage.readable(video), path, start_s=start_s, end_s=end_s)
-            finally:
-                self._slots.release()
-                self._evict(keep=path)
+                cut_clip_in_child(storage.readable(video), path, start_s=start_s, end_s=end_s)
+            self._evict(keep=path)
         return path
 
     def _evict(self, keep: Path) -> None:

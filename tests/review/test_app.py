@@ -8,8 +8,10 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -80,6 +82,22 @@ def test_clips_play_the_moment_and_come_in_ranges(client: Client, tmp_path: Path
                 second = its["clip"]["start_s"] + frame.time
                 level = frame.to_ndarray(format="rgb24").mean()
                 assert min(abs(level - brightness(second + d)) for d in (-0.03, 0, 0.03)) < 6
+
+
+def test_clips_asked_for_last_are_never_refused(client: Client) -> None:
+    """A fast reviewer leaves clips behind that are still being created; the one on the screen comes first."""
+
+    def status(end: int) -> int:
+        return client.open(f"clips/0/0.000-{end}.000.mp4")[0]
+
+    with ThreadPoolExecutor(7) as threads:
+        asked = []
+        for end in range(12, 19):
+            asked.append(threads.submit(status, end))
+            time.sleep(0.05)
+        answers = [one.result() for one in asked]
+    assert answers[:2] == answers[-2:] == [200, 200]
+    assert set(answers) <= {200, 503}
 
 
 def test_pictures_of_moments(client: Client) -> None:
