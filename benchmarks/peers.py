@@ -218,7 +218,8 @@ def run(side: Side, job: dict[str, Any], python: str, timeout_s: float, measured
         printed.seek(0)
         errors.seek(0)
         if process.returncode:
-            raise SideError(last_line(errors.read().decode(errors="replace")))
+            line = last_line(errors.read().decode(errors="replace"))
+            raise SideError(f"exit status {process.returncode}: {line}")
         answer = json.loads(last_line(printed.read().decode()))
     measured.process_s.append(ended - started)
     measured.job_s.append(answer["seconds"])

@@ -30,7 +30,8 @@ class Featurizer:
     @daft.method.batch(return_dtype=DataType.embedding(DataType.float32(), 2048), batch_size=32)
     def featurize(self, images: daft.Series) -> list[np.ndarray]:
         pixels = np.stack(images.to_pylist()).astype(np.float32)
-        return list(self.model.predict(self.preprocess(pixels), verbose=0))
+        # `predict` makes a dataset, which mostly crashes TensorFlow in a thread of Daft.
+        return list(self.model.predict_on_batch(self.preprocess(pixels)))
 
 
 def main() -> None:
