@@ -53,3 +53,20 @@ def card_section(notes: Mapping[str, Any]) -> str:
                 f"{row['gain']:+.3f} | {row['gain_error']:.3f} |"
             )
     return "\n".join(lines)
+
+
+def context_sentence(notes: Mapping[str, Any]) -> str:
+    """Describes whether a classifier uses context, from its notes on context."""
+    if not notes["compared"]:
+        return "context: not used, as no group of videos could be left out"
+    gain = "ROC AUC on left-out groups changes by {gain:+.3f} (standard error {gain_error:.3f})"
+    return f"context: {'used' if notes['weights'] else 'not used'}; {gain.format(**notes['compared'][1])}"
+
+
+def context_section(notes: Mapping[str, Any]) -> str:
+    """Renders the context of a classifier, and what it changes, as Markdown."""
+    lines = ["## Context", "", f"{context_sentence(notes)[0].upper()}{context_sentence(notes)[1:]}."]
+    if notes["weights"]:
+        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in notes["weights"].items())
+        lines += ["", f"Weights of the log-odds around a frame, fitted out of fold: {weights}."]
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.context import COLUMNS, WINDOWS_S, Context
 from framewatch.tables.feature_columns import as_vectors, has_vectors, is_finite, require_features
 from framewatch.tables.schema import PREDICTIONS, require_columns
 
@@ -56,12 +57,50 @@ def calibrated(scored: DataFrame, calibration: Calibration | None) -> DataFrame:
     """
     if calibration is None:
         return scored
+    rows = scored.withColumn(_LOG_ODDS, _log_odds())
+    return _with_log_odds(rows, _mapped(F.col(_LOG_ODDS), calibration)).drop(_LOG_ODDS)
+
+
+def in_context(scored: DataFrame, context: Context | None) -> DataFrame:
+    """Replaces `prob1` and `prob2` by those in the context of the same video's frames; None keeps them.
+
+    Args:
+        scored: narrow rows, which are shuffled, of whole videos: `video`, `timestamp_s`, `prob1`, `prob2`.
+        context: the regression.
+    """
+    if context is None:
+        return scored
+    time = F.floor(F.col("timestamp_s") * 1000 + 0.5).cast("long")  # as `context.milliseconds`
+    order, own = Window.partitionBy("video").orderBy(time), F.col(_LOG_ODDS)
+    columns = [own]
+    for window_s in WINDOWS_S:
+        half = window_s * 1000 // 2
+        around, before, after = (
+            order.rangeBetween(*ends) for ends in ((-half, half), (-half, -1), (1, half))
+        )
+        later, sooner = (F.coalesce(F.avg(own).over(side), own) for side in (after, before))
+        columns += [F.avg(own).over(around), F.max(own).over(around), later - sooner]
+    rows = scored.withColumn(_LOG_ODDS, _log_odds())
+    rows = rows.select(
+        "*", *(column.alias(f"_{name}") for name, column in zip(COLUMNS, columns, strict=True))
+    )
+    total = F.lit(context.intercept)
+    for name, weight in zip(COLUMNS, context.weights, strict=True):
+        total += weight * F.col(f"_{name}")
+    return _with_log_odds(rows, total).select(*scored.columns)
+
+
+def _log_odds() -> Column:
     # Of a probability near 1, the complement has more digits. Neither may be 0.
     one, other = (F.log(F.greatest(F.col(name), F.lit(_SMALLEST))) for name in ("prob2", "prob1"))
-    rows = scored.withColumn(_LOG_ODDS, one - other)
-    rows = rows.withColumn(_LOG_ODDS, _mapped(F.col(_LOG_ODDS), calibration))
+    return one - other
+
+
+def _with_log_odds(rows: DataFrame, log_odds: Column) -> DataFrame:
+    """Replaces `prob1` and `prob2` by those of other log-odds."""
+    rows = rows.withColumn(_LOG_ODDS, log_odds)
     rows = rows.withColumn("prob2", 1 / (1 + F.exp(-F.col(_LOG_ODDS))))
-    return rows.withColumn("prob1", 1 / (1 + F.exp(F.col(_LOG_ODDS)))).drop(_LOG_ODDS)
+    return rows.withColumn("prob1", 1 / (1 + F.exp(F.col(_LOG_ODDS))))
 
 
 def _mapped(log_odds: Column, calibration: Calibration) -> Column:

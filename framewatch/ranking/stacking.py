@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from framewatch.ranking.cross_validation import fold_of_each
+from framewatch.ranking.gains import gains
 from framewatch.ranking.logistic import Logistic, fit_regression
 
 # Penalties to choose from, for standardized numbers.
@@ -21,7 +22,6 @@ _PENALTIES = (0.03, 0.3, 3.0, 30.0)
 # The weights of a few log-odds need no shrinkage, only an optimum that is finite where classes are separable.
 _WEIGHT_PENALTY = 1e-3
 _MAX_ITER = 100
-_RESAMPLES, _SEED = 200, 2018
 _STILL = "still"
 
 # (features, labels, weights) of frames -> regression.
@@ -225,19 +225,8 @@ def _compare(
     names = sorted(log_odds, key=lambda name: (name != _STILL, name))
     choices = [list(c) for size in range(1, len(names) + 1) for c in itertools.combinations(names, size)]
     scores = [_left_out(labelled, fold, np.column_stack([log_odds[n] for n in choice])) for choice in choices]
-    areas = _resampled_areas(labelled, scores)
-    gains = areas - areas[:, :1]
-    whole = [_area(score, labelled.labels, np.ones(len(score))) for score in scores]
-    return [
-        {
-            "blocks": choice,
-            "roc_auc": whole[place],
-            "roc_auc_interval": [float(end) for end in np.nanpercentile(areas[:, place], (2.5, 97.5))],
-            "gain": whole[place] - whole[0],
-            "gain_error": float(np.nanstd(gains[:, place])),
-        }
-        for place, choice in enumerate(choices)
-    ]
+    found = gains(scores, labelled.labels, labelled.groups)
+    return [{"blocks": choice, **gain} for choice, gain in zip(choices, found, strict=True)]
 
 
 def _best(compared: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -254,24 +243,3 @@ def _left_out(labelled: Labelled, fold: np.ndarray, log_odds: np.ndarray) -> np.
         weights, intercept = _weigh(labelled.rows(~held_out), log_odds[~held_out], fold[~held_out])
         combined[held_out] = log_odds[held_out] @ weights + intercept
     return combined
-
-
-def _resampled_areas(labelled: Labelled, scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns (resamples, scores) ROC AUC where groups are drawn with replacement; NaN with one class."""
-    names, number = np.unique(labelled.groups, return_inverse=True)
-    random, rows = np.random.default_rng(_SEED), []
-    for _ in range(_RESAMPLES):
-        counts = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))[number]
-        rows.append([_area(score, labelled.labels, counts) for score in scores])
-    return np.array(rows)
-
-
-def _area(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> float:
-    """Returns the ROC AUC of frames that occur `counts` times; ties count half."""
-    values, step = np.unique(scores, return_inverse=True)
-    ones = np.bincount(step, counts * labels, len(values))
-    zeros = np.bincount(step, counts * (1 - labels), len(values))
-    if not ones.sum() or not zeros.sum():
-        return float("nan")
-    below = np.cumsum(zeros) - zeros / 2
-    return float(ones @ below / (ones.sum() * zeros.sum()))

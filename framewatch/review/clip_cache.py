@@ -54,7 +54,9 @@ class _NewestFirst:
                 return turn
             self._waiting.append(turn)
             if len(self._waiting) > self._most_waiting:
-                self._waiting.popleft().set_exception(BusyError("too many clips are being created: try again"))
+                self._waiting.popleft().set_exception(
+                    BusyError("too many clips are being created: try again")
+                )
         return turn
 
 

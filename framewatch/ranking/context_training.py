@@ -1,0 +1,99 @@
+"""Fits a classifier together with its context, and measures whether the context ranks better."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from framewatch.ranking.context import Context, context_columns
+from framewatch.ranking.cross_validation import fold_of_each
+from framewatch.ranking.gains import gains
+from framewatch.ranking.logistic import Logistic
+from framewatch.ranking.stacking import Fit
+
+
+@dataclass(frozen=True)
+class InContext:
+    """A classifier, with the context that its log-odds are put into.
+
+    Attributes:
+        logistic: the classifier of single frames.
+        context: its context; None without one.
+        compared: ROC AUC on left-out groups without and with context, as `gains` returns them; empty if no
+            group could be left out.
+    """
+
+    logistic: Logistic
+    context: Context | None
+    compared: list[dict[str, Any]]
+
+    def notes(self) -> dict[str, Any]:
+        """Returns what metrics.json holds under `context`; `weights` is None without a context."""
+        found = self.context.notes() if self.context else {"weights": None}
+        return {**found, "compared": self.compared}
+
+
+@dataclass(frozen=True)
+class ContextTraining:
+    """Labelled frames with the frames around them.
+
+    Attributes:
+        fit: fits a classifier of single frames.
+        groups: (frames,), the group of each frame.
+        videos: (frames,), the video of each frame.
+        times_s: (frames,), seconds from the start of the video.
+        folds: maximum number of folds, which never split a group.
+        choose: whether to use the context only if its gain on left-out groups exceeds its standard error.
+    """
+
+    fit: Fit
+    groups: np.ndarray
+    videos: np.ndarray
+    times_s: np.ndarray
+    folds: int
+    choose: bool
+
+    def train(self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> InContext:
+        """Fits the classifier and its context.
+
+        Args:
+            features: (frames, features) float64.
+            labels: (frames,), 0 or 1.
+            weights: (frames,), 0 or more. Frames with weight 0 count for the context of others only.
+        """
+        logistic, used = self.fit(features, labels, weights), weights > 0
+        fold = fold_of_each(labels[used], self.groups[used].tolist(), folds=self.folds)
+        if fold is None:
+            return InContext(logistic, None, [])
+        fold_of = dict(zip(self.groups[used].tolist(), fold.tolist(), strict=True))
+        folds = np.array([fold_of.get(group, -1) for group in self.groups.tolist()])
+        own = np.zeros(len(folds))
+        for number in range(max(fold) + 1):
+            held_out = folds == number
+            one = self.fit(features, labels, np.where(held_out, 0.0, weights))
+            own[held_out] = _log_odds(one, features[held_out])
+        columns = context_columns(own, self.videos, self.times_s)
+        nested = np.zeros(len(folds))
+        for number in range(max(fold) + 1):
+            held_out = folds == number
+            found = Context.fit(columns, labels, np.where(held_out, 0.0, weights))
+            nested[held_out] = found.log_odds(columns[held_out])
+        compared = gains([own[used], nested[used]], labels[used], self.groups[used])
+        is_better = compared[1]["gain"] > compared[1]["gain_error"]
+        context = Context.fit(columns, labels, weights) if is_better or not self.choose else None
+        return InContext(logistic, context, compared)
+
+    def left_out(
+        self, held_out: np.ndarray, features: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Returns P(suspicious) of left-out frames, by a classifier that was trained on the others."""
+        found = self.train(features, labels, np.where(held_out, 0.0, weights))
+        log_odds = _log_odds(found.logistic, features[held_out])
+        if found.context is not None:
+            columns = context_columns(log_odds, self.videos[held_out], self.times_s[held_out])
+            log_odds = found.context.log_odds(columns)
+        return np.exp(-np.logaddexp(0.0, -log_odds))
+
+
+def _log_odds(found: Logistic, features: np.ndarray) -> np.ndarray:
+    return features @ found.coefficients + found.intercept
