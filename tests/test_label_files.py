@@ -68,11 +68,66 @@ def test_excel_of_other_countries() -> None:
     assert rows(text.encode("utf-8-sig")) == [("a, b.mp4", 0.5, 3.25, 1)]
 
 
-@pytest.mark.parametrize("word", ["1", "1.0", "1,0", "true", "TRUE", "Yes", " yes "])
+@pytest.mark.parametrize(
+    "word", ["1", "1.0", "1,0", "true", "TRUE", "Yes", " yes ", "suspicious", "Positive", "NORMAL", "none"]
+)
 def test_label_words(word: str) -> None:
-    assert rows(f'ImageName,label\na.jpg,"{word}"\n')[0][-1] == 1
+    is_suspicious = word.lower() not in ("normal", "none")
+    assert rows(f'ImageName,label\na.jpg,"{word}"\n')[0][-1] == is_suspicious
     no = word.lower().replace("1", "0").replace("true", "false").replace("yes", "no")
-    assert rows(f'ImageName,label\na.jpg,"{no}"\n')[0][-1] == 0
+    no = "negative" if no in ("suspicious", "positive") else no
+    found = parse_labels(f'ImageName,label\na.jpg,"{no}"\n'.encode(), "labels.csv")
+    assert found.rows[0].label == 0 and found.kinds == []
+
+
+def test_other_words_are_kinds_of_events() -> None:
+    """One kind is what differs in case, in spaces, or in composed and decomposed letters."""
+    cells = [
+        "Fight",
+        "0",
+        " fight ",
+        "FIGHT",
+        "1",
+        "Stu\u0308rz  auf Treppe",
+        "st\u00fcrz auf treppe",
+        "हाथापाई",
+    ]
+    data = "ImageName,label\n" + "".join(f'a{n}.jpg,"{cell}"\n' for n, cell in enumerate(cells))
+    found = parse_labels(data.encode(), "labels.csv")
+    fall = "St\u00fcrz auf Treppe"
+    assert [row.kind for row in found.rows] == ["Fight", None, "Fight", "Fight", None, fall, fall, "हाथापाई"]
+    assert [row.label for row in found.rows] == [1, 0, 1, 1, 1, 1, 1, 1]
+    assert found.kinds == ["Fight", fall, "हाथापाई"]
+    assert found.row_text(2) == "line 4: 'a2.jpg', label 'Fight'"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "2", "-1", "1?", "fight!", "", "x", "3rd", "-fight", "_fight", "1e3x", "a" * 41, "fight/fall", "nan",
+        "NULL", "n", "not", "not suspicious", "unsure", "nomal", "nornal", "normall", "noraml", "flase",
+        "Suspicous", "postive", "negativ", "ture", "non",
+    ],
+)  # fmt: skip
+def test_odd_words_and_misspellings_are_no_kinds(cell: str) -> None:
+    message = error(f'ImageName,label\na.jpg,"{cell}"\n')
+    assert f"line 2: label '{cell}'; use 1 (true, yes) for suspicious, 0 (false, no) for not, or" in message
+
+
+@pytest.mark.parametrize("cell", ["falls", "abnormal", "zone", "tree", "note", "a" * 40, "two-man_fight 2"])
+def test_words_that_resemble_no_other_are_kinds(cell: str) -> None:
+    assert parse_labels(f"ImageName,label\na.jpg,{cell}\n".encode(), "labels.csv").kinds == [cell]
+
+
+def test_at_most_twenty_kinds() -> None:
+    def text(number: int) -> str:
+        return "ImageName,label\n" + "".join(f"a{n}.jpg,kind {n}\n" for n in range(number))
+
+    assert len(parse_labels(text(20).encode(), "labels.csv").kinds) == 20
+    assert error(text(21)).startswith(
+        "labels file 'labels.csv' names 21 kinds of events (kind 0, kind 1, kind 2, kind 3, kind 4, …): name "
+        "at most 20"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +156,7 @@ def test_clock_times_are_their_seconds(ms: int) -> None:
     [
         ("a,0,1,2", "label '2'; use 1 (true, yes) for suspicious, 0 (false, no) for not"),
         ("a,0,1,", "label ''; use 1"),
-        ("a,0,1,maybe", "label 'maybe'; use 1"),
+        ("a,0,1,maybe?", "label 'maybe?'; use 1"),
         (",0,1,1", "empty name; name the video"),
         ("a,3,1,1", "range '3' to '1'; start_s must be below end_s"),
         ("a,3,3,1", "range '3' to '3'; start_s must be below end_s"),
@@ -123,8 +178,8 @@ def test_a_bad_line_is_named_with_its_value_and_the_rule(row: str, problem: str)
 
 
 def test_bad_lines_are_reported_together() -> None:
-    message = error(HEADER + "a,0,1,maybe\n" * 3 + "b,0,1,1\n" + "b,2,1,1\n" * 4)
-    assert "has 7 bad lines: line 2: label 'maybe'" in message and "line 7: range" in message
+    message = error(HEADER + "a,0,1,maybe?\n" * 3 + "b,0,1,1\n" + "b,2,1,1\n" * 4)
+    assert "has 7 bad lines: line 2: label 'maybe?'" in message and "line 7: range" in message
     assert "line 8" not in message and message.endswith("; and 2 more")
 
 

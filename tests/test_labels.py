@@ -182,6 +182,35 @@ def test_errors_name_file_lines_and_remedy(join, tmp_path: Path, text: str, says
     assert says in message and "labels file 'FILE'" in message and "\n" not in message
 
 
+def test_frames_have_the_kind_of_the_earlier_row(frames, tmp_path: Path) -> None:
+    """A row without a kind takes none away; frames that are not suspicious have none."""
+    by_time = (
+        "video,start_s,end_s,label\nFight1,0,1,0\nFight1,1,4,1\nFight1,2,4,fight\nFight1,1,3,fall\n"
+        "Fight1,3,4,FIGHT\ncamera1/Walk1,0,2,theft\n"
+    )
+    by_frame = (
+        "ImageName,label\nFight1frame0000.jpg,normal\nFight1frame0001.jpg,fall\nFight1frame0002.jpg,1\n"
+        "Fight1frame0002.jpg,fight\ncamera2/Fight1frame0002.jpg,fall\nFight1frame0003.jpg,fight\n"
+        "camera1/Walk1frame0000.jpg,theft\ncamera1/Walk1frame0001.jpg,theft\n"
+    )
+    for text in (by_time, by_frame):
+        file = tmp_path / "labels.csv"
+        file.write_text(text)
+        labelled, counts = labels.join_labels(frames, str(file))
+        rows = {
+            row["origin"].rpartition("images/")[2]: (row["label"], row["kind"]) for row in labelled.collect()
+        }
+        of_fight = [rows[f"camera2/Fight1frame000{second}.jpg"] for second in range(4)]
+        assert of_fight == [(0.0, None), (1.0, "fall"), (1.0, "fight"), (1.0, "fight")]
+        assert [rows[f"camera1/Walk1frame000{second}.jpg"] for second in range(2)] == [(1.0, "theft")] * 2
+        assert (counts.labelled_frames, counts.suspicious_frames, counts.kind_overlaps) == (6, 5, 1)
+        assert "1 labels overlap an earlier one of another kind, which counts" in str(counts)
+    labelled, counts = labels.join_labels(
+        labelled.drop("label"), labels.from_ranges([("Fight1", 0, 9, 1)], "x")
+    )
+    assert counts.kind_overlaps == 0 and "overlap" not in str(counts)
+
+
 def test_frames_have_the_group_of_their_video(join, spark, frames, tmp_path: Path) -> None:
     """One label of a video names its group for all of them."""
     by_time = "video,start_s,end_s,label,group\nFight1,0,2,0,\nFight1,2,4,1,hall\ncamera1/Walk1,0,1,0,\n"

@@ -139,7 +139,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_video: VideoMaker, mode
     for name in ("own.onnx", "two.onnx"):  # version 8, and a graph without nodes
         (place / name).write_bytes(b"\x08\x08\x3a\x00")
     (place / "two.yaml").write_text("size: 32\nscaling: tf\npooling: avg\n")
-    for name, label in (("good", "1"), ("bad", "maybe")):
+    for name, label in (("good", "1"), ("bad", "maybe?")):
         (place / f"{name}.csv").write_text(f"video,start_s,end_s,label\na.mpg,0,2,{label}\na.mpg,2,4,0\n")
     ranked = place / "ranked"
     probabilities = np.random.default_rng(0).random((1, 4))

@@ -1,8 +1,9 @@
 """Label files: the bytes of a CSV file -> checked labels. Does not import Spark.
 
 Two formats, each with a header: `ImageName,label` (the name of a frame, as in 2018) and
-`video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not. Both may have a
-column `group`: evaluation keeps the videos of one group together.
+`video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not, and another word
+is suspicious and names the kind of event. Both may have a column `group`: evaluation keeps the videos of one
+group together.
 """
 
 import bisect
@@ -14,11 +15,13 @@ from typing import NamedTuple
 
 from framewatch.errors import InputError
 from framewatch.io import csv_text
+from framewatch.ranking import label_kinds
 from framewatch.ranking.csv_table import BadLines, find_header
 
 _BY_FRAME = ("ImageName", "label")
 _BY_TIME = ("video", "start_s", "end_s", "label")
-_WORDS = {"true": 1, "yes": 1, "false": 0, "no": 0}
+_WORDS = {"true": 1, "yes": 1, "suspicious": 1, "positive": 1}
+_WORDS |= dict.fromkeys(("false", "no", "normal", "none", "negative"), 0)
 # The common format of a time, which is unambiguous.
 _PLAIN = re.compile(r"\d+(?:\.\d{1,2})?", re.A)
 # 12, 12.5, .5 or 1e3; 1,234 or 1,234.5.
@@ -30,7 +33,7 @@ _SWAPPED = str.maketrans(".,", ",.")
 
 
 class Label(NamedTuple):
-    """One row: the name of a frame, or of a video with a range of its seconds; and the video's group."""
+    """One row: the name of a frame, or of a video with a range of its seconds; the group; the kind."""
 
     line: int
     name: str
@@ -38,6 +41,7 @@ class Label(NamedTuple):
     end_s: float | None
     label: int
     group: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Labels:
     blank_rows: int = 0
 
     @property
+    def kinds(self) -> list[str]:
+        """The kinds of events, in the order in which rows name them."""
+        return list(dict.fromkeys(row.kind for row in self.rows if row.kind))
+
+    @property
     def names(self) -> list[str]:
         """The name of each row."""
         return [row.name for row in self.rows]
@@ -68,7 +77,8 @@ class Labels:
         row = self.rows[position]
         times = f" {row.start_s:g} to {row.end_s:g} s," if row.start_s is not None else ","
         group = f", group {csv_text.quoted(row.group)}" if row.group else ""
-        return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {row.label}{group}"
+        label = csv_text.quoted(row.kind) if row.kind else row.label
+        return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {label}{group}"
 
     def location(self, position: int) -> str:
         """Returns the location of a row, such as `line 2`."""
@@ -92,7 +102,7 @@ def merged(files: Mapping[str, Labels], path: str) -> Labels:
     """Merges the labels of several files.
 
     Raises:
-        InputError: some files label frames and some label ranges of time.
+        InputError: some files label frames and some label ranges of time, or there are too many kinds.
     """
     if len(files) == 1:
         return next(iter(files.values()))
@@ -108,7 +118,8 @@ def merged(files: Mapping[str, Labels], path: str) -> Labels:
         starts.append((len(rows), name))
         rows += labels.rows
     blank_rows = sum(labels.blank_rows for labels in files.values())
-    return Labels(rows, next(iter(by_time)), f"labels files '{path}'", starts, blank_rows)
+    what = f"labels files '{path}'"
+    return Labels(_as_first_spelt(rows, what), next(iter(by_time)), what, starts, blank_rows)
 
 
 def parse_labels(data: bytes, file: str) -> Labels:
@@ -122,8 +133,8 @@ def parse_labels(data: bytes, file: str) -> Labels:
         file: the name of the file, for messages.
 
     Raises:
-        InputError: the data is not text, has the columns of neither format, or has invalid rows; the message
-            lists the first of them.
+        InputError: the data is not text, has the columns of neither format, has too many kinds, or has
+            invalid rows; the message lists the first of them.
     """
     what = f"labels file '{file}'"
     text = csv_text.decode(data, what)
@@ -154,7 +165,13 @@ def parse_labels(data: bytes, file: str) -> Labels:
     if comma_line:
         bad.extend(dotted, f"line {comma_line} has a decimal comma")
     bad.raise_any(what)
-    return Labels(rows, "video" in header.columns, what, blank_rows=blank_rows)
+    return Labels(_as_first_spelt(rows, what), "video" in header.columns, what, blank_rows=blank_rows)
+
+
+def _as_first_spelt(rows: list[Label], source: str) -> list[Label]:
+    """Returns rows with each kind as it is written first; raises an InputError if there are too many."""
+    first = label_kinds.first_spellings((row.kind for row in rows), source)
+    return [row._replace(kind=first[row.kind.casefold()]) if row.kind else row for row in rows]
 
 
 def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
@@ -164,17 +181,20 @@ def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
         raise ValueError(f"empty name; name the {'video' if by_time else 'frame'}")
     word = cells["label"].strip().lower()
     number = _WORDS.get(word, _reading(word.replace(",", ".")))
-    if number not in (0, 1):
+    kind = label_kinds.kind_of(cells["label"], _WORDS) if number is None else None
+    if number not in (0, 1) and kind is None:
         value = csv_text.quoted(cells["label"])
-        raise ValueError(f"label {value}; use 1 (true, yes) for suspicious, 0 (false, no) for not")
+        rule = "use 1 (true, yes) for suspicious, 0 (false, no) for not, or a word for the kind of event"
+        raise ValueError(f"label {value}; {rule}")
+    number = 1 if number is None else int(number)
     group = csv_text.plain(cells.get("group", "")).strip() or None
     if not by_time:
-        return Label(line, name, None, None, int(number), group)
+        return Label(line, name, None, None, number, group, kind)
     start_s, end_s = times
     if not start_s < end_s:
         start, end = csv_text.quoted(cells["start_s"]), csv_text.quoted(cells["end_s"])
         raise ValueError(f"range {start} to {end}; start_s must be below end_s")
-    return Label(line, name, start_s, end_s, int(number), group)
+    return Label(line, name, start_s, end_s, number, group, kind)
 
 
 class _Time(NamedTuple):

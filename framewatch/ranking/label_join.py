@@ -12,7 +12,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
 from framewatch.errors import InputError
-from framewatch.ranking import label_names
+from framewatch.ranking import label_kinds, label_names
 from framewatch.ranking.csv_table import SHOWN
 from framewatch.ranking.groups import Groups, group_of_each
 from framewatch.ranking.label_files import Labels
@@ -26,7 +26,9 @@ _ENDS = StructType(
     ]
 )
 _KEYS = "key int, written string, key_exact string, key_composed string, caseless string"
-_RANGES = "position int, video string, start_s double, end_s double, label int"
+_RANGES = "position int, video string, start_s double, end_s double, label int, kind int"
+# The position and the label of ranges that only name a kind.
+_KIND = -1
 # Suffixes that a name in a label file may omit.
 _SUFFIXES = {"video": VIDEO_SUFFIXES, "origin": ("jpg",)}
 # A table with more rows is shuffled instead of broadcast.
@@ -40,11 +42,12 @@ class JoinedLabels:
     """Frames with a label.
 
     Attributes:
-        labelled: columns `origin` and `label`.
+        labelled: columns `origin` and `label`; if the labels have kinds also `kind`, null without one.
         num_frames: number of rows of `labelled`.
         num_suspicious: number of rows with label 1.
         num_empty: number of ranges that contain no frame of their video.
         empty: positions of the first such ranges.
+        kind_overlaps: number of labels that overlap an earlier one of another kind, which counts.
     """
 
     labelled: DataFrame
@@ -52,6 +55,7 @@ class JoinedLabels:
     num_suspicious: int
     num_empty: int = 0
     empty: Sequence[int] = ()
+    kind_overlaps: int = 0
 
 
 def small(rows: DataFrame, number: int) -> DataFrame:
@@ -181,17 +185,24 @@ def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
         InputError: a frame has both labels.
     """
     first: dict[str, int] = {}
+    kinds: dict[str, str] = {}
     clashes = []
+    kind_overlaps = 0
     for row, label in enumerate(labels.rows):
         origin = resolved.get(label.name)
         if origin is not None:
             earlier = first.setdefault(origin, row)
             if labels.rows[earlier].label != label.label:
                 clashes.append((earlier, row))
+            if label.kind:
+                kind_overlaps += kinds.setdefault(origin, label.kind) != label.kind
     _check_consistent(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
-    rows = [(origin, float(labels.rows[row].label)) for origin, row in first.items()]
-    labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double")
-    return JoinedLabels(labelled, len(rows), sum(label == 1 for _, label in rows))
+    rows = [(origin, float(labels.rows[row].label), kinds.get(origin)) for origin, row in first.items()]
+    labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double, kind string")
+    if not labels.kinds:
+        labelled = labelled.drop("kind")
+    suspicious = sum(label == 1 for _, label, _ in rows)
+    return JoinedLabels(labelled, len(rows), suspicious, kind_overlaps=kind_overlaps)
 
 
 def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
@@ -203,11 +214,14 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> J
     Raises:
         InputError: a frame has both labels.
     """
-    rows = [
-        (position, resolved[row.name], row.start_s, row.end_s, row.label)
+    number_of = {kind: number for number, kind in enumerate(labels.kinds, start=1)}
+    rows: list[tuple[Any, ...]] = [
+        (position, resolved[row.name], row.start_s, row.end_s, row.label, number_of.get(row.kind or "", 0))
         for position, row in enumerate(labels.rows)
         if row.name in resolved
     ]
+    of_kinds, kind_overlaps = label_kinds.disjoint((*row[:4], row[5]) for row in rows)
+    rows = [(*row[:5], 0) for row in rows] + [(_KIND, *row[:3], _KIND, row[3]) for row in of_kinds]
     ranges = frames.sparkSession.createDataFrame(rows, _RANGES)
     swept = _sweep(frames, ranges, len(rows))
     is_frame, has_both = F.col("origin").isNotNull(), (F.col("normal") > 0) & (F.col("suspicious") > 0)
@@ -219,6 +233,7 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> J
         (F.max("frames") - F.min("frames")).alias("frames"),
     )
     found = {row["position"]: row for row in counted.collect()}
+    found.pop(_KIND, None)
     totals = found.pop(None, {"labelled": 0, "suspicious": 0, "both": 0})
     of_frames = swept.where(is_frame)
     if totals["both"]:
@@ -228,10 +243,13 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> J
         }
         _check_consistent(labels, sorted(clashes), totals["both"])
     empty = sorted(position for position, row in found.items() if row["frames"] == 0)
-    labelled = of_frames.where("normal + suspicious > 0").select(
-        "origin", (F.col("suspicious") > 0).cast("double").alias("label")
-    )
-    return JoinedLabels(labelled, totals["labelled"], totals["suspicious"], len(empty), empty[:SHOWN])
+    columns = [F.col("origin"), (F.col("suspicious") > 0).cast("double").alias("label")]
+    if labels.kinds:  # element 1 is null
+        kinds = F.array(F.lit(None).cast("string"), *map(F.lit, labels.kinds))
+        columns.append(F.element_at(kinds, F.col("kind").cast("int") + 1).alias("kind"))
+    labelled = of_frames.where("normal + suspicious > 0").select(*columns)
+    counts = totals["labelled"], totals["suspicious"], len(empty)
+    return JoinedLabels(labelled, *counts, empty[:SHOWN], kind_overlaps)
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
@@ -239,7 +257,7 @@ def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
 
     Returns:
         `video`, `time_s`, `origin` (null for an edge), `position` (null for a frame); and, up to this row,
-        the number of `frames` and of open `normal` and `suspicious` ranges.
+        the number of `frames` and of open `normal` and `suspicious` ranges, and the open `kind`, or 0.
     """
     edges = F.explode(
         F.array(
@@ -249,13 +267,14 @@ def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
             )
         )
     )
-    events = ranges.select("video", "position", "label", edges.alias("edge")).select(
+    events = ranges.select("video", "position", "label", "kind", edges.alias("edge")).select(
         "video",
         "edge.time_s",
         "position",
         F.lit(None).cast("string").alias("origin"),
         F.when(F.col("label") == 0, F.col("edge.step")).otherwise(0).alias("normal"),
         F.when(F.col("label") == 1, F.col("edge.step")).otherwise(0).alias("suspicious"),
+        (F.col("kind") * F.col("edge.step")).alias("kind"),
     )
     videos = small(ranges.select("video").distinct(), num_ranges)
     seen = frames.join(videos, "video", "left_semi").select(
@@ -265,12 +284,13 @@ def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:
         "origin",
         F.lit(0).alias("normal"),
         F.lit(0).alias("suspicious"),
+        F.lit(0).alias("kind"),
     )
     # Ranges are half-open: at equal times, all edges come before the frames.
     order = Window.partitionBy("video").orderBy("time_s", F.col("origin").isNotNull())
     so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     counted = {"frames": F.col("origin").isNotNull().cast("int")}
-    counted |= {name: F.col(name) for name in ("normal", "suspicious")}
+    counted |= {name: F.col(name) for name in ("normal", "suspicious", "kind")}
     sums = [F.sum(value).over(so_far).alias(name) for name, value in counted.items()]
     return events.unionByName(seen).select("video", "time_s", "origin", "position", *sums)
 

@@ -46,6 +46,7 @@ class LabelCounts:
         suspicious_frames: frames with label 1.
         unlabelled_frames: frames without a label, which training ignores.
         blank_rows: skipped rows without any value.
+        kind_overlaps: labels that overlap an earlier one of another kind, which counts.
     """
 
     labels: int
@@ -55,6 +56,7 @@ class LabelCounts:
     suspicious_frames: int
     unlabelled_frames: int
     blank_rows: int = 0
+    kind_overlaps: int = 0
 
     def __str__(self) -> str:
         text = (
@@ -63,6 +65,8 @@ class LabelCounts:
         )
         if self.blank_rows:
             text += f"; {self.blank_rows} blank rows skipped"
+        if self.kind_overlaps:
+            text += f"; {self.kind_overlaps} labels overlap an earlier one of another kind, which counts"
         if self.unmatched:
             more = "; …" if self.unmatched > len(self.unmatched_examples) else ""
             text += f"; {self.unmatched} labels match no frame: {'; '.join(self.unmatched_examples)}{more}"
@@ -169,7 +173,8 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
 
     Returns:
         The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides. If
-        the labels have groups, the column `group` has that of the frame's video, or null.
+        the labels have groups, the column `group` has that of the frame's video, or null. If they have kinds
+        of events, the column `kind` has that of the frame, or null.
 
     Raises:
         SchemaError: a column is missing or has another type.
@@ -205,9 +210,13 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
         suspicious_frames=found.num_suspicious,
         unlabelled_frames=frames.count() - found.num_frames,
         blank_rows=labels.blank_rows,
+        kind_overlaps=found.kind_overlaps,
     )
     labelled = label_join.small(found.labelled, found.num_frames)
-    labelled = frames.join(labelled, "origin").select(*frames.columns, "label")
+    if "kind" in labelled.columns:
+        frames = frames.drop("kind")  # the kind that a classifier has found
+    added = [name for name in labelled.columns if name != "origin"]
+    labelled = frames.join(labelled, "origin").select(*frames.columns, *added)
     if any(row.group for row in labels.rows):
         group_of = label_join.groups_in_labels(frames, labels, column, resolved)
         labelled = label_join.with_groups(labelled, group_of)
