@@ -49,7 +49,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         film(root / "videos" / f"camera{number}.avi", seed=number)
     lines = ["video,start_s,end_s,label"]
     for number in range(6):
-        for begin, end, label in ((0, 4, 0), (4, 8, 1), (8, 12, 0)):
+        for begin, end, label in ((0, 4, 0), (4, 8, "moving"), (8, 12, 0)):
             lines.append(f"camera{number}.avi,{begin},{end},{label}")
     (root / "labels.csv").write_text("\n".join(lines))
     return root
@@ -107,6 +107,10 @@ def test_what_moves_is_ranked_first_though_stills_do_not_show_it(output: Path, c
     ranked = ds.dataset(output / "predictions").to_table().sort_by("rank").to_pylist()
     unseen = [row for row in ranked if row["video"].endswith(("camera6.avi", "camera7.avi"))]
     assert {int(row["timestamp_s"]) for row in unseen[:6]} <= set(MOVES)
+    # The only kind of event takes the same numbers.
+    (kind,) = saved.notes["kinds"]["kinds"]
+    assert kind["kind"] == "moving" and kind["roc_auc"] > 0.9
+    assert set(ds.dataset(output / "incidents").to_table()["kind"].to_pylist()) == {"moving"}
     # The review page learns from the same numbers.
     length = sum(used["lengths"].values())
     for table in (output / "candidates", Path(saved.labelled_path)):

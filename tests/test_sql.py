@@ -71,6 +71,9 @@ FOUND = [
     (CHANGED, 36000.0, 36001.0, 36000.0, 0.51, 1),
 ]
 
+# The kind of event of their frames and incidents.
+KINDS = {CHANGED: "fall", FIGHT: "fight", SAME_NAME: "fight"}
+
 Query = Callable[[str], list[tuple]]
 
 
@@ -83,7 +86,7 @@ def ranked(probabilities: dict[str, dict[float, float]]) -> list[tuple]:
     frames = [(p, video, s) for video, seconds in probabilities.items() for s, p in seconds.items()]
     frames.sort(key=lambda frame: (-frame[0], origin(frame[1], frame[2])))
     return [
-        (origin(v, s), v, int(s), float(s), Vectors.dense(1 - p, p), p, float(p > 0.5), rank)
+        (origin(v, s), v, int(s), float(s), Vectors.dense(1 - p, p), p, float(p > 0.5), rank, KINDS.get(v))
         for rank, (p, v, s) in enumerate(frames, start=1)
     ]
 
@@ -103,7 +106,7 @@ def write_all(tables: Tables) -> None:
     tables.write_batch(make([(*one, [1.0, 2.0], None, None, None, 0)], FEATURES), "features", 0)
     tables.replace(make(ranked(PROBABILITIES), PREDICTIONS).coalesce(1), "predictions")
     incidents = [
-        (video, start_s, end_s, peak_s, origin(video, peak_s), peak_prob2, num_frames, rank)
+        (video, start_s, end_s, peak_s, origin(video, peak_s), peak_prob2, num_frames, rank, KINDS[video])
         for rank, (video, start_s, end_s, peak_s, peak_prob2, num_frames) in enumerate(FOUND, start=1)
     ]
     tables.replace(make(incidents, INCIDENTS).coalesce(1), "incidents")
@@ -157,12 +160,12 @@ def close_to(rows: list[tuple]) -> list[Any]:
 
 
 def test_top_frames(query: Query) -> None:
-    columns = "rank, video, name, frame_index, timestamp_s, clock, prob2, prediction, origin, incident"
+    columns = "rank, video, name, frame_index, timestamp_s, clock, prob2, prediction, origin, incident, kind"
     rows = query(f"select {columns} from top_frames order by rank")
     assert rows == query("select * from top_frames order by rank")
     assert len(rows) == 21
     assert rows[0] == (
-        1, CHANGED, "o'clock é 1.mp4", 3725, 3725.4, "1:02:05", 1.0, 1.0, origin(CHANGED, 3725.4), 1
+        1, CHANGED, "o'clock é 1.mp4", 3725, 3725.4, "1:02:05", 1.0, 1.0, origin(CHANGED, 3725.4), 1, "fall"
     )  # fmt: skip
     told = {(row[1], row[3]): (row[5], row[7], row[9]) for row in rows}
     assert told[CHANGED, 0] == ("0:00:00", 0.0, None)
@@ -178,13 +181,13 @@ def test_top_incidents(query: Query) -> None:
     assert rows == close_to(
         [
             (1, CHANGED, "o'clock é 1.mp4", 3725.4, 3726.4, 1.0, "1:02:05", "1:02:06", "1:02:05", 3725.4, 1.0,
-             1, origin(CHANGED, 3725)),
+             1, origin(CHANGED, 3725), "fall"),
             (2, FIGHT, "Fight5.mpg", 1.0, 7.0, 6.0, "0:00:01", "0:00:07", "0:00:02", 2.0, 0.9, 5,
-             origin(FIGHT, 2)),
+             origin(FIGHT, 2), "fight"),
             (3, SAME_NAME, "Fight5.mpg", 0.0, 2.0, 2.0, "0:00:00", "0:00:02", "0:00:00", 0.0, 0.65, 2,
-             origin(SAME_NAME, 0)),
+             origin(SAME_NAME, 0), "fight"),
             (4, CHANGED, "o'clock é 1.mp4", 36000.0, 36001.0, 1.0, "10:00:00", "10:00:01", "10:00:00",
-             36000.0, 0.51, 1, origin(CHANGED, 36000)),
+             36000.0, 0.51, 1, origin(CHANGED, 36000), "fall"),
         ]
     )  # fmt: skip
 
@@ -255,6 +258,25 @@ def test_registered_again_from_anywhere(
     finally:
         spark.sql("use default")
         spark.sql("drop database if exists again cascade")
+
+
+def test_rankings_of_older_versions_have_views_without_kinds(
+    spark: SparkSession, output: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(output, tmp_path / "out")
+    tables = Tables(spark, str(tmp_path / "out"))
+    for table in ("predictions", "incidents"):
+        tables.replace(Tables(spark, str(output)).read(table).drop("kind"), table)
+        assert tables.read(table).where("kind is not null").count() == 0
+    query = duckdb_query(catalog.write_duckdb(tables))
+    assert query("select kind, count(*) from top_incidents group by kind") == [(None, 4)]
+    try:
+        catalog.register(tables, database="older")
+        spark.sql("use default")
+        assert spark.sql("select distinct kind from older.top_frames").collect() == [(None,)]
+    finally:
+        spark.sql("use default")
+        spark.sql("drop database if exists older cascade")
 
 
 def test_the_duckdb_script_reads_what_is_there_now(spark: SparkSession, output: Path, tmp_path: Path) -> None:

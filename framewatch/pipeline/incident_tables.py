@@ -16,7 +16,7 @@ from framewatch.ranking.threshold import Threshold
 
 # From so many frames on, vectors of candidates are kept from one ranking to the next.
 _MANY_FRAMES, _MOST_VIDEOS = 50_000, 2000
-_CHOSEN, _KEPT = "chosen_candidates", "kept_candidates"
+_CHOSEN, _KEPT, _UNNAMED = "chosen_candidates", "kept_candidates", "unnamed_incidents"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def write_incidents(
     *,
     draw: str,
     ranks: Sequence[int],
+    kinds: Sequence[str] = (),
 ) -> tuple[dict[str, int], Probabilities]:
     """Writes `incidents` and `candidates`; returns counts of frames and incidents, and probabilities.
 
@@ -51,12 +52,16 @@ def write_incidents(
             `candidates`. None if all must be read.
         draw: the seed of the audit sample.
         ranks: the ranks whose probabilities are wanted.
+        kinds: the kinds of events that the classifier names.
     """
     config, tables = run.config, run.tables
     predictions = tables.read("predictions")
     found = incidents.find_incidents(
         predictions, threshold=chosen.value, period_s=run.period_s, **asdict(config.incidents)
     )
+    if kinds:
+        found = tables.stage(found.coalesce(1), _UNNAMED)
+        found = incidents.with_kinds(found, tables.current("scores"), kinds)
     tables.replace(found.coalesce(1), "incidents")
     found = tables.read("incidents")
     rows = candidates.choose_candidates(

@@ -26,6 +26,7 @@ from framewatch.io.redact import redact
 from framewatch.io.terminal import print_line, show_table
 from framewatch.models.identity import require_same_features
 from framewatch.pipeline import expected
+from framewatch.pipeline.event_kinds import read_kinds
 from framewatch.pipeline.feature_blocks import ranking_features
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
@@ -37,11 +38,13 @@ from framewatch.ranking import (
     classifier,
     evaluation,
     expectation,
+    kinds,
     labels,
     model_card,
     scores,
 )
 from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.kinds import Kinds
 from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
 from framewatch.spark.arrow import to_arrow
@@ -65,8 +68,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     if videos is None and config.videos.test:
         videos = listing.list_videos(run.spark, config.videos.test, root=config.videos.root)
     wanted = None if videos is None else {row["video"] for row in videos.select("video").collect()}
-    saved, model = _classifier(run)
-    identity, features = classifier.identity(model), ranking_features(run, saved)
+    saved, model, named = _classifier(run)
+    identity, names = classifier.identity(model, named), named.names if named else ()
+    features = ranking_features(run, saved)
     missing = _not_ranked(run, wanted)
     if not missing.ranked:
         raise InputError(
@@ -78,9 +82,8 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         lambda: (missing.ranked + missing.undecoded) * run.period_s / 60,
     )
     with task_progress(run.spark, "rank"):
-        calibration = Calibration.of_notes(saved.notes.get("calibration"))
-        scored_batches = _score(run, features, model, identity, calibration)
-        scored = scores.predicted(tables.current("scores"), threshold=chosen.value)
+        scored_batches = _score(run, features, saved, model, named)
+        scored = scores.predicted(kinds.with_best(tables.current("scores"), names), threshold=chosen.value)
         if videos is not None and not missing.are_all_wanted:
             scored = scored.join(videos, "video", "left_semi")
         changed = changed_videos(run, scored_batches, identity)
@@ -88,7 +91,9 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
         storage.delete(storage.join(config.output, "ranking.json"))
         tables.replace(scores.rank_scores(scored, num_frames=missing.ranked), "predictions")
         ranks = expected.ranks(run)
-        counts, probabilities = write_incidents(run, features, chosen, changed, draw=identity, ranks=ranks)
+        counts, probabilities = write_incidents(
+            run, features, chosen, changed, draw=identity, ranks=ranks, kinds=names
+        )
         tables.delete_all_staged()
     metrics = _test_metrics(run, saved)
     if metrics:
@@ -100,10 +105,7 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     footage = about["footage"] = expected.expected(run, saved, counts, probabilities)
     registered = _publish(run, about)
     seconds = round(time.monotonic() - started, 1)
-    text = (
-        f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious (above {chosen.value:.3g}"
-        f"{chosen.log_suffix}), {counts['incidents']} incidents, in {seconds} s{missing.sentence}"
-    )
+    text = f"{_counted(counts, chosen)}, in {seconds} s{missing.sentence}"
     text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
     if sentence := expectation.sentence(footage, minutes=config.ranking.budget_minutes):
         text += f"; {sentence}"
@@ -114,8 +116,18 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     _show_places(run)
 
 
-def _classifier(run: Run) -> tuple[SavedModel, Any]:
-    """Returns the saved classifier; checks that it fits the features and is the one its metrics describe."""
+def _counted(counts: dict[str, int], chosen: Threshold) -> str:
+    return (
+        f"{counts['frames']} frames, {counts['suspicious']} predicted suspicious (above {chosen.value:.3g}"
+        f"{chosen.log_suffix}), {counts['incidents']} incidents"
+    )
+
+
+def _classifier(run: Run) -> tuple[SavedModel, Any, Kinds | None]:
+    """Returns the saved classifier, its model and the kinds that it names.
+
+    Checks that it fits the features and is the one its metrics describe.
+    """
     saved = saved_model.require_model(run.model_path)
     require_same_features(
         features_identity(run.tables),
@@ -125,8 +137,9 @@ def _classifier(run: Run) -> tuple[SavedModel, Any]:
         "train anew, or featurize with the classifier's model and weights",
     )
     model = classifier.load(saved.spark_path)
-    saved.require_identity(classifier.identity(model))
-    return saved, model
+    named = read_kinds(saved)
+    saved.require_identity(classifier.identity(model, named))
+    return saved, model, named
 
 
 def _publish(run: Run, about: dict[str, Any]) -> list[str]:
@@ -159,14 +172,14 @@ def _about(run: Run, chosen: Threshold, saved: SavedModel, identity: str) -> dic
 
 
 def _score(
-    run: Run, features: DataFrame, model: Any, identity: str, calibration: Calibration | None
+    run: Run, features: DataFrame, saved: SavedModel, model: Any, named: Kinds | None
 ) -> dict[int, str]:
     """Scores the frames that this classifier has not scored; returns an ID of each batch of scores.
 
     Scores with another calibration are scores of another classifier.
     """
-    tables = run.tables
-    identity += f"-{calibration.identity}" if calibration else ""
+    tables, calibration = run.tables, Calibration.of_notes(saved.notes.get("calibration"))
+    identity = classifier.identity(model, named) + (f"-{calibration.identity}" if calibration else "")
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
     done = tables.scored_batches(model=identity)
@@ -175,7 +188,8 @@ def _score(
         return done
     prob1 = vector_to_array(F.col("probability"))[0]
     scored = scores.score(features.where(F.col("batch").isin(sorted(new))), model).withColumn("prob1", prob1)
-    tables.write_scores(scores.calibrated(scored, calibration), new, model=identity)
+    rows = kinds.with_log_odds(scores.calibrated(scored, calibration), named)
+    tables.write_scores(rows, new, model=identity)
     return tables.scored_batches(model=identity)
 
 

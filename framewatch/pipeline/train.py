@@ -21,7 +21,7 @@ from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.locks import exclusive_lock
 from framewatch.models.network_output import feature_lists
-from framewatch.pipeline import feature_blocks
+from framewatch.pipeline import event_kinds, feature_blocks
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
@@ -29,6 +29,7 @@ from framewatch.ranking import (
     budgets,
     classifier,
     cross_validation,
+    kind_notes,
     label_join,
     labels,
     left_out,
@@ -88,10 +89,7 @@ def _train(run: Run) -> None:
             usable = labelled.where("features is not null").drop("group")
             usable_frames = notes["labelled_frames"] - notes["without_features"]
             fitted = _fit(run, usable, usable_frames, group_of, names)
-            version = saved_model.new_version(run.model_path, classifier.identity(fitted.model))
-            classifier.save(fitted.model, version.spark_path)
-            if fitted.blocks is not None:
-                feature_blocks.save_blocks(version, fitted.blocks)
+            version, of_kinds = _saved(run, usable, group_of, fitted)
         with task_progress(run.spark, "train, on left-out videos"):
             if fitted.model.numFeatures * usable_frames <= _most_values(run):
                 _cross_validate_in_memory(run, usable, group_of, fitted, version.labelled_path)
@@ -110,25 +108,57 @@ def _train(run: Run) -> None:
         "cross_validation": metrics,
         "calibration": calibration,
     }
+    if of_kinds:
+        card["kinds"] = of_kinds
     saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))
     saved_model.delete_older(run.model_path, ranked_by=_ranked_by(run))
-    seconds = time.monotonic() - started
+    seconds = round(time.monotonic() - started, 1)
+    run.summarize("train", _closing_line(run, card, seconds), **card, seconds=seconds)
+
+
+def _saved(
+    run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: "_Fitted"
+) -> tuple[SavedModel, dict[str, Any] | None]:
+    """Fits the kinds of events, and writes a new version; returns it and the notes on its kinds, if any."""
+    kinds, notes = event_kinds.train_kinds(
+        labelled,
+        group_of,
+        fitted.blocks if uses_bursts(fitted.notes) else None,
+        folds=run.config.evaluation.folds,
+        most_values=_most_values(run),
+    )
+    version = saved_model.new_version(run.model_path, classifier.identity(fitted.model, kinds))
+    classifier.save(fitted.model, version.spark_path)
+    if fitted.blocks is not None:
+        feature_blocks.save_blocks(version, fitted.blocks)
+    if kinds is not None:
+        event_kinds.save_kinds(version, kinds)
+    return version, notes
+
+
+def _closing_line(run: Run, card: Mapping[str, Any], seconds: float) -> str:
+    notes, metrics, calibration = card["labels"], card["cross_validation"], card["calibration"]
     without = notes["without_features"]
     left_out = f"; {without} of them left out, as they have no features" if without else ""
     text = (
         f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics, notes)}; {seconds:.1f} s"
     )
-    if fitted.notes:
-        text += f"; {block_sentence(fitted.notes)}"
+    if card["blocks"]:
+        text += f"; {block_sentence(card['blocks'])}"
+    if card.get("kinds"):
+        text += f"; {kind_notes.sentence(card['kinds'])}"
     if metrics and metrics["budgets"]:
         text += f"; on the labelled footage, not on new footage, {budgets.best_sentence(metrics['budgets'])}"
     if calibration.get("warning"):
         text += f"; {model_card.calibration_sentence(calibration)}"
-    run.summarize("train", text, **card, seconds=round(seconds, 1))
+    return text
 
 
 def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]]:
-    """Returns the labelled frames with these blocks and a `weight`, and the summary for the model card."""
+    """Returns the labelled frames with these blocks and a `weight`, and the summary for the model card.
+
+    If the labels have kinds of events, the frames have a column `kind`.
+    """
     config = run.config
     require_labels(config)
     features = run.tables.current("features")
@@ -147,6 +177,9 @@ def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]
         if parts and "group" in by_hand.columns:
             group_of = by_hand.select("video", "group").distinct()
             parts[0] = parts[0].join(F.broadcast(group_of), "video", "left")
+        if parts and "kind" in by_hand.columns:  # a verdict names none, and leaves that of the hand label
+            named = parts[0].join(by_hand.select("origin", "kind"), "origin", "left")
+            parts[0] = named.withColumn("kind", F.when(F.col("label") == 1, F.col("kind")))
         if parts:  # a verdict replaces the frame's hand label
             by_hand = by_hand.join(parts[0], "origin", "left_anti")
         parts.append(by_hand.withColumn("weight", F.lit(1.0)))
@@ -158,7 +191,8 @@ def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]
     labels.require_both_classes(counts)
     if "group" not in labelled.columns:
         labelled = labelled.withColumn("group", F.lit(None).cast("string"))
-    return labelled, {**notes, **asdict(counts), "summary": "; ".join(summaries)}
+    about = {name: value for name, value in asdict(counts).items() if value or name != "kind_overlaps"}
+    return labelled, {**notes, **about, "summary": "; ".join(summaries)}
 
 
 def _videos(labelled: DataFrame) -> list[Row]:

@@ -53,7 +53,7 @@ def choose_candidates(
     of_videos = predictions.join(F.broadcast(union.select("video").distinct()), "video", "left_semi")
     following = F.lead("timestamp_s").over(Window.partitionBy("video").orderBy("timestamp_s"))
     ends = F.least(F.col("timestamp_s") + period_s, following)  # `least` ignores nulls
-    ranked = of_videos.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank")
+    ranked = of_videos.select("origin", "video", "timestamp_s", ends.alias("end_s"), "prob2", "rank", "kind")
     rows = ranked.join(F.broadcast(chosen), "origin")
     return rows.select(*[name for name in CANDIDATES.names if name != "features"])
 

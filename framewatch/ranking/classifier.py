@@ -12,6 +12,7 @@ from pyspark.sql.types import DoubleType, StructField
 
 from framewatch.errors import InputError
 from framewatch.ranking import logistic
+from framewatch.ranking.kinds import Kinds
 from framewatch.tables.feature_columns import as_vectors, is_finite, require_features
 from framewatch.tables.schema import require_columns
 
@@ -140,10 +141,16 @@ def _weighted(labelled: DataFrame, *, balanced: bool) -> tuple[DataFrame, int]:
     return rows, num_rows
 
 
-def identity(model: LogisticRegressionModel) -> str:
-    """Returns twelve hexadecimal digits of the SHA-256 of the coefficients and the intercept."""
+def identity(model: LogisticRegressionModel, kinds: Kinds | None = None) -> str:
+    """Returns twelve hexadecimal digits of the SHA-256 of the coefficients and the intercept.
+
+    Args:
+        model: the classifier.
+        kinds: the kinds that it names, which are part of what is hashed.
+    """
     numbers = np.append(model.coefficients.toArray(), model.intercept)
-    return hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()[:12]
+    content = numbers.astype("<f8").tobytes() + (kinds.content if kinds else b"")
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def save(model: LogisticRegressionModel, path: str) -> None:

@@ -1,9 +1,12 @@
 """Incidents: groups neighbouring suspicious frames of one video for review."""
 
+from collections.abc import Sequence
+
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from framewatch.tables.schema import INCIDENTS, PREDICTIONS, fields, require_columns
+from framewatch.ranking.kinds import best_of
+from framewatch.tables.schema import INCIDENTS, PREDICTIONS, SCORES, fields, require_columns
 
 # Timestamps are ticks divided by a time base; equal times may differ by less than this.
 _ROUNDING_S = 1e-6
@@ -31,8 +34,8 @@ def find_incidents(
 
     Returns:
         The `incidents` table: `video`, `start_s`, `end_s`, `peak_s`, `peak_origin`, `peak_prob2`,
-        `num_frames`, `rank`. An incident lasts from its first suspicious frame to the end of its last,
-        `[start_s, end_s)`.
+        `num_frames`, `rank`, `kind`. An incident lasts from its first suspicious frame to the end of its
+        last, `[start_s, end_s)`. `kind` is null: see `with_kinds`.
         Its peak is its most probable frame, the earliest of several. Ranks go by the peak's probability, then
         by the number of suspicious frames, video and start.
 
@@ -65,12 +68,32 @@ def find_incidents(
         F.col("peak")["origin"].alias("peak_origin"),
         F.col("peak")["prob2"].alias("peak_prob2"),
         "num_frames",
+        F.lit(None).cast("string").alias("kind"),
     )
     # There are few incidents, so one task can sort them.
     order = Window.partitionBy(F.lit(1)).orderBy(
         F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
     )
     return found.withColumn("rank", F.row_number().over(order)).select(*INCIDENTS.names)
+
+
+def with_kinds(incidents: DataFrame, scored: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Replaces `kind` by the kind with the highest mean log-odds over the frames in an incident's range.
+
+    Args:
+        incidents: the incidents.
+        scored: the table `scores` of their frames.
+        names: the kinds, in the order of `scores.kinds`.
+    """
+    require_columns(incidents, fields(INCIDENTS, "video", "start_s", "end_s", "rank"), table="incidents")
+    require_columns(scored, fields(SCORES, "video", "timestamp_s", "kinds"), table="scores")
+    ranges = incidents.select(F.col("video").alias("of"), "start_s", "end_s", "rank")
+    inside = (F.col("video") == F.col("of")) & (F.col("timestamp_s") >= F.col("start_s"))
+    inside &= F.col("timestamp_s") < F.col("end_s") - _ROUNDING_S
+    frames = scored.select("video", "timestamp_s", "kinds").join(ranges, inside)
+    means = [F.avg(F.element_at("kinds", place)) for place in range(1, len(names) + 1)]
+    kinds = frames.groupBy("rank").agg(best_of(F.array(*means), names).alias("kind"))
+    return incidents.drop("kind").join(kinds, "rank", "left").select(*INCIDENTS.names)
 
 
 def _numbered(

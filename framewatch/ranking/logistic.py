@@ -47,6 +47,36 @@ class Logistic:
         return np.exp(-np.logaddexp(0.0, -margins))
 
 
+@dataclass(frozen=True)
+class Standardized:
+    """Shifts and scales features to mean 0 and deviation 1.
+
+    Attributes:
+        mean: (features,).
+        scale: (features,) what centered features are multiplied by; 0 where they are constant.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @staticmethod
+    def of(features: np.ndarray, weights: np.ndarray) -> "Standardized":
+        """Returns the weighted mean and the scale of (rows, features)."""
+        mean = weights @ features / weights.sum()
+        deviation = np.sqrt(weights @ np.square(features - mean) / weights.sum())
+        scale = np.where(deviation > 1e-9, 1 / np.where(deviation > 1e-9, deviation, 1), 0.0)
+        return Standardized(mean, scale)
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Returns the shifted and scaled features."""
+        return (features - self.mean) * self.scale
+
+    def restored(self, fitted: Logistic) -> Logistic:
+        """Returns a regression on the features themselves, from one on those of `apply`."""
+        coefficients = fitted.coefficients * self.scale
+        return Logistic(coefficients, fitted.intercept - float(self.mean @ coefficients))
+
+
 def fit_regression(
     features: np.ndarray,
     labels: np.ndarray,

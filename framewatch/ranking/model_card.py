@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framewatch.io.redact import redact
-from framewatch.ranking import budgets
+from framewatch.ranking import budgets, kind_notes
 from framewatch.ranking.block_notes import card_section, uses_bursts
 
 _LIMITS = (
@@ -133,8 +133,8 @@ def render(notes: dict[str, Any]) -> str:
     """Renders the card as Markdown.
 
     Args:
-        notes: `features`, `labels`, `settings`, `cross_validation`, `calibration`, and `test` if there are
-            test labels. Older versions have no `calibration`.
+        notes: `features`, `labels`, `settings`, `cross_validation`, `calibration`, `test` if there are test
+            labels, and `kinds` if labels name kinds of events. Older versions have no `calibration`.
     """
     notes = redact(notes)  # the labels may come from a signed URL
     features, labels = notes["features"], notes["labels"]
@@ -160,6 +160,7 @@ def render(notes: dict[str, Any]) -> str:
         ),
         _few_groups(notes),
         _metrics("Test labels", notes.get("test")),
+        kind_notes.card_section(notes["kinds"]) if notes.get("kinds") else "",
         "## Limits",
         "\n".join(f"- {limit}" for limit in limits(notes)),
     ]

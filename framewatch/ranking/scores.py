@@ -15,7 +15,7 @@ _SMALLEST = 1e-300  # of probabilities, so that their logarithms are finite
 # One task sorts these, narrow rows without pictures and features, in seconds.
 _FRAMES_PER_RANGE, _MOST_RANGES = 2_000_000, 100
 _FRAMES_PER_FILE = 250_000
-_NARROW = ("origin", "video", "frame_index", "timestamp_s", "prob1", "prob2", "prediction")
+_NARROW = ("origin", "video", "frame_index", "timestamp_s", "prob1", "prob2", "prediction", "kind")
 
 
 def score(features: DataFrame, classifier: Model, *, threshold: float = 0.5) -> DataFrame:
@@ -145,7 +145,7 @@ def rank(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
 
     Returns:
         The `predictions` table: one row per frame with `rank`, sorted by video in each partition. Equal
-        probabilities are ranked by origin, so that ranks are stable.
+        probabilities are ranked by origin, so that ranks are stable. Without a column `kind`, it is null.
 
     Raises:
         SchemaError: a column is missing or has another type.
@@ -155,13 +155,16 @@ def rank(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
         >>> ranked.orderBy("rank").select("rank", "prediction").first()
         Row(rank=1, prediction=1.0)
     """
-    require_columns(scored, [f for f in PREDICTIONS.fields if f.name != "rank"], table="scored features")
+    wanted = [field for field in PREDICTIONS.fields if field.name not in ("rank", "kind")]
+    require_columns(scored, wanted, table="scored features")
     prob1 = vector_to_array(F.col("probability"))[0]
     return rank_scores(scored.withColumn("prob1", prob1), num_frames=num_frames)
 
 
 def rank_scores(scored: DataFrame, *, num_frames: int = 0) -> DataFrame:
     """Does the same for rows with `prob1` and `prob2` instead of vectors, which are slow to shuffle."""
+    if "kind" not in scored.columns:
+        scored = scored.withColumn("kind", F.lit(None).cast("string"))
     narrow = scored.select(*_NARROW)
     num_ranges = min(1 + num_frames // _FRAMES_PER_RANGE, _MOST_RANGES)
     numbered = _numbered(narrow, num_ranges)

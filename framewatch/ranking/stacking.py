@@ -15,7 +15,7 @@ import numpy as np
 
 from framewatch.ranking.cross_validation import fold_of_each
 from framewatch.ranking.gains import gains
-from framewatch.ranking.logistic import Logistic, fit_regression
+from framewatch.ranking.logistic import Logistic, Standardized, fit_regression
 
 # Penalties to choose from, for standardized numbers.
 _PENALTIES = (0.03, 0.3, 3.0, 30.0)
@@ -159,14 +159,12 @@ def _fit(
 ) -> list[Logistic]:
     """Fits an L2 regression on some frames for each penalty, with both classes at equal weight."""
     own, labels, weights = features[rows], labelled.labels[rows], _balanced(labelled, rows)
-    mean = weights @ own / weights.sum()
-    deviation = np.sqrt(weights @ np.square(own - mean) / weights.sum())
-    scale = np.where(deviation > 1e-9, 1 / np.where(deviation > 1e-9, deviation, 1), 0.0)
-    standard = (own - mean) * scale
+    standard = Standardized.of(own, weights)
+    scaled = standard.apply(own)
     found = []
     for penalty in penalties:
         fitted = fit_regression(
-            standard,
+            scaled,
             labels,
             weights,
             max_iter=_MAX_ITER,
@@ -174,8 +172,7 @@ def _fit(
             elastic_net_param=0.0,
             standardization=False,
         )
-        coefficients = fitted.coefficients * scale
-        found.append(Logistic(coefficients, fitted.intercept - float(mean @ coefficients)))
+        found.append(standard.restored(fitted))
     return found
 
 

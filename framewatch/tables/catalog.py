@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from framewatch.io import storage
 from framewatch.tables import views
 from framewatch.tables.layout import BATCHED
@@ -57,7 +59,7 @@ def register(tables: Tables, *, database: str, catalog: str | None = None) -> li
         names.append(table)
     # Full names are valid in any current database, and for engines other than Spark.
     found = {table: f"{schema}.{table}" for table in _NARROW if table in names}
-    for view, select in views.selects(found).items():
+    for view, select in views.selects(found, kinds=_has_kinds(tables)).items():
         spark.sql(f"CREATE OR REPLACE VIEW {schema}.{view} AS {select}")
         names.append(view)
     return [f"{catalog}.{database}.{name}" if catalog else f"{database}.{name}" for name in names]
@@ -84,7 +86,8 @@ def write_spark_sql(tables: Tables, *, database: str) -> list[str]:
             f"DROP TABLE IF EXISTS {name}",
             f"CREATE TABLE {name} USING {tables.format}{merged} LOCATION '{path}'",
         ]
-    selects = views.selects({table: full[table] for table in _NARROW if table in full})
+    narrow = {table: full[table] for table in _NARROW if table in full}
+    selects = views.selects(narrow, kinds=_has_kinds(tables))
     statements += [f"CREATE OR REPLACE VIEW `{database}`.{view} AS\n{sql}" for view, sql in selects.items()]
     script = "".join(f"{statement};\n" for statement in statements)
     storage.write_bytes(storage.join(tables.output, "spark.sql"), script.encode())
@@ -101,21 +104,36 @@ def write_duckdb(tables: Tables) -> str:
     """
     path = storage.join(tables.output, "duckdb.sql")
     found = [table for table in _TABLES if tables.exists(table)]
-    storage.write_bytes(path, duckdb_script(tables.output, found, tables.format).encode())
+    script = duckdb_script(tables.output, found, tables.format, kinds=_has_kinds(tables))
+    storage.write_bytes(path, script.encode())
     return path
 
 
-def duckdb_script(output: str, tables: Sequence[str], table_format: str = "parquet") -> str:
+def _has_kinds(tables: Tables) -> bool:
+    """Returns whether the ranking has the column `kind`, which older versions did not write."""
+    path = tables.path("incidents")
+    if not tables.exists("incidents"):
+        return True
+    if tables.format == "delta":
+        return "kind" in tables.spark.read.format("delta").load(path).columns
+    files, paths = storage.parquet_files(path, "*.parquet")
+    return "kind" in pq.read_schema(paths[0], filesystem=files).names
+
+
+def duckdb_script(
+    output: str, tables: Sequence[str], table_format: str = "parquet", *, kinds: bool = True
+) -> str:
     """Returns the script that `write_duckdb` writes.
 
     Args:
         output: the output directory.
         tables: names of the existing tables.
         table_format: `parquet` or `delta`.
+        kinds: as for `views.selects`.
     """
     root = storage.readable(storage.absolute(output))
     selects = {table: _duckdb_select(storage.join(root, table), table, table_format) for table in tables}
-    selects |= views.selects({table: table for table in _NARROW if table in tables})
+    selects |= views.selects({table: table for table in _NARROW if table in tables}, kinds=kinds)
     statements = [f"create or replace view {name} as\n{select};\n" for name, select in selects.items()]
     return "\n".join(["-- The tables and views of a framewatch run.\n", *statements])
 

@@ -74,8 +74,17 @@ CONTENTS = pa.schema(
     }
 )
 
-# Frames' probabilities, which `rank` keeps for as long as the classifier and the frames' features stay.
-SCORES = pa.schema({**_FRAME, "prob1": pa.float64(), "prob2": pa.float64(), **_BATCH})
+# Frames' probabilities, which `rank` keeps for as long as the classifier and the frames' features stay, and
+# the log-odds of the kinds of events that the classifier names; `kinds` is null if it names none.
+SCORES = pa.schema(
+    {
+        **_FRAME,
+        "prob1": pa.float64(),
+        "prob2": pa.float64(),
+        "kinds": pa.list_(pa.float32()),
+        **_BATCH,
+    }
+)
 
 PREDICTIONS = pa.schema(
     {
@@ -84,6 +93,7 @@ PREDICTIONS = pa.schema(
         "prob2": pa.float64(),
         "prediction": pa.float64(),
         "rank": pa.int32(),
+        "kind": pa.string(),
     }
 )
 
@@ -97,6 +107,7 @@ INCIDENTS = pa.schema(
         "peak_prob2": pa.float64(),
         "num_frames": pa.int32(),
         "rank": pa.int32(),
+        "kind": pa.string(),
     }
 )
 
@@ -110,6 +121,7 @@ CANDIDATES = pa.schema(
         "rank": pa.int32(),
         "incident": pa.int32(),
         "audit": pa.int64(),
+        "kind": pa.string(),
         "features": pa.list_(pa.float32()),
     }
 )

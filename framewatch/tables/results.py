@@ -15,6 +15,8 @@ from framewatch.tables.columns import VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
+# Texts that older versions did not write; they are read as null.
+_LATER = ("kind",)
 # The verb that writes each table, for messages about missing tables.
 WRITTEN_BY = {
     "videos": "extract",
@@ -149,7 +151,15 @@ class Results:
         if table == "predictions":  # older versions ranked NaN first
             is_number = pc.is_finite(pc.field("prob2"))
             only = is_number if only is None else only & is_number
-        return self.dataset(table).to_table(columns=columns, filter=only)
+        dataset = self.dataset(table)
+        rows = dataset.to_table(
+            columns=[name for name in columns if name not in _LATER or name in dataset.schema.names],
+            filter=only,
+        )
+        for name in columns:
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.nulls(len(rows), pa.string()))
+        return rows.select(columns)
 
     def ranked_videos(self) -> list[str]:
         """Returns the sorted URIs of videos with ranked frames, without loading the whole table."""

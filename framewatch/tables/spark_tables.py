@@ -114,8 +114,10 @@ class Tables:
             return upgrade.videos(reader, path, self.format)
         if table == "features":
             rows = upgrade.features(reader, path, self.format)
-        elif table == "frames" or self.format == "delta":
+        elif table == "frames":
             rows = reader.load(path)
+        elif self.format == "delta":
+            rows = upgrade.with_missing(reader.load(path), TABLES[table])
         else:  # no metadata to read from the files, so that no job does
             rows = reader.schema(TABLES[table]).load(path)
         return rows.select(*TABLES[table].names)

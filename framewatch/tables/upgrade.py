@@ -12,12 +12,17 @@ def videos(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
     """Reads `videos`; adds the columns that older versions did not write."""
     if table_format == "parquet":  # Spark would apply the schema of one file to all
         reader = reader.schema(VIDEOS)
-    rows = reader.load(path)
-    for field in VIDEOS.fields:
-        if field.name not in rows.columns:
-            rows = rows.withColumn(field.name, F.lit(None).cast(field.dataType))
+    rows = with_missing(reader.load(path), VIDEOS)
     modified_ms = F.coalesce("modified_ms", F.unix_millis("modified_at")).alias("modified_ms")
     return rows.select(*(modified_ms if name == "modified_ms" else name for name in VIDEOS.names))
+
+
+def with_missing(rows: DataFrame, schema: StructType) -> DataFrame:
+    """Adds the columns that older versions did not write, as null."""
+    for field in schema.fields:
+        if field.name not in rows.columns:
+            rows = rows.withColumn(field.name, F.lit(None).cast(field.dataType))
+    return rows
 
 
 def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame:
@@ -30,8 +35,7 @@ def features(reader: DataFrameReader, path: str, table_format: str) -> DataFrame
     if missing and table_format == "parquet":  # other files may have the columns
         rows = reader.schema(StructType([*rows.schema.fields, *missing])).load(path)
     else:
-        for field in missing:
-            rows = rows.withColumn(field.name, F.lit(None).cast(field.dataType))
+        rows = with_missing(rows, FEATURES)
     if not has_vectors(rows.schema):
         return rows
     metadata = rows.schema["features"].metadata

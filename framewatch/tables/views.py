@@ -1,10 +1,12 @@
 """Defines the SQL views, each one SELECT for both Spark SQL and DuckDB. Does not import Spark."""
 
+import re
 from collections.abc import Mapping
 from string import Template
 
 from framewatch.tables.ledger import LATEST_SQL
 
+_KIND = re.compile(r"(?:f\.)?kind as kind")
 # Times are quotients of ticks. Rounding may place the frame at an incident's end this far before it.
 _ROUNDING_S = 1e-6
 
@@ -25,7 +27,7 @@ _VIEWS = {
 select
   f.rank, f.video, {_name("f.video")} as name, f.frame_index, f.timestamp_s,
   {_clock("f.timestamp_s")} as clock,
-  f.prob2, f.prediction, f.origin, i.rank as incident
+  f.prob2, f.prediction, f.origin, i.rank as incident, f.kind as kind
 from $predictions f
 left join $incidents i
   on i.video = f.video and f.timestamp_s >= i.start_s and f.timestamp_s < i.end_s - {_ROUNDING_S:.6f}
@@ -36,7 +38,7 @@ select
   {_clock("start_s")} as starts_at,
   {_clock("end_s")} as ends_at,
   {_clock("peak_s")} as peak_at,
-  peak_s, peak_prob2, num_frames, peak_origin
+  peak_s, peak_prob2, num_frames, peak_origin, kind as kind
 from $incidents
 """,
     "video_summary": f"""
@@ -83,16 +85,21 @@ order by v.status, v.video
 }
 
 
-def selects(tables: Mapping[str, str]) -> dict[str, str]:
+def selects(tables: Mapping[str, str], *, kinds: bool = True) -> dict[str, str]:
     """Returns the SELECT of each view whose tables exist.
 
     Args:
         tables: the existing tables of `predictions`, `incidents` and `videos`, with their names in SQL.
+        kinds: whether `predictions` and `incidents` have the column `kind`, which older versions did not
+            write.
 
     Returns:
         The SELECT of each view by the view's name.
     """
-    templates = {name: Template(text.strip()) for name, text in _VIEWS.items()}
+    texts = dict(_VIEWS)
+    if not kinds:
+        texts = {name: _KIND.sub("cast(null as string) as kind", text) for name, text in texts.items()}
+    templates = {name: Template(text.strip()) for name, text in texts.items()}
     return {
         name: template.substitute(tables)
         for name, template in templates.items()
