@@ -34,6 +34,7 @@ def write_table(output: Path, name: str, columns: dict[str, pa.Array | list | np
 def write_output(
     output: Path, videos: list[str], prob2: np.ndarray, features: np.ndarray | int, *,
     incidents: list[tuple[int, int, int, int]], labelled: dict | None = None, most: int = 1_000_000,
+    kinds: list[str] | None = None,
 ) -> Path:  # fmt: skip
     """Writes what `rank` leaves behind, of frames at the seconds 0, 1, 2 ... of each video.
 
@@ -45,6 +46,7 @@ def write_output(
         incidents: video, start_s, end_s, peak_s, in order of rank.
         labelled: columns of `model/labelled`.
         most: as `review.candidates`.
+        kinds: the kind of each incident; frames outside have that of the first. None as in older versions.
     """
     num_frames = prob2.shape[1]
     number, frame = np.indices(prob2.shape).reshape(2, -1)
@@ -82,6 +84,7 @@ def write_output(
         "peak_prob2": pa.array(prob2.ravel()[peaks].tolist(), pa.float64()),
         "num_frames": pa.array([int(it[2] - it[1]) for it in incidents], pa.int32()),
         "rank": pa.array(range(1, len(incidents) + 1), pa.int32()),
+        **({} if kinds is None else {"kind": pa.array(kinds, pa.string())}),
     })  # fmt: skip
     if isinstance(features, int):
         flat = np.random.default_rng(2).standard_normal((chosen.sum(), features), np.float32)
@@ -96,6 +99,7 @@ def write_output(
         "prob2": prob2.ravel()[chosen], "rank": rank[chosen],
         "incident": pa.array(incident[chosen], mask=incident[chosen] == 0),
         "audit": pa.array(draw[chosen], mask=~drawn[chosen]), "features": vectors,
+        **({} if kinds is None else {"kind": [kinds[0]] * int(chosen.sum())}),
     })  # fmt: skip
     if labelled is not None:
         labelled = {"origin": [f"train{k}" for k in range(len(labelled["label"]))], **labelled}
@@ -138,7 +142,7 @@ def brightness(second: float) -> int:
     return 20 + 10 * int(second)
 
 
-def make_output(output: Path, clocks: list[Path]) -> Path:
+def make_output(output: Path, clocks: list[Path], kinds: list[str] | None = None) -> Path:
     """Three videos of 20 s; seconds 5 to 10 of each are suspicious, and the ranking knows a little of it.
 
     Incidents: video 0 [5, 8), video 1 [12, 14), video 2 [5, 7).
@@ -160,7 +164,7 @@ def make_output(output: Path, clocks: list[Path]) -> Path:
     }  # fmt: skip
     uris = [f"file:{path}" for path in clocks]
     incidents = [(0, 5, 8, 6), (1, 12, 14, 13), (2, 5, 7, 5)]
-    write_output(output, uris, prob2, features, incidents=incidents, labelled=labelled)
+    write_output(output, uris, prob2, features, incidents=incidents, labelled=labelled, kinds=kinds)
     rows = []
     for video in range(3):
         for second in range(20):

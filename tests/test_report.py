@@ -162,6 +162,31 @@ def test_metrics_failed_videos_and_the_model_card(tmp_path: Path) -> None:
     assert "5 90% 75% 80% (60% to 90%) 13%" in text
 
 
+def test_kinds_of_events(tmp_path: Path) -> None:
+    output = many_incidents(tmp_path / "out", 3, b"")
+    _, text = read(write_report(str(output)))
+    assert "kind of event" not in text, "an older version wrote this output"
+    path = output / "incidents" / "part-0.parquet"
+    kinds = pa.array(["fight", "fall", "fight"])
+    pq.write_table(pq.read_table(path, partitioning=None).append_column("kind", kinds), path)
+    notes = json.loads((output / "model" / "metrics.json").read_text())
+    fight = {"kind": "fight", "frames": 30, "groups": 4, "reason": None, "not_measured": None}
+    fight |= {"base_rate": 0.25, "roc_auc": 0.9, "roc_auc_interval": [0.7, 1], "average_precision": 0.8}
+    alone = "kind 'fall' has 1 labelled frame: 2 are needed to name it"
+    fall = {"kind": "fall", "frames": 1, "groups": 1, "reason": alone, "not_measured": alone}
+    notes["kinds"] = {
+        "named": ["fight", "theft"], "without_kind": 7, "fitted_per_kind": 2000, "kinds": [fight, fall],
+        "confusion": [{"kind": "fight", "named": [28, 2]}, {"kind": "fall", "named": [0, 1]}],
+    }  # fmt: skip
+    (output / "model" / "metrics.json").write_text(json.dumps(notes))
+    _, text = read(write_report(str(output)))
+    assert "kind of event incidents seconds fight 2 2 fall 1 1" in text
+    assert text.count("One.mpg fight") == 2 and text.count("One.mpg fall") == 1
+    assert "7 suspicious frames without a kind are left out." in text
+    assert f"fight 30 4 0.900 (0.70 to 1.00) 0.800 0.250 fall 1 1 {alone}" in text
+    assert "labelled fight theft fight 28 2 fall 0 1" in text
+
+
 def test_what_budgets_are_expected_to_find_in_this_footage(tmp_path: Path) -> None:
     output = many_incidents(tmp_path / "out", 5, b"")
     files = output / "ranking.json", output / "model" / "metrics.json"

@@ -26,6 +26,7 @@ class Moments:
         peaks_s: (n,) timestamp of the frame with the highest probability, in seconds.
         prob2: (n,) probability of that frame when it was ranked.
         num_frames: (n,) number of suspicious frames.
+        kinds: (n,) the kind of event, or None.
         num_incidents: number of incidents, which come first.
         origins: (n,) strings, the origins of the peak frames.
         rows: (n,) the row of the peak in the footage; -1 if its features are not loaded.
@@ -40,6 +41,7 @@ class Moments:
     peaks_s: np.ndarray
     prob2: np.ndarray
     num_frames: np.ndarray
+    kinds: np.ndarray
     num_incidents: int
     origins: pa.ChunkedArray
     rows: np.ndarray
@@ -61,7 +63,17 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     Returns:
         The moments, and the frames with features; `Moments.rows` maps moments to rows of the footage.
     """
-    columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "num_frames", "peak_origin", "rank"]
+    columns = [
+        "video",
+        "start_s",
+        "end_s",
+        "peak_s",
+        "peak_prob2",
+        "num_frames",
+        "peak_origin",
+        "rank",
+        "kind",
+    ]
     incidents = results.read("incidents", columns).sort_by("rank")
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
@@ -87,6 +99,7 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
             np.append(_numbers(incidents, "peak_prob2"), _numbers(candidates, "prob2")[single])
         ),
         num_frames=np.append(_numbers(incidents, "num_frames"), np.ones(len(single))).astype(int),
+        kinds=np.append(_texts(incidents, "kind"), _texts(candidates, "kind")[single]),
         num_incidents=len(incidents),
         origins=pa.chunked_array(
             [*incidents["peak_origin"].chunks, *candidates["origin"].take(pa.array(single)).chunks],
@@ -102,7 +115,8 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
 def _read_candidates(results: Results, number_of: dict[str, int]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """Returns the candidates with finite features by video and time, their video numbers, and features."""
     candidates = results.read(
-        "candidates", ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit"]
+        "candidates",
+        ["origin", "video", "timestamp_s", "end_s", "prob2", "rank", "incident", "audit", "kind"],
     )
     candidates, videos = _in_order(candidates, number_of)
     vectors = read_vectors(results.dataset("candidates"), candidates["origin"].to_pylist())
@@ -130,6 +144,10 @@ def _video_numbers(table: pa.Table, number_of: dict[str, int]) -> np.ndarray:
 def _numbers(table: pa.Table, name: str, missing: Any = None) -> np.ndarray:
     column = table[name] if missing is None else table[name].fill_null(missing)
     return column.to_numpy(zero_copy_only=False)
+
+
+def _texts(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table[name].to_pylist(), object)
 
 
 def _audit_order(candidates: pa.Table, rows: np.ndarray) -> np.ndarray:

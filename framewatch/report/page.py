@@ -13,7 +13,7 @@ import framewatch
 from framewatch.feedback import STATES, VerdictLog, moment_states, segments_by_video
 from framewatch.feedback.prevalence import audited_prevalence
 from framewatch.io import storage
-from framewatch.ranking import budgets, expectation, model_card
+from framewatch.ranking import budgets, expectation, kind_notes, model_card
 from framewatch.ranking.expectation import Prevalence
 from framewatch.report import charts
 from framewatch.report.footage import read_footage
@@ -53,7 +53,17 @@ def _contents(results: Results) -> dict[str, Any]:
     cross_validation = (notes or {}).get("cross_validation")
     evaluated = {"left-out videos": cross_validation, "test labels": test}
     measured = {name: metrics for name, metrics in evaluated.items() if metrics}
-    columns = ["video", "start_s", "end_s", "peak_s", "peak_prob2", "peak_origin", "num_frames", "rank"]
+    columns = [
+        "video",
+        "start_s",
+        "end_s",
+        "peak_s",
+        "peak_prob2",
+        "peak_origin",
+        "num_frames",
+        "rank",
+        "kind",
+    ]
     incidents = results.read("incidents", columns).sort_by("rank").to_pylist()
     return {
         "clock": clock,
@@ -76,6 +86,7 @@ def _contents(results: Results) -> dict[str, Any]:
         "incidents_s": sum(row["end_s"] - row["start_s"] for row in incidents),
         "num_incidents": len(incidents),
         "incidents": _with_pictures(results, incidents[:_MOST_INCIDENTS]),
+        **_kinds(incidents, notes),
         "timelines": _timelines(results, ranked, ledger, incidents),
         "most_timelines": _MOST_TIMELINES,
         "measured": measured,
@@ -88,6 +99,22 @@ def _contents(results: Results) -> dict[str, Any]:
         "limits": model_card.limits(notes),
         "review": _review(results, incidents),
         "footage": read_footage(results),
+    }
+
+
+def _kinds(incidents: list[dict[str, Any]], notes: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the incidents of each kind, and the kinds that the classifier was trained on."""
+    counts, seconds = Counter[str](), Counter[str]()
+    for row in incidents:
+        if row["kind"] is not None:
+            counts[row["kind"]] += 1
+            seconds[row["kind"]] += row["end_s"] - row["start_s"]
+    trained = (notes or {}).get("kinds")
+    return {
+        "kinds": [(kind, number, seconds[kind]) for kind, number in counts.most_common()],
+        "trained_kinds": kind_notes.rows(trained) if trained else [],
+        "kinds_intro": kind_notes.intro(trained) if trained else "",
+        "confusion": kind_notes.confusion(trained) if trained else None,
     }
 
 

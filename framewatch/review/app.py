@@ -71,6 +71,7 @@ class Page:
             "id": moment,
             "rank": moment + 1,
             "kind": "incident" if moment < moments.num_incidents else "frame",
+            "event": moments.kinds[moment],
             "video": int(moments.videos[moment]),
             "name": basename(video),
             "start_s": start_s,
@@ -202,6 +203,7 @@ def _add_page(app: Flask, current: Current, csrf: str) -> None:
             reviewer=page.reviewer,
             output=page.desk.results.output,
             videos=sorted(set(names))[:1000],
+            kinds=sorted(set(page.desk.moments.kinds) - {None}),
             version=_version(),
         )
 

@@ -15,6 +15,7 @@ FIELDS: Mapping[str, Field] = {
     "order": one_of(ORDERS),
     "shown": one_of(SHOWN),
     "video": TEXT,
+    "kind": TEXT,
     **dict.fromkeys(("from_s", "to_s", "min_prob", "max_prob"), NUMBER),
 }
 
@@ -27,6 +28,7 @@ class QueueFilter:
         order: `suggested` by active learning, `rank` from the job, or `time` by video.
         shown: a state of `STATES`, `reviewed` for all states but unseen, or `all`.
         video: part of a video's URI, ignoring case.
+        kind: a kind of event, ignoring case.
         from_s: drops moments that end at this second of their video or earlier.
         to_s: drops moments that begin at this second or later.
         min_prob: minimum probability.
@@ -36,6 +38,7 @@ class QueueFilter:
     order: str = "suggested"
     shown: str = "unseen"
     video: str = ""
+    kind: str = ""
     from_s: float = 0.0
     to_s: float = float("inf")
     min_prob: float = 0.0
@@ -60,6 +63,10 @@ class QueueFilter:
         if self.video:
             wanted = [self.video.lower() in name.lower() for name in moments.names]
             keep &= np.array(wanted, bool)[moments.videos]
+        if self.kind:
+            keep &= np.array(
+                [(kind or "").casefold() == self.kind.casefold() for kind in moments.kinds], bool
+            )
         return order[keep[order]]
 
     def _in_state(self, states: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,11 +18,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from outputs import brightness, served, set_file
+from outputs import brightness, make_output, served, set_file
 from page_client import Client
 
 from framewatch.cli.main import main
 from framewatch.feedback import Verdict, VerdictLog
+from framewatch.feedback.loop import LoopSettings
+from framewatch.review.server import ServeSettings, open_server
 from framewatch.tables.results import Results
 
 
@@ -63,6 +66,25 @@ def test_the_queue_comes_in_pages(client: Client) -> None:
     assert client.get("api/queue?offset=999")["items"] == []
     suggested = client.get("api/queue")["items"]
     assert {item["reason"] for item in suggested} == {"top", "uncertain", "random"}
+
+
+def test_kinds_of_events_are_shown_where_there_are_some(
+    client: Client, clocks: list[Path], tmp_path: Path
+) -> None:
+    assert 'name="kind"' not in client.page
+    assert client.get("api/moments/0")["event"] is None
+    output = make_output(tmp_path / "kinds", clocks, ["fight", "fall <b>", "fight"])
+    server = open_server(str(output), settings=ServeSettings(port=0, reviewer="ann"), loop=LoopSettings())
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        client = Client(server.address)
+        options = re.findall('<option value="(f[^"]+)">', client.page)
+        assert options == ["fall &lt;b&gt;", "fight"]
+        found = client.get("api/queue?kind=fall%20%3Cb%3E")
+        assert [(item["id"], item["event"]) for item in found["items"]] == [(1, "fall <b>")]
+        assert client.get("api/moments/0")["event"] == "fight"
+    finally:
+        server.stop()
 
 
 def test_clips_play_the_moment_and_come_in_ranges(client: Client, tmp_path: Path) -> None:

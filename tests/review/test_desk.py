@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from outputs import set_file
+from outputs import make_output, set_file
 
 from framewatch.errors import InputError
 from framewatch.feedback import STATES, Verdict
@@ -200,6 +200,16 @@ def test_filters(output: Path) -> None:
     say(desk, 1, "not")
     assert found(shown="reviewed") == found(shown="not") == [1]
     assert 1 not in found() and 1 in found(shown="all") and len(found(shown="all")) == 56
+
+
+def test_the_queue_is_filtered_by_kinds_of_events(clocks: list[Path], output: Path, tmp_path: Path) -> None:
+    desk = open_desk(make_output(tmp_path / "kinds", clocks, ["fight", "Fall", "fight"]))
+    assert QueueFilter(kind="fall").apply(desk).tolist() == [1]
+    assert set(QueueFilter(kind="FIGHT").apply(desk).tolist()) == set(range(56)) - {1}
+    assert QueueFilter(kind="theft").apply(desk).tolist() == []
+    of_older_version = open_desk(output)
+    assert set(of_older_version.moments.kinds) == {None}
+    assert QueueFilter(kind="fight").apply(of_older_version).tolist() == []
 
 
 def test_no_incidents_no_labels_no_frames_left(output: Path) -> None:

@@ -57,8 +57,8 @@ EXAMPLES = {
     "static": Example({"filename": "page.js"}),
     "index": Example(), "status": Example(), "labels": Example(), "classes.page": Example(),
     "queue": Example(query={
-        "order": "rank", "shown": "all", "video": "", "from_s": "0", "to_s": "9", "min_prob": "0",
-        "max_prob": "1", "offset": "0",
+        "order": "rank", "shown": "all", "video": "", "kind": "", "from_s": "0", "to_s": "9",
+        "min_prob": "0", "max_prob": "1", "offset": "0",
     }),
     "one": Example({"moment": "0"}),
     "thumbnail": Example({"moment": "0"}), "poster": Example({"moment": "0"}),
@@ -84,7 +84,8 @@ EXAMPLES = {
 }  # fmt: skip
 # Where any text is an answer of its own: compared with names, or kept as one. All other fields refuse it.
 FREE = {
-    ("queue", "video"), ("judge", "reviewer"), ("undo", "reviewer"), ("classes.more", "class"),
+    ("queue", "video"), ("queue", "kind"), ("judge", "reviewer"), ("undo", "reviewer"),
+    ("classes.more", "class"),
     ("similar.index", "origin"), ("similar.judge", "reviewer"), ("classes.run", "request.classes.name"),
     ("classes.run", "request.classes.not"),
 }  # fmt: skip

@@ -81,6 +81,7 @@ function card(item) {
   else if (REASONS[item.reason]) {
     badges.append(element("b", {class: `badge why-${item.reason}`, title: REASONS[item.reason][1]}, REASONS[item.reason][0]));
   }
+  if (item.event) badges.append(element("b", {class: "badge event", title: "the kind of event that it resembles most"}, item.event));
   const meter = element("span", {class: "meter"}, element("i"));
   meter.firstChild.style.width = `${Math.round(item.now * 100)}%`;
   const text = element("div", {class: "text"},
@@ -129,7 +130,8 @@ function show(moment, reason, timeline) {
   $("single").checked = false;
   const kind = moment.kind === "incident" ? `incident ${moment.rank}` : "single frame";
   const why = REASONS[reason] ? ` Reason: ${REASONS[reason][1]}.` : "";
-  $("facts").textContent = `${kind}: ${clock(moment.start_s)} to ${clock(moment.end_s)}, peak at ${clock(moment.peak_s)}; ` +
+  const event = moment.event ? ` most like ${moment.event};` : "";
+  $("facts").textContent = `${kind}: ${clock(moment.start_s)} to ${clock(moment.end_s)}, peak at ${clock(moment.peak_s)};${event} ` +
     `probability ${moment.prob2.toFixed(3)} as ranked, ${moment.now.toFixed(3)} now.${why}`;
   showAnswers(moment);
 }
