@@ -40,8 +40,11 @@ from framewatch.config import ClassifierConfig
 from framewatch.feedback.loop import LoopSettings
 from framewatch.ranking import classifier
 from framewatch.ranking.blocks import COLUMNS, Blocks
+from framewatch.ranking.calibration import log_odds_of
+from framewatch.ranking.context_training import ContextTraining
 from framewatch.ranking.evaluation import RankedLabels
 from framewatch.ranking.intervals import RankedGroups
+from framewatch.ranking.logistic import Logistic
 from framewatch.ranking.stacking import Labelled, fit_stacked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +54,8 @@ BURST = ["sampling.burst=5", "sampling.burst_step_s=0.2"]
 WEIGHTS = {"EfficientNetLite2": "imagenet", "EfficientNetLite0": "imagenet"}
 CHOICES: dict[str, tuple[str, ...]] = {
     "still": ("still",),
+    "still, less its camera": ("still",),
+    "still, context": ("still",),
     "change": ("change",),
     "motion": ("motion",),
     "change, motion": ("change", "motion"),
@@ -128,28 +133,51 @@ def read(footage: Footage, output: Path) -> tuple[Labelled, np.ndarray, np.ndarr
     return labelled, videos, np.array([row["timestamp_s"] for row in rows])
 
 
-def left_out(labelled: Labelled, blocks: Sequence[str], *, choose: bool, seed: int) -> np.ndarray:
+def less_camera(labelled: Labelled, videos: np.ndarray, times_s: np.ndarray) -> Labelled:
+    """Takes the median of the video's frames within 15 s off the stills."""
+    features, columns = labelled.features.copy(), labelled.blocks["still"]
+    stills = labelled.features[:, columns]
+    for place, (video, time) in enumerate(zip(videos, times_s, strict=True)):
+        near = (videos == video) & (np.abs(times_s - time) <= 15)
+        features[place, columns] -= np.median(stills[near], axis=0)
+    return Labelled(features, labelled.labels, labelled.weights, labelled.groups, labelled.blocks)
+
+
+def left_out(
+    labelled: Labelled,
+    blocks: Sequence[str],
+    videos: np.ndarray,
+    times_s: np.ndarray,
+    name: str,
+    seed: int,
+) -> np.ndarray:
     """Returns (frames,) log-odds by classifiers that were trained without the frame's group."""
     settings = ClassifierConfig()
     names = ("max_iter", "reg_param", "elastic_net_param", "standardization", "class_weights")
     fit_stills: Any = functools.partial(
         classifier.fit_in_memory, **{name: getattr(settings, name) for name in names}
     )
-    some = Labelled(
-        labelled.features,
-        labelled.labels,
-        labelled.weights,
-        labelled.groups,
-        {block: labelled.blocks[block] for block in blocks},
-    )
+    if name == "still, less its camera":
+        labelled = less_camera(labelled, videos, times_s)
+    columns = {block: labelled.blocks[block] for block in blocks}
+
+    def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Logistic:
+        frames = Labelled(features, labels, weights, labelled.groups, columns)
+        return fit_stacked(frames, fit_stills=fit_stills, folds=FOLDS, choose=name == "auto").logistic
+
+    training = ContextTraining(fit, labelled.groups, videos, times_s, FOLDS, choose=name == "auto")
     names_of_groups = np.unique(labelled.groups)
     order = np.random.default_rng(seed).permutation(len(names_of_groups))
     fold = (order % FOLDS)[np.searchsorted(names_of_groups, labelled.groups)]
     log_odds = np.empty(len(labelled.labels))
     for number in np.unique(fold):
-        held_out = fold == number
-        found = fit_stacked(some.rows(~held_out), fit_stills=fit_stills, folds=FOLDS, choose=choose).logistic
-        log_odds[held_out] = labelled.features[held_out] @ found.coefficients + found.intercept
+        held_out, features, labels = fold == number, labelled.features, labelled.labels
+        weights = np.where(held_out, 0.0, labelled.weights)
+        if "context" in name or name == "auto":
+            probabilities = training.left_out(held_out, features, labels, weights)
+        else:
+            probabilities = fit(features, labels, weights).probabilities(features[held_out])
+        log_odds[held_out] = log_odds_of(probabilities)
     return log_odds
 
 
@@ -216,9 +244,8 @@ def evaluate(footage: Footage, model: str, output: Path, repeats: int) -> None:
     )
     print("| features | ROC AUC | AP | accuracy | viewed for 80% |\n| --- | --- | --- | --- | ---: |")
     for name, blocks in CHOICES.items():
-        choose = name == "auto"
         scores = [
-            things.scores(left_out(labelled, blocks, choose=choose, seed=seed)) for seed in range(repeats)
+            things.scores(left_out(labelled, blocks, videos, times_s, name, seed)) for seed in range(repeats)
         ]
         means = np.mean([things.metrics(score) for score in scores], axis=0)
         intervals = things.intervals(np.mean(scores, axis=0))
@@ -226,7 +253,8 @@ def evaluate(footage: Footage, model: str, output: Path, repeats: int) -> None:
             f"{mean:.2f} ({low:.2f} to {high:.2f})"
             for mean, (low, high) in zip(means, intervals, strict=True)
         ]
-        viewed = "" if choose else f"{share_viewed(labelled, blocks, times_s):.2f}"
+        has_loop = name == ", ".join(blocks)  # the page learns from blocks
+        viewed = f"{share_viewed(labelled, blocks, times_s):.2f}" if has_loop else ""
         print(f"| {name} | {' | '.join(cells)} | {viewed} |", flush=True)
 
 
