@@ -117,6 +117,22 @@ def test_what_moves_is_ranked_first_though_stills_do_not_show_it(output: Path, c
         assert {len(row) for row in ds.dataset(table).to_table()["features"].to_pylist()} == {length}
 
 
+def test_weak_labels_find_what_moves(output: Path, settings, videos: Path, tmp_path: Path) -> None:
+    """The frames around points are resolved with all blocks side by side."""
+    lines = ["video,second,label"]
+    for number in range(6):
+        lines += [f"camera{number}.avi,{second},{label}" for second, label in ((1, 0), (5.5, 1), (10, 0))]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    changed = [f"labels.train={tmp_path}/labels.csv", f"classifier.path={tmp_path}/model"]
+    assert main(["train", *settings, *changed, f"output={output}", "classifier.features=auto"]) == 0
+    saved = saved_model.require_model(f"{tmp_path}/model")
+    assert set(saved.notes["blocks"]["weights"]) & {"change", "motion"}
+    assert saved.notes["cross_validation"]["roc_auc"] > 0.9
+    assert saved.notes["cross_validation"]["frames"] == 18
+    rows = ds.dataset(saved.labelled_path).to_table().to_pylist()
+    assert {len(row["features"]) for row in rows} == {sum(saved.notes["blocks"]["lengths"].values())}
+
+
 def test_the_same_frames_without_bursts_are_the_same(output: Path, settings, videos: Path, capsys) -> None:
     path = videos / "stills"
     assert main(["ingest", "--debug", *settings, f"output={path}"]) == 0

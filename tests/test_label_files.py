@@ -246,12 +246,57 @@ def test_verdicts_come_back_from_an_export() -> None:
     [
         "video,start_s,end_s,label,group\na.mp4,0,1,1, hall \nb.mp4,0,1,0,\n",
         "GROUP;label;ImageName\nhall;1;a.jpg\n;0;b.jpg\n",
+        "video,label,group\na.mp4,1,hall\nb.mp4,0,\n",
+        "video,group,Second,label\na.mp4,hall,3,1\nb.mp4,,4,0\n",
     ],
 )
-def test_both_formats_may_have_groups(text: str) -> None:
+def test_all_formats_may_have_groups(text: str) -> None:
     found = parse_labels(text.encode(), "labels.csv")
     assert [row.group for row in found.rows] == ["hall", None]
     assert found.row_text(0).endswith("label 1, group 'hall'") and found.row_text(1).endswith("label 0")
+
+
+@pytest.mark.parametrize("column", ["second", "second_s", "timestamp_s", "Time_S"])
+def test_labels_by_point(column: str) -> None:
+    found = parse_labels(f"video;{column};label\na;1:30,5;1\nb;12,5;no\n".encode(), "labels.csv")
+    assert found.format == "point"
+    assert [row[1:5] for row in found.rows] == [("a", 90.5, None, 1), ("b", 12.5, None, 0)]
+    assert found.row_text(1) == "line 3: 'b' at 12.5 s, label 0"
+    assert "second 'x'; give seconds" in error(f"video,{column},label\na,x,1\n")
+
+
+def test_labels_by_video() -> None:
+    found = parse_labels(b"label,note,video\n1,in the hall,a b.mp4\n0,,c\n", "labels.csv")
+    assert found.format == "video"
+    assert [row[1:5] for row in found.rows] == [("a b.mp4", None, None, 1), ("c", None, None, 0)]
+    assert found.row_text(0) == "line 2: 'a b.mp4', label 1"
+
+
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        ("ImageName,label,video", "frame"),
+        ("ImageName,label,video,second", "frame"),
+        ("video,start_s,end_s,label,time_s", "time"),
+        ("video,note,label,second", "point"),
+    ],
+)
+def test_a_file_of_an_older_format_keeps_it(header: str, form: str) -> None:
+    values = {"end_s": "9", "label": "1"}
+    row = ",".join(values.get(name, "3") for name in header.split(","))
+    found = parse_labels(f"{header}\n{row}\n".encode(), "labels.csv")
+    assert found.format == form
+
+
+@pytest.mark.parametrize("column", ["start_s", "end", "from", "Time", "time (s)", "frame", "StartTime"])
+def test_a_time_under_another_name_is_no_label_of_a_video(column: str) -> None:
+    message = error(f"video,{column},label\na,0,1\n")
+    assert f"has the column {column} beside video and label (line 1): name times start_s and end_s" in message
+    assert rows("video,gender,tool,label\na,x,y,1\n") == [("a", None, None, 1)]
+
+
+def test_two_seconds_are_an_error() -> None:
+    assert "has the column second twice (line 1)" in error("video,second,time_s,label\na,1,1,1\n")
 
 
 def test_two_columns_of_groups_are_an_error() -> None:

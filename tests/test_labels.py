@@ -49,6 +49,26 @@ def test_by_time_is_half_open(join, name: str) -> None:
     assert labelled == {f"camera2/Fight1frame000{k}.jpg": float(k >= 2) for k in range(4)}
 
 
+def test_by_point_is_the_frame_that_is_shown(join) -> None:
+    labelled, counts = join(
+        "video,second,label\nFight1,0:01.9,1\nFight1,3.4,0\ncamera1/Walk1,2,0\nFight1,9,1\n"
+    )
+    assert labelled == {
+        "camera2/Fight1frame0001.jpg": 1.0,
+        "camera2/Fight1frame0003.jpg": 0.0,
+        "camera1/Walk1frame0002.jpg": 0.0,
+    }
+    assert (counts.labelled_frames, counts.suspicious_frames, counts.unlabelled_frames) == (3, 1, 9)
+    assert counts.unmatched_examples == ("line 5: 'Fight1' at 9 s, label 1 (its frames are from 0 s to 3 s)",)
+
+
+def test_labels_by_video_are_of_no_frame(join) -> None:
+    with pytest.raises(
+        InputError, match="has labels by video, which do not show the suspicious frames: give"
+    ):
+        join("video,label\nFight1,1\n")
+
+
 def test_more_of_the_path_tells_cameras_apart(join) -> None:
     labelled, _ = join("ImageName,label\ncamera1/Walk1frame0001.jpg,1\n")
     assert labelled == {"camera1/Walk1frame0001.jpg": 1.0}
@@ -269,9 +289,12 @@ def test_a_directory_of_files_and_a_compressed_one(spark, tmp_path: Path) -> Non
     place = place.rename(tmp_path / "plain")
     found = labels.read_labels(spark, str(place))
     assert [found.location(row).rpartition("/")[2] for row in (0, 1)] == ["0.csv line 2", "1.csv.gz line 2"]
-    (place / "2.csv").write_text("video,start_s,end_s,label\n")
-    with pytest.raises(InputError, match="mix two formats"):
-        labels.read_labels(spark, str(place))
+    for header, form in {
+        "video,start_s,end_s,label": "time", "video,label": "video", "video,second,label": "point"
+    }.items():  # fmt: skip
+        (place / "2.csv").write_text(f"{header}\n")
+        with pytest.raises(InputError, match=f"mix two formats: '.*2.csv' is by {form}, '.*' by frame: keep"):
+            labels.read_labels(spark, str(place))
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -73,6 +73,13 @@ class BlockTraining:
         """Returns the regression of `stack`."""
         return self.stack(features, labels, weights).logistic
 
+    def used(self, stacked: stacking.Stacked) -> Logistic:
+        """Returns the regression on what `ranking_features` gives: of stills alone, on their numbers."""
+        if tuple(stacked.weights) != STILLS:
+            return stacked.logistic
+        stills = stacked.logistic.coefficients[self.blocks.columns[STILLS[0]]]
+        return Logistic(stills, stacked.logistic.intercept)
+
     def notes(self, run: Run, stacked: stacking.Stacked) -> dict[str, Any]:
         """Returns what the card shows, and what `ranking_features` reads."""
         sampled = run.tables.metadata("frames")

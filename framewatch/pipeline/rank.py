@@ -34,6 +34,7 @@ from framewatch.pipeline.incident_tables import changed_videos, write_incidents
 from framewatch.pipeline.run import Run
 from framewatch.pipeline.sql import register_for_sql
 from framewatch.pipeline.train import measures
+from framewatch.pipeline.weak_training import top_means
 from framewatch.ranking import (
     classifier,
     evaluation,
@@ -265,8 +266,10 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
         storage.delete(storage.join(run.config.output, older))
     if not path:
         return None
-    predictions = run.tables.read("predictions")
-    labelled, counts = labels.join_labels(predictions, labels.read_labels(run.spark, path))
+    predictions, read = run.tables.read("predictions"), labels.read_labels(run.spark, path)
+    if read.format == "video":
+        return _test_metrics_of_videos(run, saved, predictions, read)
+    labelled, counts = labels.join_labels(predictions, read, period_s=run.period_s)
     run.summarize("test labels", str(counts))
     given = ["group"] if "group" in labelled.columns else []
     # A few numbers per labelled frame: hand labels are few.
@@ -277,6 +280,17 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     path = storage.join(run.config.output, "labelled", "part-00000.parquet")
     feature_files.write_rows(path, rows.select(["video", "timestamp_s", "label"]))
     return evaluation.evaluate_rows(rows, **measures(run))
+
+
+def _test_metrics_of_videos(
+    run: Run, saved: SavedModel, predictions: DataFrame, read: labels.Labels
+) -> dict[str, Any] | None:
+    """Does the same for test labels by video. A video's score is the mean `prob2` of its highest frames."""
+    labelled, counts = labels.join_weak_labels(predictions, read, period_s=run.period_s)
+    run.summarize("test labels", str(counts))
+    rows = _apart_from_training(run, to_arrow(top_means(labelled, saved.notes)), saved)
+    precision_at = run.config.evaluation.precision_at
+    return evaluation.evaluate_videos(rows, precision_at=precision_at) if len(rows) else None
 
 
 def _apart_from_training(run: Run, rows: pa.Table, saved: SavedModel) -> pa.Table:

@@ -21,10 +21,11 @@ from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.locks import exclusive_lock
 from framewatch.models.network_output import feature_lists
-from framewatch.pipeline import event_kinds, feature_blocks
+from framewatch.pipeline import event_kinds, feature_blocks, weak_training
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
+from framewatch.pipeline.weak_training import DISTANCE, KNOWN, WeakTraining
 from framewatch.ranking import (
     budgets,
     classifier,
@@ -40,6 +41,7 @@ from framewatch.ranking.block_notes import sentence as block_sentence
 from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
 from framewatch.ranking.stacking import Fit
+from framewatch.ranking.weak_labels import extent_sentence
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.spark.task_progress import task_progress
 from framewatch.tables import feature_files, saved_model
@@ -52,6 +54,7 @@ _FRAMES_PER_PART = 10_000
 _VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
 # Numbers of a frame with a still, its change and its motion, at most.
 _VALUES_OF_BLOCKS = 2 * 2048 + 44
+_VALUES_OF_STILLS = 2048
 
 
 def train(run: Run) -> None:
@@ -87,15 +90,17 @@ def _train(run: Run) -> None:
             group_of = group_videos(run, {row["video"]: row["group"] for row in videos})
             notes |= _group_counts(videos, group_of)
             usable = labelled.where("features is not null").drop("group")
-            usable_frames = notes["labelled_frames"] - notes["without_features"]
+            usable_frames = sum(row["frames"] for row in videos)
             fitted = _fit(run, usable, usable_frames, group_of, names)
             version, of_kinds = _saved(run, usable, group_of, fitted)
+            notes |= fitted.weak.notes() if fitted.weak else {}
         with task_progress(run.spark, "train, on left-out videos"):
-            if fitted.model.numFeatures * usable_frames <= _most_values(run):
-                _cross_validate_in_memory(run, usable, group_of, fitted, version.labelled_path)
+            by_video = None
+            if fitted.weak or fitted.model.numFeatures * usable_frames <= _most_values(run):
+                by_video = _cross_validate_in_memory(run, usable, group_of, fitted, version.labelled_path)
             else:
                 _cross_validate(run, usable, group_of, settings, version.labelled_path)
-        metrics, calibration = _evaluate(run, version)
+        metrics, calibration = _evaluate(run, version) if by_video is None else by_video
     finally:
         with contextlib.suppress(PySparkException):
             labelled.unpersist()
@@ -121,7 +126,7 @@ def _saved(
 ) -> tuple[SavedModel, dict[str, Any] | None]:
     """Fits the kinds of events, and writes a new version; returns it and the notes on its kinds, if any."""
     kinds, notes = event_kinds.train_kinds(
-        labelled,
+        fitted.weak.trained_on(labelled) if fitted.weak else labelled,
         group_of,
         fitted.blocks if uses_bursts(fitted.notes) else None,
         folds=run.config.evaluation.folds,
@@ -143,6 +148,8 @@ def _closing_line(run: Run, card: Mapping[str, Any], seconds: float) -> str:
     text = (
         f"{notes['summary']}{left_out}; on left-out videos: {_quality(run, metrics, notes)}; {seconds:.1f} s"
     )
+    if notes.get("format"):
+        text += f"; {extent_sentence(notes)}"
     if card["blocks"]:
         text += f"; {block_sentence(card['blocks'])}"
     if card.get("kinds"):
@@ -173,7 +180,7 @@ def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]
         parts.append(judged.withColumn("weight", F.lit(config.classifier.verdict_weight)))
         summaries.append(f"verdicts: {counts}" + (f", {note}" if note else ""))
     if config.labels.train:
-        by_hand, counts = labels.join_labels(features, labels.read_labels(run.spark, config.labels.train))
+        by_hand, counts = weak_training.join_labels(run, features, config.labels.train)
         if parts and "group" in by_hand.columns:
             group_of = by_hand.select("video", "group").distinct()
             parts[0] = parts[0].join(F.broadcast(group_of), "video", "left")
@@ -186,7 +193,9 @@ def _labelled(run: Run, names: Sequence[str]) -> tuple[DataFrame, dict[str, Any]
         summaries.append(str(counts))
     labelled = functools.reduce(functools.partial(DataFrame.unionByName, allowMissingColumns=True), parts)
     if len(parts) > 1:
-        totals = labelled.agg(F.count("*"), F.sum("label")).collect()[0]
+        totals = (
+            labelled.where(weak_training.is_given(labelled)).agg(F.count("*"), F.sum("label")).collect()[0]
+        )
         counts = _of_both(counts, totals[0], int(totals[1]))
     labels.require_both_classes(counts)
     if "group" not in labelled.columns:
@@ -202,7 +211,7 @@ def _videos(labelled: DataFrame) -> list[Row]:
         labelled.groupBy("video")
         .agg(
             F.max("group").alias("group"),
-            F.count_if(~usable).alias("without_features"),
+            F.count_if(~usable & weak_training.is_given(labelled)).alias("without_features"),
             F.count_if(usable).alias("frames"),
             F.count_if(usable & (F.col("label") == 1)).alias("suspicious"),
         )
@@ -317,6 +326,7 @@ class _Fitted:
         blocks: its blocks of features; None if it was not to use others than stills.
         notes: the notes on its blocks; None without any.
         rows: the result of `_in_memory`, if the fit has read it.
+        weak: the frames of weak labels, if there are any.
     """
 
     model: LogisticRegressionModel
@@ -324,6 +334,7 @@ class _Fitted:
     blocks: Blocks | None = None
     notes: dict[str, Any] | None = None
     rows: pa.Table | None = None
+    weak: WeakTraining | None = None
 
 
 def _fit(
@@ -332,13 +343,17 @@ def _fit(
     """Fits the classifier on stills, or on blocks of features.
 
     Raises:
-        InputError: only one class is left, or there are too many frames to combine blocks in memory.
+        InputError: only one class is left, or there are too many frames to resolve weak labels or to combine
+            blocks in memory.
     """
     config, settings = run.config, _settings(run.config.classifier)
     fit_stills = functools.partial(classifier.fit_in_memory, **settings)
-    if names == STILLS:
+    form = weak_training.format_of(labelled)
+    if names == STILLS and form is None:
         return _Fitted(classifier.train(labelled, **settings), fit_stills)
-    if num_frames > _most_values(run) / _VALUES_OF_BLOCKS:
+    if num_frames > _most_values(run) / (_VALUES_OF_STILLS if names == STILLS else _VALUES_OF_BLOCKS):
+        if form is not None:
+            raise weak_training.too_many(form, num_frames)
         raise InputError(
             f"classifier.features={config.classifier.features} is fitted in memory, and {num_frames} "
             "labelled frames are too many: set classifier.features=still, or label fewer frames"
@@ -346,15 +361,25 @@ def _fit(
     rows = _in_memory(labelled)
     blocks = Blocks.of_rows(rows, names)
     groups = np.array([group_of[video] for video in rows["video"].to_pylist()])
+    features, truth, weights = blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy()
+    weak = None
+    if form is not None:
+        weak = WeakTraining.of_rows(
+            rows, features, groups, fit_side_by_side=fit_stills, folds=config.evaluation.folds
+        )
+        weights = weak.resolved.weights
+    if names == STILLS:
+        model = classifier.with_coefficients(run.spark, fit_stills(features, truth, weights))
+        return _Fitted(model, fit_stills, rows=rows, weak=weak)
     training = feature_blocks.BlockTraining(
         blocks, groups, fit_stills, config.evaluation.folds, choose=config.classifier.blocks is None
     )
-    stacked = training.stack(blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy())
-    if tuple(stacked.weights) == STILLS:
+    stacked = training.stack(features, truth, weights)
+    if tuple(stacked.weights) == STILLS and weak is None:
         model = classifier.train(labelled, **settings)
     else:
-        model = classifier.with_coefficients(run.spark, stacked.logistic)
-    return _Fitted(model, training.fit, blocks, training.notes(run, stacked), rows)
+        model = classifier.with_coefficients(run.spark, training.used(stacked))
+    return _Fitted(model, training.fit, blocks, training.notes(run, stacked), rows, weak)
 
 
 def _most_values(run: Run) -> float:
@@ -365,34 +390,48 @@ def _most_values(run: Run) -> float:
 
 def _in_memory(labelled: DataFrame) -> pa.Table:
     """Returns labelled frames with features, sorted."""
-    names = ("origin", "video", "timestamp_s", "label", "weight", *COLUMNS.values())
+    names = ("origin", "video", "timestamp_s", "label", "weight", KNOWN, DISTANCE, *COLUMNS.values())
     return to_arrow(labelled.select(*(name for name in names if name in labelled.columns))).sort_by("origin")
 
 
 def _cross_validate_in_memory(
     run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: _Fitted, path: str
-) -> None:
-    """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds."""
+) -> tuple[dict[str, Any] | None, dict[str, Any]] | None:
+    """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds.
+
+    Returns:
+        Of labels by video, metrics and calibration, as `_evaluate` does; else None.
+    """
     rows = _in_memory(labelled) if fitted.rows is None else fitted.rows
     blocks = fitted.blocks or Blocks.of_rows(rows, STILLS)
     groups = [group_of[video] for video in rows["video"].to_pylist()]
-    features = blocks.matrix(rows)
-    probabilities = cross_validation.out_of_fold_in_memory(
-        features,
-        rows["label"].to_numpy(),
-        rows["weight"].to_numpy(),
-        groups,
-        folds=run.config.evaluation.folds,
-        fit=fitted.fit_in_memory,
-    )
+    features, weak = blocks.matrix(rows), fitted.weak
+    scored = weak.out_of_fold(fitted.fit_in_memory) if weak else None
+    if weak:
+        probabilities = scored and scored.probabilities
+    else:
+        probabilities = cross_validation.out_of_fold_in_memory(
+            features,
+            rows["label"].to_numpy(),
+            rows["weight"].to_numpy(),
+            groups,
+            folds=run.config.evaluation.folds,
+            fit=fitted.fit_in_memory,
+        )
     if uses_bursts(fitted.notes):
         # The review page learns from the numbers that candidates have.
         lists = feature_lists(features.astype(np.float32), [None] * len(rows))[0]
         rows = rows.set_column(rows.column_names.index("features"), "features", lists)
     prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
     rows = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
-    rows = rows.select(_LABELLED)
-    feature_files.write_rows(storage.join(path, "part-00000.parquet"), rows)
+    written = weak.used(rows).select([*_LABELLED, KNOWN]) if weak else rows.select(_LABELLED)
+    feature_files.write_rows(storage.join(path, "part-00000.parquet"), written)
+    if weak is None or weak.frames.kind != "video":
+        return None
+    metrics = scored and scored.evaluate_videos(
+        rows["video"].to_pylist(), groups, precision_at=run.config.evaluation.precision_at
+    )
+    return metrics, weak_training.not_calibrated()
 
 
 def _cross_validate(

@@ -1,6 +1,6 @@
 """Headers, rows and bad lines of the CSV files that users write: labels and groups. Does not import Spark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from framewatch.errors import InputError
@@ -49,12 +49,14 @@ class Header:
         line: the line of the header.
         width: the number of fields in it.
         columns: positions of the columns of the format.
+        others: the names of the other columns, which are ignored.
     """
 
     delimiter: str
     line: int
     width: int
     columns: dict[str, int]
+    others: Sequence[str] = ()
 
     def cells(self, values: Sequence[str]) -> dict[str, str]:
         """Returns the values of a row by column.
@@ -72,7 +74,13 @@ class Header:
 
 
 def find_header(
-    text: str, what: str, formats: Sequence[Sequence[str]], optional: Sequence[str] = ()
+    text: str,
+    what: str,
+    formats: Sequence[Sequence[str]],
+    optional: Sequence[str] = (),
+    *,
+    weaker: Sequence[Sequence[str]] = (),
+    same: Mapping[str, str] | None = None,
 ) -> Header:
     """Finds the header, and the delimiter with which its columns match one of the formats.
 
@@ -81,15 +89,20 @@ def find_header(
         what: the file in messages, such as `labels file 'a.csv'`.
         formats: the columns of each format.
         optional: columns that any format may have.
+        weaker: formats that count, the first that matches, only in files with the columns of no other format.
+        same: other names of columns, in lower case.
 
     Raises:
         InputError: the columns match no format or several, or a column is there twice.
     """
     best: list[str] = []
-    rule = " or ".join(",".join(form) for form in formats)
-    for delimiter, line, names in csv_text.headers(text):
-        lowered = [name.lower() for name in names]
-        found = [form for form in formats if all(name.lower() in lowered for name in form)]
+    rule = " or ".join(",".join(form) for form in (*formats, *weaker))
+    split = [(is_weaker, *header) for is_weaker in (False, True) for header in csv_text.headers(text)]
+    for is_weaker, delimiter, line, names in split:
+        lowered = [(same or {}).get(name.lower(), name.lower()) for name in names]
+        candidates = weaker if is_weaker else formats
+        found = [form for form in candidates if all(name.lower() in lowered for name in form)]
+        found = found[:1] if is_weaker else found
         best = max(best, names, key=len)
         if not found:
             continue
@@ -99,6 +112,8 @@ def find_header(
             raise InputError(f"{what} has the column {twice[0]} twice (line {line}): keep one")
         if len(found) > 1:
             raise InputError(f"{what} has the columns of both formats (line {line}): keep {rule}")
-        return Header(delimiter, line, len(names), {name: lowered.index(name.lower()) for name in wanted})
-    columns = ", ".join(filter(None, best)) or "none"
-    raise InputError(f"{what} has the columns {columns}: it must have {rule}")
+        columns = {name: lowered.index(name.lower()) for name in wanted}
+        others = [name for place, name in enumerate(names) if name and place not in columns.values()]
+        return Header(delimiter, line, len(names), columns, others)
+    shown = ", ".join(filter(None, best)) or "none"
+    raise InputError(f"{what} has the columns {shown}: it must have {rule}")

@@ -14,6 +14,8 @@ from framewatch.ranking.reliability import reliability
 from framewatch.spark.arrow import to_arrow
 from framewatch.tables.schema import PREDICTIONS, fields, require_columns
 
+# The reason for what is not measured.
+NOT_BY_SECOND = "labels by video do not show which seconds are suspicious"
 # Columns of the frames to evaluate; `group` may be missing.
 _EVALUATED = ("origin", "video", "timestamp_s", "prob2", "label", "group")
 
@@ -208,6 +210,42 @@ def evaluate_rows(
     viewed = [ranked.frames_within(minutes) for minutes in budgets_minutes]
     intervals = grouped.intervals(precision_at=precision_at, viewed=viewed)
     return _with_intervals(metrics, intervals, precision_at)
+
+
+def evaluate_videos(scored: pa.Table, *, precision_at: Sequence[int]) -> dict[str, Any]:
+    """Returns the metrics of labelled videos that have one score each.
+
+    Args:
+        scored: `video`, `group`, `label`, and `prob2`, the score.
+        precision_at: the k of each precision@k.
+
+    Returns:
+        What `evaluate` returns, of videos: `unit` is `videos`, `num_videos` replaces `frames`; `videos` has
+        the label and score of each. What needs labels of seconds is empty; `not_by_second` is the reason.
+    """
+    rows: Any = scored.select(["video", "group", "label", "prob2"]).to_pandas()
+    rows = rows.sort_values(["prob2", "video"], ascending=[False, True])
+    overall = RankedLabels.count(rows["prob2"].tolist(), rows["label"].tolist())
+    labels = rows["label"].to_numpy()
+    grouped = RankedGroups(rows["prob2"].to_numpy(), labels, rows["group"].to_numpy(), firsts=labels > 0)
+    summary = overall.summary(precision_at)
+    metrics = {
+        "unit": "videos",
+        "num_videos": summary.pop("frames"),
+        **summary,
+        "groups": grouped.num_groups,
+        "suspicious_groups": grouped.num_suspicious_groups,
+        "curve": overall.curve(),
+        "not_by_second": NOT_BY_SECOND,
+        **reliability(np.array([]), np.array([]), np.array([]), intervals=False),
+        "threshold_recall": None,
+        "budgets": [],
+        "videos": {
+            str(row.video): {"label": int(row.label), "score": float(row.prob2)}
+            for row in rows.itertuples(index=False)
+        },
+    }
+    return _with_intervals(metrics, grouped.intervals(precision_at=precision_at, viewed=()), precision_at)
 
 
 def _with_intervals(

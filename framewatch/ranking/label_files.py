@@ -1,25 +1,34 @@
 """Label files: the bytes of a CSV file -> checked labels. Does not import Spark.
 
-Two formats, each with a header: `ImageName,label` (the name of a frame, as in 2018) and
-`video,start_s,end_s,label` (a half-open range of seconds). Label 1 is suspicious, 0 is not, and another word
-is suspicious and names the kind of event. Both may have a column `group`: evaluation keeps the videos of one
-group together.
+Four formats, each with a header: `ImageName,label` (the name of a frame, as in 2018),
+`video,start_s,end_s,label` (a half-open range of seconds), `video,second,label` (a point in time) and
+`video,label` (a whole video, with label 1 if anything in it is suspicious). Label 1 is suspicious, 0 is not,
+and another word is suspicious and names the kind of event. All may have a column `group`: evaluation keeps
+the videos of one group together.
 """
 
 import bisect
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from framewatch.errors import InputError
 from framewatch.io import csv_text
 from framewatch.ranking import label_kinds
-from framewatch.ranking.csv_table import BadLines, find_header
+from framewatch.ranking.csv_table import BadLines, Header, find_header
 
 _BY_FRAME = ("ImageName", "label")
 _BY_TIME = ("video", "start_s", "end_s", "label")
+_BY_POINT = ("video", "second", "label")
+_BY_VIDEO = ("video", "label")
+_SAME_COLUMNS = dict.fromkeys(("second_s", "timestamp_s", "time_s"), "second")
+# Beside `video` and `label`, such a column is a time or a frame under a wrong name.
+_OF_TIME = re.compile(
+    r"^(start|end|begin|stop)|(?<![a-z])(from|to|secs?|seconds?|times?|timestamps?|frames?|imagename)(?![a-z])",
+    re.A | re.I,
+)
 _WORDS = {"true": 1, "yes": 1, "suspicious": 1, "positive": 1}
 _WORDS |= dict.fromkeys(("false", "no", "normal", "none", "negative"), 0)
 # The common format of a time, which is unambiguous.
@@ -32,8 +41,15 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d(?:[.,]\d+)?)", re.A)
 _SWAPPED = str.maketrans(".,", ",.")
 
 
+# What a file labels, as messages and notes name it.
+Format = Literal["frame", "time", "point", "video"]
+
+
 class Label(NamedTuple):
-    """One row: the name of a frame, or of a video with a range of its seconds; the group; the kind."""
+    """One row: the name of a frame, or of a video with a range of its seconds; the group; the kind.
+
+    A point in time is its start and has no end. A whole video has neither.
+    """
 
     line: int
     name: str
@@ -46,18 +62,18 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Labels:
-    """Checked labels, all by frame or all by time.
+    """Checked labels, all in one format.
 
     Attributes:
         rows: the labels.
-        by_time: whether they label ranges of time.
+        format: what they label.
         source: the file or directory, for messages.
         parts: the files of `source`, each with the position of its first row; empty for a single file.
         blank_rows: number of skipped rows without any value.
     """
 
     rows: Sequence[Label]
-    by_time: bool
+    format: Format
     source: str
     parts: Sequence[tuple[int, str]] = ()
     blank_rows: int = 0
@@ -75,7 +91,9 @@ class Labels:
     def row_text(self, position: int) -> str:
         """Returns a row as text for messages, such as `line 2: 'Fight1.mpg' 0 to 3 s, label 1`."""
         row = self.rows[position]
-        times = f" {row.start_s:g} to {row.end_s:g} s," if row.start_s is not None else ","
+        times = "," if row.start_s is None else f" at {row.start_s:g} s,"
+        if row.end_s is not None:
+            times = f" {row.start_s:g} to {row.end_s:g} s,"
         group = f", group {csv_text.quoted(row.group)}" if row.group else ""
         label = csv_text.quoted(row.kind) if row.kind else row.label
         return f"{self.location(position)}: {csv_text.quoted(row.name)}{times} label {label}{group}"
@@ -95,22 +113,22 @@ def from_ranges(ranges: Iterable[tuple[str, float, float, int]], source: str) ->
         Label(number, name, float(start_s), float(end_s), label)
         for number, (name, start_s, end_s, label) in enumerate(ranges, start=1)
     ]
-    return Labels(rows, by_time=True, source=source)
+    return Labels(rows, "time", source=source)
 
 
 def merged(files: Mapping[str, Labels], path: str) -> Labels:
     """Merges the labels of several files.
 
     Raises:
-        InputError: some files label frames and some label ranges of time, or there are too many kinds.
+        InputError: the files have different formats, or there are too many kinds.
     """
     if len(files) == 1:
         return next(iter(files.values()))
-    by_time = {labels.by_time: name for name, labels in files.items()}
-    if len(by_time) > 1:
+    formats = {labels.format: name for name, labels in files.items()}
+    if len(formats) > 1:
+        (one, first), (other, second) = sorted(formats.items(), reverse=True)[:2]
         raise InputError(
-            f"labels '{path}' mix two formats: '{by_time[True]}' is by time, '{by_time[False]}' by frame: "
-            "keep one"
+            f"labels '{path}' mix two formats: '{first}' is by {one}, '{second}' by {other}: keep one"
         )
     rows: list[Label] = []
     starts = []
@@ -119,7 +137,7 @@ def merged(files: Mapping[str, Labels], path: str) -> Labels:
         rows += labels.rows
     blank_rows = sum(labels.blank_rows for labels in files.values())
     what = f"labels files '{path}'"
-    return Labels(_as_first_spelt(rows, what), next(iter(by_time)), what, starts, blank_rows)
+    return Labels(_as_first_spelt(rows, what), next(iter(formats)), what, starts, blank_rows)
 
 
 def parse_labels(data: bytes, file: str) -> Labels:
@@ -133,12 +151,22 @@ def parse_labels(data: bytes, file: str) -> Labels:
         file: the name of the file, for messages.
 
     Raises:
-        InputError: the data is not text, has the columns of neither format, has too many kinds, or has
+        InputError: the data is not text, has the columns of no format, has too many kinds, or has
             invalid rows; the message lists the first of them.
     """
     what = f"labels file '{file}'"
     text = csv_text.decode(data, what)
-    header = find_header(text, what, (_BY_FRAME, _BY_TIME), optional=("group",))
+    header = find_header(
+        text,
+        what,
+        (_BY_FRAME, _BY_TIME),
+        optional=("group",),
+        weaker=(_BY_POINT, _BY_VIDEO),
+        same=_SAME_COLUMNS,
+    )
+    columns = _time_columns(header.columns)
+    if not columns and "video" in header.columns:
+        _check_no_times(header, what)
     rows: list[Label] = []
     blank_rows = 0
     bad = BadLines()
@@ -153,7 +181,7 @@ def parse_labels(data: bytes, file: str) -> Labels:
         else:
             try:
                 cells = header.cells(values)
-                times = [_seconds(cells[name], name) for name in ("start_s", "end_s") if name in cells]
+                times = [_seconds(cells[name], name) for name in columns]
                 rows.append(_label(line, cells, [time.seconds for time in times]))
             except ValueError as problem:
                 bad.add(line, str(problem))
@@ -165,7 +193,7 @@ def parse_labels(data: bytes, file: str) -> Labels:
     if comma_line:
         bad.extend(dotted, f"line {comma_line} has a decimal comma")
     bad.raise_any(what)
-    return Labels(_as_first_spelt(rows, what), "video" in header.columns, what, blank_rows=blank_rows)
+    return Labels(_as_first_spelt(rows, what), _format(header.columns), what, blank_rows=blank_rows)
 
 
 def _as_first_spelt(rows: list[Label], source: str) -> list[Label]:
@@ -174,11 +202,32 @@ def _as_first_spelt(rows: list[Label], source: str) -> list[Label]:
     return [row._replace(kind=first[row.kind.casefold()]) if row.kind else row for row in rows]
 
 
+def _time_columns(columns: Collection[str]) -> list[str]:
+    return [name for name in ("start_s", "end_s", "second") if name in columns]
+
+
+def _format(columns: Collection[str]) -> Format:
+    if "video" not in columns:
+        return "frame"
+    formats: tuple[Format, ...] = ("video", "point", "time")
+    return formats[len(_time_columns(columns))]
+
+
+def _check_no_times(header: Header, what: str) -> None:
+    """Checks that a file with the columns of labels by video has no column of times."""
+    wrong = [name for name in header.others if _OF_TIME.search(name)]
+    if wrong:
+        raise InputError(
+            f"{what} has the column {wrong[0]} beside video and label (line {header.line}): name times "
+            "start_s and end_s, or second; or remove the column, if the labels are of whole videos"
+        )
+
+
 def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
-    by_time = "video" in cells
-    name = csv_text.plain(cells["video" if by_time else "ImageName"])
+    of_video = "video" in cells
+    name = csv_text.plain(cells["video" if of_video else "ImageName"])
     if not name.strip():
-        raise ValueError(f"empty name; name the {'video' if by_time else 'frame'}")
+        raise ValueError(f"empty name; name the {'video' if of_video else 'frame'}")
     word = cells["label"].strip().lower()
     number = _WORDS.get(word, _reading(word.replace(",", ".")))
     kind = label_kinds.kind_of(cells["label"], _WORDS) if number is None else None
@@ -188,8 +237,8 @@ def _label(line: int, cells: dict[str, str], times: Sequence[float]) -> Label:
         raise ValueError(f"label {value}; {rule}")
     number = 1 if number is None else int(number)
     group = csv_text.plain(cells.get("group", "")).strip() or None
-    if not by_time:
-        return Label(line, name, None, None, number, group, kind)
+    if len(times) < 2:
+        return Label(line, name, times[0] if times else None, None, number, group, kind)
     start_s, end_s = times
     if not start_s < end_s:
         start, end = csv_text.quoted(cells["start_s"]), csv_text.quoted(cells["end_s"])

@@ -1,10 +1,12 @@
-"""Matches labels to frames: resolves names to videos or frames, and ranges of time to frames."""
+"""Matches labels to frames: resolves names to videos or frames, and ranges and points of time to frames."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
@@ -12,10 +14,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
 from framewatch.errors import InputError
-from framewatch.ranking import label_kinds, label_names
+from framewatch.ranking import label_kinds, label_names, weak_labels
 from framewatch.ranking.csv_table import SHOWN
 from framewatch.ranking.groups import Groups, group_of_each
 from framewatch.ranking.label_files import Labels
+from framewatch.spark.arrow import to_arrow
 from framewatch.video.suffixes import VIDEO_SUFFIXES
 
 _ENDS = StructType(
@@ -35,6 +38,8 @@ _SUFFIXES = {"video": VIDEO_SUFFIXES, "origin": ("jpg",)}
 _BROADCAST_ROWS = 200_000
 # Up to this many paths are compared with the labels on the driver.
 _PATHS_HERE = 10_000
+# Ranges around points are half-open; this takes in frames on their edges.
+_EDGE_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,16 @@ class JoinedLabels:
     """Frames with a label.
 
     Attributes:
-        labelled: columns `origin` and `label`; if the labels have kinds also `kind`, null without one.
-        num_frames: number of rows of `labelled`.
-        num_suspicious: number of rows with label 1.
-        num_empty: number of ranges that contain no frame of their video.
-        empty: positions of the first such ranges.
+        labelled: columns `origin` and `label`; if the labels have kinds also `kind`, null without one; by point,
+            also `known`, whether the point is on the frame, and `distance_s`, the seconds from the nearest
+            point.
+        num_frames: number of labelled frames: of rows of `labelled`, by point of those that are known.
+        num_suspicious: number of labelled frames with label 1.
+        num_empty: number of ranges that contain no frame of their video, and of points outside their video.
+        empty: positions of the first of them.
         kind_overlaps: number of labels that overlap an earlier one of another kind, which counts.
+        num_videos: by video, the number of labelled videos; else 0.
+        num_suspicious_videos: by video, the number of those with label 1; else 0.
     """
 
     labelled: DataFrame
@@ -56,6 +65,8 @@ class JoinedLabels:
     num_empty: int = 0
     empty: Sequence[int] = ()
     kind_overlaps: int = 0
+    num_videos: int = 0
+    num_suspicious_videos: int = 0
 
 
 def small(rows: DataFrame, number: int) -> DataFrame:
@@ -110,12 +121,14 @@ def _check_unambiguous(labels: Labels | Groups, column: str, ambiguous: Mapping[
     )
 
 
-def _check_consistent(labels: Labels, clashes: Sequence[tuple[int, int]], num_frames: int) -> None:
+def _check_consistent(
+    labels: Labels, clashes: Sequence[tuple[int, int]], number: int, *, unit: str = "frame"
+) -> None:
     if clashes:
         shown = [f"{labels.row_text(one)} and {labels.row_text(other)}" for one, other in clashes]
         raise InputError(
-            f"labels of {labels.source} contradict each other in {num_frames} frame(s): {'; '.join(shown)}: "
-            "keep one label per frame"
+            f"labels of {labels.source} contradict each other in {number} {unit}(s): {'; '.join(shown)}: "
+            f"keep one label per {unit}"
         )
 
 
@@ -250,6 +263,109 @@ def by_time(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> J
     labelled = of_frames.where("normal + suspicious > 0").select(*columns)
     counts = totals["labelled"], totals["suspicious"], len(empty)
     return JoinedLabels(labelled, *counts, empty[:SHOWN], kind_overlaps)
+
+
+def by_video(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
+    """Gives all frames of a video the label of the video.
+
+    Raises:
+        InputError: a video has both labels.
+    """
+    first: dict[str, int] = {}
+    clashes = []
+    for position, row in enumerate(labels.rows):
+        if row.name in resolved:
+            earlier = first.setdefault(resolved[row.name], position)
+            if labels.rows[earlier].label != row.label:
+                clashes.append((earlier, position))
+    _check_consistent(labels, clashes[:SHOWN], len({one for one, _ in clashes}), unit="video")
+    rows = [
+        (video, float(labels.rows[position].label), labels.rows[position].kind)
+        for video, position in first.items()
+    ]
+    label_of = frames.sparkSession.createDataFrame(rows, "video string, label double, kind string")
+    kind = ["kind"] if labels.kinds else []
+    labelled = frames.join(small(label_of, len(rows)), "video").select("origin", "label", *kind)
+    counted = labelled.groupBy("label").count().collect()
+    num_frames = {row["label"]: row["count"] for row in counted}
+    return JoinedLabels(
+        labelled,
+        sum(num_frames.values()),
+        num_frames.get(1.0, 0),
+        num_videos=len(rows),
+        num_suspicious_videos=sum(label == 1 for _, label, _ in rows),
+    )
+
+
+def by_point(
+    frames: DataFrame, labels: Labels, resolved: Mapping[str, str], *, period_s: float = 1.0
+) -> JoinedLabels:
+    """Joins frames with labels by point: the frame that is shown at the point, and those near to it.
+
+    The driver holds the times of the frames near to points.
+
+    Args:
+        frames: the frames.
+        labels: the labels.
+        resolved: the video of each name.
+        period_s: seconds between frames.
+
+    Raises:
+        InputError: points of both labels are on one frame.
+    """
+    before_s, after_s = weak_labels.lead_s(period_s) + _EDGE_S, weak_labels.WIDEST_S / 2 + _EDGE_S
+    points = {position: row for position, row in enumerate(labels.rows) if row.name in resolved}
+    of_video: dict[str, list[int]] = defaultdict(list)
+    ranges = []
+    for position, row in points.items():
+        video, second = resolved[row.name], row.start_s
+        assert second is not None
+        of_video[video].append(position)
+        ranges.append((position, video, second - before_s, second + after_s, 1, 0))
+    swept = _sweep(frames, frames.sparkSession.createDataFrame(ranges, _RANGES), len(ranges))
+    near = to_arrow(swept.where("origin is not null and suspicious > 0").select("video", "time_s", "origin"))
+    if len(near):
+        near = near.sort_by([(name, "ascending") for name in ("video", "time_s", "origin")])
+    rows, outside = _rows_near_points(labels, near, of_video, period_s)
+    known = [label for _, label, is_known, *_ in rows if is_known]
+    labelled = frames.sparkSession.createDataFrame(
+        rows, "origin string, label double, known boolean, distance_s double, kind string"
+    )
+    if not labels.kinds:
+        labelled = labelled.drop("kind")
+    return JoinedLabels(labelled, len(known), int(sum(known)), len(outside), outside[:SHOWN])
+
+
+def _rows_near_points(
+    labels: Labels, near: pa.Table, of_video: Mapping[str, Sequence[int]], period_s: float
+) -> tuple[list[tuple[Any, ...]], list[int]]:
+    """Returns the rows of `JoinedLabels.labelled`, and the positions of points outside their video."""
+    videos, origins = (np.array(near[name].to_pylist(), object) for name in ("video", "origin"))
+    times_s = near["time_s"].to_numpy()
+    rows: list[tuple[Any, ...]] = []
+    outside: list[int] = []
+    clashes: list[tuple[int, int]] = []
+    num_clashes = 0
+    for video, positions in of_video.items():
+        begin, end = (int(np.searchsorted(videos, video, side)) for side in ("left", "right"))
+        seconds = np.array([labels.rows[position].start_s for position in positions], float)
+        truth = np.array([labels.rows[position].label for position in positions])
+        found = weak_labels.near_points(times_s[begin:end], seconds, truth, period_s=period_s)
+        outside += [position for position, own in zip(positions, found.own, strict=True) if own < 0]
+        first: dict[int, int] = {}
+        clashing = set()
+        for place, own in enumerate(found.own.tolist()):
+            if own >= 0 and truth[first.setdefault(own, place)] != truth[place]:
+                clashes.append((positions[first[own]], positions[place]))
+                clashing.add(own)
+        num_clashes += len(clashing)
+        used = np.flatnonzero(found.known | (found.distances_s <= weak_labels.WIDEST_S / 2 + 1e-6))
+        numbers = (truth[found.points[used]].astype(float), found.known[used], found.distances_s[used])
+        kinds = [labels.rows[positions[point]].kind for point in found.points[used].tolist()]
+        columns = (origins[begin:end][used].tolist(), *(values.tolist() for values in numbers), kinds)
+        rows += zip(*columns, strict=True)
+    _check_consistent(labels, clashes[:SHOWN], num_clashes)
+    return rows, sorted(outside)
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:

@@ -1,7 +1,9 @@
 """Hand labels and groups: reads their files from any storage, and joins the labels to frames."""
 
+import functools
 import glob
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,22 +11,26 @@ from fsspec.compression import compr
 from fsspec.utils import infer_compression
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.ranking import label_join
 from framewatch.ranking.csv_table import SHOWN
 from framewatch.ranking.groups import Groups, group_of_each, parse_groups
-from framewatch.ranking.label_files import Labels, from_ranges, merged, parse_labels
+from framewatch.ranking.label_files import Format, Labels, from_ranges, merged, parse_labels
+from framewatch.ranking.label_join import JoinedLabels
 from framewatch.tables.schema import FEATURES, fields, require_columns
 
 __all__ = [
     "Kind",
     "LabelCounts",
     "Labels",
+    "VideoLabelCounts",
     "check_labels",
     "from_ranges",
     "join_labels",
+    "join_weak_labels",
     "match_groups",
     "read_groups",
     "read_labels",
@@ -59,10 +65,7 @@ class LabelCounts:
     kind_overlaps: int = 0
 
     def __str__(self) -> str:
-        text = (
-            f"{self.labels} labels, {self.labelled_frames} labelled frames ({self.suspicious_frames} "
-            f"suspicious), {self.unlabelled_frames} frames without a label"
-        )
+        text = f"{self.labels} labels, {self._labelled}, {self.unlabelled_frames} frames without a label"
         if self.blank_rows:
             text += f"; {self.blank_rows} blank rows skipped"
         if self.kind_overlaps:
@@ -72,6 +75,30 @@ class LabelCounts:
             text += f"; {self.unmatched} labels match no frame: {'; '.join(self.unmatched_examples)}{more}"
         return text
 
+    @property
+    def _labelled(self) -> str:
+        return f"{self.labelled_frames} labelled frames ({self.suspicious_frames} suspicious)"
+
+
+@dataclass(frozen=True)
+class VideoLabelCounts(LabelCounts):
+    """Counts of labels by video.
+
+    Attributes:
+        labelled_frames: frames of labelled videos.
+        suspicious_frames: frames of videos with label 1, which need not be suspicious themselves.
+        labelled_videos: labelled videos that have frames.
+        suspicious_videos: those with label 1.
+    """
+
+    labelled_videos: int = 0
+    suspicious_videos: int = 0
+
+    @property
+    def _labelled(self) -> str:
+        videos = f"{self.labelled_videos} labelled videos ({self.suspicious_videos} suspicious)"
+        return f"{videos} with {self.labelled_frames} frames"
+
 
 def read_labels(spark: SparkSession, path: str) -> Labels:
     """Reads and checks a label file, or the files of a directory or a glob, from any storage.
@@ -79,7 +106,7 @@ def read_labels(spark: SparkSession, path: str) -> Labels:
     The driver holds all labels: hand labels are few.
 
     Raises:
-        InputError: the file does not exist, has the columns of neither format, or has invalid rows.
+        InputError: the file does not exist, has the columns of no format, or has invalid rows.
     """
     contents = _contents(spark, path, "labels")
     return merged({name: parse_labels(data, name) for name, data in contents.items()}, path)
@@ -160,16 +187,20 @@ def _decompressed(data: bytes, name: str, kind: Kind) -> bytes:
         ) from error
 
 
-def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, LabelCounts]:
+def join_labels(
+    frames: DataFrame, labels: Labels | str, *, period_s: float = 1.0
+) -> tuple[DataFrame, LabelCounts]:
     """Gives frames their hand labels.
 
     A label by frame names the end of an `origin`. A label by time names the end of a `video`, with or without
-    its suffix, and applies to the frames with start_s <= timestamp_s < end_s.
+    its suffix, and applies to the frames with start_s <= timestamp_s < end_s. A label by point names a video
+    too, and applies to the frame that is shown at this second: the last one at or before it.
 
     Args:
         frames: rows with `origin`, `video` and `timestamp_s`; one row per origin.
-        labels: the path of a CSV file, `video,start_s,end_s,label` or `origin,label`; or labels that have
-            been read.
+        labels: the path of a CSV file, `video,start_s,end_s,label`, `video,second,label` or
+            `ImageName,label`; or labels that have been read.
+        period_s: seconds from one frame to the next: how long the last frame of a video is shown.
 
     Returns:
         The frames that have a label, with a column `label` (0.0 or 1.0), and the counts of both sides. If
@@ -179,7 +210,7 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
     Raises:
         SchemaError: a column is missing or has another type.
         InputError: the file is missing or not valid, a name that fits several videos, a frame with both
-            labels, a video in two groups, or no match at all.
+            labels, a video in two groups, or no match at all; or labels by video, which do not label frames.
 
     Example:
         >>> labelled, counts = join_labels(features, "labels.csv")
@@ -188,10 +219,47 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
     """
     require_columns(frames, fields(FEATURES, "origin", "video", "timestamp_s"), table="frames")
     labels = read_labels(frames.sparkSession, labels) if isinstance(labels, str) else labels
-    column = "video" if labels.by_time else "origin"
+    if labels.format == "video":
+        raise InputError(
+            f"{labels.source} has labels by video, which do not show the suspicious frames: give labels by "
+            "frame, by time or by point; only training and test labels can be by video"
+        )
+    labelled, counts = _join(frames, labels, period_s)
+    return labelled.where("known").drop(
+        "known", "distance_s"
+    ) if labels.format == "point" else labelled, counts
+
+
+def join_weak_labels(frames: DataFrame, labels: Labels, *, period_s: float) -> tuple[DataFrame, LabelCounts]:
+    """Does the same as `join_labels` for labels by video or by point, with all frames that they may be of.
+
+    Args:
+        frames: as for `join_labels`.
+        labels: labels by video or by point.
+        period_s: as for `join_labels`.
+
+    Returns:
+        The frames of labelled videos, or those near to points, with the `label` of the video or of the
+        nearest point; `known`, whether the point is on this frame, false by video; and, by point,
+        `distance_s`, the seconds from it. The counts are of videos, or of frames with a point on them.
+
+    Raises:
+        InputError: as for `join_labels`, or a video has both labels.
+    """
+    labelled, counts = _join(frames, labels, period_s)
+    return labelled if labels.format == "point" else labelled.withColumn("known", F.lit(False)), counts
+
+
+def _join(frames: DataFrame, labels: Labels, period_s: float) -> tuple[DataFrame, LabelCounts]:
+    column = "origin" if labels.format == "frame" else "video"
     resolved = label_join.resolve(frames, column, labels)
-    find = label_join.by_time if labels.by_time else label_join.by_frame
-    found = find(frames, labels, resolved)
+    ways: dict[Format, Callable[[DataFrame, Labels, Mapping[str, str]], JoinedLabels]] = {
+        "frame": label_join.by_frame,
+        "time": label_join.by_time,
+        "point": functools.partial(label_join.by_point, period_s=period_s),
+        "video": label_join.by_video,
+    }
+    found = ways[labels.format](frames, labels, resolved)
     unknown = [row for row, label in enumerate(labels.rows) if label.name not in resolved]
     unmatched = sorted([*unknown[:SHOWN], *found.empty[:SHOWN]])[:SHOWN]
     examples = label_join.explain_unmatched(frames, column, labels, resolved, unmatched)
@@ -202,7 +270,7 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
             f"none of the {len(labels.rows)} labels of {labels.source} matches a frame{shown}: write names as"
             f" in the tables, such as {row[column] if row else 'none'}"
         )
-    counts = LabelCounts(
+    counts = _counts(labels, found)(
         labels=len(labels.rows),
         unmatched=len(unknown) + found.num_empty,
         unmatched_examples=tuple(examples),
@@ -221,6 +289,16 @@ def join_labels(frames: DataFrame, labels: Labels | str) -> tuple[DataFrame, Lab
         group_of = label_join.groups_in_labels(frames, labels, column, resolved)
         labelled = label_join.with_groups(labelled, group_of)
     return labelled, counts
+
+
+def _counts(labels: Labels, found: JoinedLabels) -> Callable[..., LabelCounts]:
+    if labels.format != "video":
+        return LabelCounts
+    return functools.partial(
+        VideoLabelCounts,
+        labelled_videos=found.num_videos,
+        suspicious_videos=found.num_suspicious_videos,
+    )
 
 
 def match_groups(videos: DataFrame, groups: Groups) -> tuple[dict[str, str], str]:
@@ -260,7 +338,9 @@ def require_both_classes(counts: LabelCounts) -> None:
     """
     if counts.suspicious_frames in (0, counts.labelled_frames):
         only = 0 if counts.suspicious_frames == 0 else 1
+        number, unit = counts.labelled_frames, "frames"
+        if isinstance(counts, VideoLabelCounts):
+            number, unit = counts.labelled_videos, "videos"
         raise InputError(
-            f"all {counts.labelled_frames} labelled frames have label {only}: training needs frames of both "
-            "classes"
+            f"all {number} labelled {unit} have label {only}: training needs {unit} of both classes"
         )

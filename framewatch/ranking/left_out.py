@@ -48,7 +48,7 @@ def read(saved: SavedModel) -> pa.Table | None:
     """Returns the labelled frames of a classifier with their out-of-fold `prob2`, as its folds gave it.
 
     None if no group could be left out, or the classifier came without its frames. In older versions, each
-    video is a group.
+    video is a group. Of labels by point, only the frames with a point on them are returned.
     """
     files, paths = storage.parquet_files(saved.labelled_path, "*.parquet")
     if not paths:
@@ -56,7 +56,8 @@ def read(saved: SavedModel) -> pa.Table | None:
     rows = ds.dataset(paths, format="parquet", filesystem=files)
     if "prob2" not in rows.schema.names:
         return None
-    table = rows.to_table(columns=[name for name in _COLUMNS if name in rows.schema.names])
+    columns = [name for name in _COLUMNS if name in rows.schema.names]
+    table = rows.to_table(columns=columns, filter=ds.field("known") if "known" in rows.schema.names else None)
     if table["prob2"].null_count or not len(table):
         return None
     return table if "group" in table.column_names else table.append_column("group", table["video"])
@@ -101,8 +102,12 @@ def evaluate(
 
 
 def suspicious(saved: SavedModel) -> Suspicious | None:
-    """Returns the out-of-fold probabilities of suspicious frames; None in the cases of `read`."""
-    rows = read(saved)
+    """Returns the out-of-fold probabilities of suspicious frames; None in the cases of `read`.
+
+    None, too, for labels by video, as they do not show the suspicious frames.
+    """
+    by_video = saved.notes.get("labels", {}).get("format") == "video"
+    rows = None if by_video else read(saved)
     if rows is None:
         return None
     prob2, labels, groups = _arrays(rows)

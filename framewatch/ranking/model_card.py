@@ -6,6 +6,7 @@ from typing import Any
 from framewatch.io.redact import redact
 from framewatch.ranking import budgets, kind_notes
 from framewatch.ranking.block_notes import card_section, uses_bursts
+from framewatch.ranking.weak_labels import extent_sentence
 
 _LIMITS = (
     "It ranks frames for human review; it does not decide. A high probability is a reason to look.",
@@ -28,12 +29,15 @@ _FEW_GROUPS = 10
 
 def quality(metrics: dict[str, Any], *, all_intervals: bool = False) -> str:
     """Returns the main metrics in one line, with the intervals of AP and ROC AUC, or all intervals."""
+    by_video = metrics.get("unit") == "videos"
+    number = f"{metrics['num_videos']} videos" if by_video else f"{metrics['frames']} frames"
     if metrics["average_precision"] is None:
-        return f"{metrics['frames']} frames, none suspicious"
+        return f"{number}, none suspicious"
     ap, auc, tops = (
         metrics.get(f"{name}_interval") for name in ("average_precision", "roc_auc", "precision_at")
     )
-    parts = [f"AP {metrics['average_precision']:.3f}{_range(ap)}"]
+    parts = [f"{number}, {metrics['suspicious']} suspicious"] if by_video else []
+    parts.append(f"AP {metrics['average_precision']:.3f}{_range(ap)}")
     if metrics["roc_auc"] is not None:
         parts.append(f"ROC AUC {metrics['roc_auc']:.3f}{_range(auc)}")
     parts += [
@@ -56,9 +60,10 @@ def basis(metrics: dict[str, Any]) -> str:
     groups, suspicious = metrics.get("groups"), metrics.get("suspicious_groups")
     if groups is None or suspicious is None:
         return ""
-    text = f"{_counted(groups)} of videos, {suspicious} with suspicious frames"
+    unit = metrics.get("unit", "frames")
+    text = f"{_counted(groups)} of videos, {suspicious} with suspicious {unit}"
     if suspicious < 2:
-        return f"Warning: {text}. An interval needs suspicious frames in 2 groups"
+        return f"Warning: {text}. An interval needs suspicious {unit} in 2 groups"
     if groups < _FEW_GROUPS:
         return f"Warning: {text}. With fewer than {_FEW_GROUPS}, the 95% intervals in brackets are too narrow"
     return f"{text}. Ranges in brackets are 95% intervals, from resampling these groups"
@@ -143,9 +148,9 @@ def render(notes: dict[str, Any]) -> str:
         "A logistic regression on deep features of CCTV frames, made by framewatch. `prob2` is the "
         "probability that a frame is suspicious.",
         "## Data",
-        f"- Labels: {_sources(labels)}, {labels['labelled_frames']} labelled frames, "
-        f"{labels['suspicious_frames']} suspicious; {labels['unlabelled_frames']} frames without a label and "
-        f"{labels['unmatched']} labels without a frame were ignored.",
+        f"- Labels: {_sources(labels)}, {labelled(labels)}; {labels['unlabelled_frames']} frames without a "
+        f"label and {labels['unmatched']} labels without a frame were ignored.",
+        f"- By {labels['format']}: {extent_sentence(labels)}." if labels.get("format") else "",
         "## Features and weights",
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
@@ -173,6 +178,14 @@ def limits(notes: Mapping[str, Any] | None) -> list[str]:
     return [*_LIMITS] if sees_bursts else [*_LIMITS, _OF_STILLS]
 
 
+def labelled(labels: Mapping[str, Any]) -> str:
+    """Describes what is labelled, from the labels' part of the notes."""
+    if labels.get("format") == "video":
+        videos = f"{labels['labelled_videos']} labelled videos, {labels['suspicious_videos']} suspicious"
+        return f"{videos}, with {labels['labelled_frames']} frames"
+    return f"{labels['labelled_frames']} labelled frames, {labels['suspicious_frames']} suspicious"
+
+
 def _sentence(text: str) -> str:
     return f"{text}." if text else ""
 
@@ -195,19 +208,37 @@ def _few_groups(notes: dict[str, Any]) -> str:
 def _metrics(title: str, metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return ""
+    if metrics.get("unit") == "videos":
+        return "\n".join([*_about_metrics(title, metrics), *_video_scores(metrics)])
     by_video = sorted(metrics["videos"].items())
-    rows = [("all", metrics)] + [(video.rsplit("/", 1)[-1], summary) for video, summary in by_video]
-    lines = [f"### {title}", "", f"{quality(metrics, all_intervals=True)}.", ""]
-    for text in (basis(metrics), probability_quality(metrics), threshold_quality(metrics)):
-        lines += [f"{text}.", ""] if text else []
+    rows = [("all", metrics)] + [(_cell(video), summary) for video, summary in by_video]
+    lines = _about_metrics(title, metrics)
     spent = budgets.up_to_all(metrics.get("budgets", []))
     lines += [f"{ON_LABELLED}:", ""] if spent else []
     lines += [f"- {budgets.sentence(budget, intervals=True)}" for budget in spent] + [""]
     lines += ["| video | frames | suspicious | AP | random order |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in rows:
         precision = "" if row["average_precision"] is None else f"{row['average_precision']:.3f}"
-        cell = name.replace("|", "\\|").replace("\n", " ")
         lines.append(
-            f"| {cell} | {row['frames']} | {row['suspicious']} | {precision} | {row['base_rate']:.3f} |"
+            f"| {name} | {row['frames']} | {row['suspicious']} | {precision} | {row['base_rate']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def _about_metrics(title: str, metrics: dict[str, Any]) -> list[str]:
+    lines = [f"### {title}", "", f"{quality(metrics, all_intervals=True)}.", ""]
+    for text in (basis(metrics), probability_quality(metrics), threshold_quality(metrics)):
+        lines += [f"{text}.", ""] if text else []
+    return lines
+
+
+def _video_scores(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns the lines of a table of videos, the highest score first."""
+    lines = [f"No budgets, as {metrics['not_by_second']}.", ""]
+    lines += ["| video | suspicious | score |", "| --- | ---: | ---: |"]
+    ranked = sorted(metrics["videos"].items(), key=lambda item: (-item[1]["score"], item[0]))
+    return lines + [f"| {_cell(video)} | {row['label']} | {row['score']:.3f} |" for video, row in ranked]
+
+
+def _cell(video: str) -> str:
+    return video.rsplit("/", 1)[-1].replace("|", "\\|").replace("\n", " ")

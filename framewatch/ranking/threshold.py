@@ -36,10 +36,15 @@ def choose_threshold(
         footage_minutes: returns the length of the footage to rank; called only if a budget is set.
 
     Raises:
-        InputError: `auto`, but training left no video out.
+        InputError: `auto`, but training left no video out, or its labels are by video.
     """
     if wanted.threshold != "auto":
         return Threshold(float(wanted.threshold), "as configured")
+    if metrics and metrics.get("unit") == "videos":
+        raise InputError(
+            "ranking.threshold=auto needs labels of seconds, and this classifier was trained on labels by "
+            "video: give a number, or label by time or by point"
+        )
     curve = metrics["curve"] if metrics else []
     if not curve or "share" not in curve[0]:
         raise InputError(

@@ -73,6 +73,7 @@ def _contents(results: Results) -> dict[str, Any]:
         "best_of": budgets.best_sentence,
         "quality": model_card.quality,
         "basis": model_card.basis,
+        "labelled": model_card.labelled,
         "probability_quality": model_card.probability_quality,
         "threshold_quality": model_card.threshold_quality,
         "calibration": model_card.calibration_sentence((notes or {}).get("calibration")),

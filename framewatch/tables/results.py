@@ -194,7 +194,9 @@ class Results:
         for rows in (self.labelled(), _optional(storage.join(self.output, "labelled"))):
             if rows is None:
                 continue
-            for row in rows.to_table(columns=["video", "timestamp_s", "label"]).to_pylist():
+            # Of weak labels, the classifier also learned from frames that nobody has labelled.
+            only = pc.field("known") if "known" in rows.schema.names else None
+            for row in rows.to_table(columns=["video", "timestamp_s", "label"], filter=only).to_pylist():
                 found.setdefault(row["video"], []).append((row["timestamp_s"], row["label"]))
         return {video: sorted(set(labels)) for video, labels in found.items()}
 
