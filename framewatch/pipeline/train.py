@@ -369,8 +369,8 @@ def _fit(
         )
         weights = weak.resolved.weights
     if names == STILLS:
-        model = classifier.with_coefficients(run.spark, fit_stills(features, truth, weights))
-        return _Fitted(model, fit_stills, rows=rows, weak=weak)
+        logistic = classifier.fit_in_memory(features, truth, weights, **settings)
+        return _Fitted(classifier.with_coefficients(run.spark, logistic), fit_stills, rows=rows, weak=weak)
     training = feature_blocks.BlockTraining(
         blocks, groups, fit_stills, config.evaluation.folds, choose=config.classifier.blocks is None
     )
@@ -428,10 +428,9 @@ def _cross_validate_in_memory(
     feature_files.write_rows(storage.join(path, "part-00000.parquet"), written)
     if weak is None or weak.frames.kind != "video":
         return None
-    metrics = scored and scored.evaluate_videos(
-        rows["video"].to_pylist(), groups, precision_at=run.config.evaluation.precision_at
+    return weak_training.evaluate_videos(
+        scored, rows["video"].to_pylist(), groups, precision_at=run.config.evaluation.precision_at
     )
-    return metrics, weak_training.not_calibrated()
 
 
 def _cross_validate(

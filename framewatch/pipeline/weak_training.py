@@ -172,29 +172,33 @@ class LeftOutFrames:
     probabilities: np.ndarray
     extents: np.ndarray
 
-    def evaluate_videos(
-        self, videos: Sequence[str], groups: Sequence[str], *, precision_at: Sequence[int]
-    ) -> dict[str, Any]:
-        """Returns the metrics of videos.
 
-        Args:
-            videos: (frames,) the URI of the video of each frame.
-            groups: (frames,) the group of each frame.
-            precision_at: the k of each precision@k.
-        """
-        rows, found, labels = weak_labels.video_scores(self.frames, self.probabilities, self.extents)
-        scored = {
-            "video": [videos[row] for row in rows],
-            "group": [groups[row] for row in rows],
-            "label": labels,
-            "prob2": found,
-        }
-        return evaluation.evaluate_videos(pa.table(scored), precision_at=precision_at)
+def evaluate_videos(
+    scored: LeftOutFrames | None,
+    videos: Sequence[str],
+    groups: Sequence[str],
+    *,
+    precision_at: Sequence[int],
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Returns the metrics of videos, None if none were left out, and the calibration for the notes.
 
-
-def not_calibrated() -> dict[str, Any]:
-    """Returns the calibration for the notes of a classifier that was trained on labels by video."""
-    return {"kind": "none", "reason": f"as {evaluation.NOT_BY_SECOND}"}
+    Args:
+        scored: the frames of labelled videos.
+        videos: (frames,) the URI of the video of each frame.
+        groups: (frames,) the group of each frame.
+        precision_at: the k of each precision@k.
+    """
+    not_calibrated = {"kind": "none", "reason": f"as {evaluation.NOT_BY_SECOND}"}
+    if scored is None:
+        return None, not_calibrated
+    rows, found, truth = weak_labels.video_scores(scored.frames, scored.probabilities, scored.extents)
+    table = {
+        "video": [videos[row] for row in rows],
+        "group": [groups[row] for row in rows],
+        "label": truth,
+        "prob2": found,
+    }
+    return evaluation.evaluate_videos(pa.table(table), precision_at=precision_at), not_calibrated
 
 
 def top_means(ranked: DataFrame, notes: Mapping[str, Any]) -> DataFrame:

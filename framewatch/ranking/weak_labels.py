@@ -5,7 +5,7 @@ Both kinds have an extent, which is chosen by the loss on left-out groups of the
 - By video, a share of frames. The score of a video is the mean log-odds of its highest frames, at least one.
   A regression and the choice of the highest frames alternate, as in MI-SVM (Andrews, Tsochantaridis and
   Hofmann, "Support Vector Machines for Multiple-Instance Learning", NIPS 2002). Several top frames, and not
-  only the highest, are the representation of a video in Li and Vasconcelos, "Multiple Instance Learning for
+  only the highest, represent a video of either label in Li and Vasconcelos, "Multiple Instance Learning for
   Soft Bags via Top Instances", CVPR 2015.
 - By point, a width in seconds. The label holds for the frames around the point up to half of the width, and
   up to the middle between points: in time what labels of points are in pictures (Bearman et al., "What's the
@@ -63,9 +63,15 @@ class WeakFrames:
 
     def rows(self, chosen: np.ndarray) -> "WeakFrames":
         """Returns some of the frames."""
-        arrays = (self.labels, self.weights, self.videos, self.groups, self.known)
-        distances_s = None if self.distances_s is None else self.distances_s[chosen]
-        return WeakFrames(self.kind, *(values[chosen] for values in arrays), distances_s)
+        return WeakFrames(
+            self.kind,
+            self.labels[chosen],
+            self.weights[chosen],
+            self.videos[chosen],
+            self.groups[chosen],
+            self.known[chosen],
+            None if self.distances_s is None else self.distances_s[chosen],
+        )
 
     @property
     def split_rows(self) -> np.ndarray:
@@ -162,35 +168,55 @@ def weights_of(
 def _top_frames(
     frames: WeakFrames, features: np.ndarray, share: float, fit: Fit
 ) -> tuple[np.ndarray, Logistic]:
-    """Alternates between a regression and the choice of the highest frames of suspicious videos.
+    """Alternates between the choice of the highest frames of each video and a regression on their means.
 
-    Stops when a choice comes again, or after 20 regressions.
+    Log-odds are linear: those of a mean are the mean log-odds. The choice starts with all frames, and stops
+    when a choice comes again, or after 20 regressions. The last regression is on frames: those chosen in
+    suspicious videos, and all of the others.
     """
     bags = _bags(frames, share)
-    chosen = np.ones(len(frames.labels), bool)
+    chosen = ~frames.known
     seen: set[bytes] = set()
-    while True:
-        weights = _video_weights(frames, chosen)
-        regression = _fitted(frames, features, weights, fit)
+    while chosen.tobytes() not in seen and len(seen) < _MOST_ROUNDS:
         seen.add(chosen.tobytes())
-        log_odds, chosen = _log_odds(regression, features), chosen.copy()
+        log_odds = _log_odds(_fitted_means(frames, features, chosen, bags, fit), features)
+        chosen = np.zeros(len(log_odds), bool)
         for rows, number in bags:
             chosen[rows] = _highest(log_odds[rows], number)
-        if chosen.tobytes() in seen or len(seen) >= _MOST_ROUNDS:
-            return weights, regression
+    weights = _video_weights(frames, chosen | (frames.labels == 0))
+    return weights, _fitted(frames, features, weights, fit)
+
+
+def _fitted_means(
+    frames: WeakFrames,
+    features: np.ndarray,
+    chosen: np.ndarray,
+    bags: Sequence[tuple[np.ndarray, int]],
+    fit: Fit,
+) -> Logistic:
+    """Fits a regression on known frames, and on the mean of the chosen frames of each video."""
+    tops = [top for rows, _ in bags if len(top := rows[chosen[rows]])]
+    known = frames.known
+    each = sum(map(len, tops)) / max(1, len(tops))
+    return fit(
+        np.vstack([features[known], *(features[top].mean(axis=0) for top in tops)]),
+        np.concatenate([frames.labels[known], [frames.labels[top[0]] for top in tops]]),
+        np.concatenate([frames.weights[known], np.full(len(tops), each)]),
+    )
 
 
 def _bags(frames: WeakFrames, share: float) -> list[tuple[np.ndarray, int]]:
-    """Returns the rows of each suspicious video without known frames, and how many of them to choose.
+    """Returns the rows of each video without known frames, and how many of them to choose.
 
-    Known suspicious frames count as chosen.
+    Known suspicious frames of a suspicious video count as chosen.
     """
     found = []
     for rows in _rows_of_each(frames.videos):
         own = rows[~frames.known[rows]]
-        if len(own) and frames.labels[own[0]] == 1:
+        if len(own):
             known = int((frames.known[rows] & (frames.labels[rows] == 1)).sum())
-            found.append((own, max(0, num_top(len(rows), share) - known)))
+            of_others = known if frames.labels[own[0]] == 1 else 0
+            found.append((own, max(0, num_top(len(rows), share) - of_others)))
     return found
 
 
@@ -356,11 +382,10 @@ def extent_sentence(labels: Mapping[str, Any]) -> str:
     extent = labels.get("extent")
     if extent is None:
         return ""
+    name: Callable[[float], str] = _share if labels["format"] == "video" else _width
+    text = f"a label by point holds for {extent:g} s around it, half on each side"
     if labels["format"] == "video":
         text = f"the score of a video is the mean of {_top(extent)} of its frames"
-        name = _share
-    else:
-        text, name = f"a label by point holds for {extent:g} s around it, half on each side", _width
     if not labels["extent_losses"]:
         return f"{text}, the default, as no group can be left out to choose it"
     losses = (f"{name(float(each))} {loss:.3f}" for each, loss in labels["extent_losses"].items())
