@@ -47,9 +47,9 @@ class JoinedLabels:
     """Frames with a label.
 
     Attributes:
-        labelled: columns `origin` and `label`; if the labels have kinds also `kind`, null without one; by point,
-            also `known`, whether the point is on the frame, and `distance_s`, the seconds from the nearest
-            point.
+        labelled: columns `origin` and `label`; if the labels have kinds also `kind`, null without one; by
+            point also `known`, whether the point is on the frame, and `distance_s`, the seconds from the
+            nearest point.
         num_frames: number of labelled frames: of rows of `labelled`, by point of those that are known.
         num_suspicious: number of labelled frames with label 1.
         num_empty: number of ranges that contain no frame of their video, and of points outside their video.
