@@ -1,15 +1,21 @@
 """The seconds around a frame: what a classifier makes of them, in NumPy and in Spark."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from spark_run import LENGTH, make
 
+from framewatch.cli.main import main
 from framewatch.ranking import classifier
 from framewatch.ranking.context import COLUMNS, Context, context_columns
 from framewatch.ranking.context_training import ContextTraining
 from framewatch.ranking.scores import in_context
+from framewatch.tables import saved_model
+from framewatch.tables.spark_tables import Tables
 
 GROUPS, SECONDS = 12, 60
 FIT = functools.partial(
@@ -134,3 +140,76 @@ def test_without_groups_to_leave_out_there_is_no_context() -> None:
     first = training.groups == training.groups[0]
     found = training.train(features, labels, first.astype(float))
     assert found.context is None and found.compared == []
+
+
+TRAINED, RANKED, LONG = "abcdefgh", "pqr", 40
+EVENT = slice(15, 25)
+
+
+@pytest.fixture(scope="module")
+def output(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos with an event of ten seconds, of which every third second is labelled."""
+    root = tmp_path_factory.mktemp("context")
+    seconds = {}
+    for number, name in enumerate([*TRAINED, *RANKED]):
+        rows = np.random.default_rng(number).normal(size=(LONG, LENGTH))
+        rows[EVENT, 0] += 1.5
+        seconds[name] = rows.tolist()
+    make(spark, root / "out", seconds)
+    lines = [
+        f"{name},{second},{second + 1},{int(EVENT.start <= second < EVENT.stop)}"
+        for name in TRAINED
+        for second in range(0, LONG, 3)
+    ]
+    (root / "labels.csv").write_text("\n".join(["video,start_s,end_s,label", *lines]) + "\n")
+    (root / "videos.csv").write_text("video,label\na,1\nb,1\nc,0\nd,0\n")
+    return root / "out"
+
+
+def arguments(output: Path, *settings: str) -> list[str]:
+    given = [f"labels.train={output.parent}/labels.csv", *settings]
+    return ["--debug", f"output={output}", "catalog.enabled=false", "ranking.show=0", *given]
+
+
+def probabilities(spark: SparkSession, output: Path) -> dict[str, float]:
+    return {row["origin"]: row["prob2"] for row in Tables(spark, str(output)).read("predictions").collect()}
+
+
+def test_train_and_rank_with_context(
+    spark: SparkSession, output: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("train", "rank"):
+        assert main([name, *arguments(output, "classifier.features=still")]) == 0
+    alone = probabilities(spark, output)
+    for name in ("train", "rank"):
+        assert (
+            main([name, *arguments(output, "classifier.features=auto", "classifier.calibration=none")]) == 0
+        )
+    out = capsys.readouterr().out
+    assert "context: used; ROC AUC on left-out groups changes by +0." in out
+    saved = saved_model.require_model(f"{output}/model")
+    context = Context.of_notes(saved.notes["context"])
+    assert context is not None
+    card = (output / "model" / "model_card.md").read_text()
+    assert "## Context" in card and "Weights of the log-odds around a frame, fitted out of fold: own" in card
+    # Labelled frames only, scored with the unlabelled ones around them.
+    rows = pq.read_table(saved.labelled_path)
+    assert len(rows) == len(TRAINED) * len(range(0, LONG, 3)) and set(rows["weight"].to_pylist()) == {1.0}
+    assert saved.notes["cross_validation"]["roc_auc"] == pytest.approx(
+        saved.notes["context"]["compared"][1]["roc_auc"], abs=0.05
+    )
+    model = classifier.load(saved.spark_path)
+    features = Tables(spark, str(output)).current("features").toPandas()
+    log_odds = np.stack(features["features"]) @ model.coefficients.toArray() + model.intercept
+    columns = context_columns(log_odds, features["video"].to_numpy(), features["timestamp_s"].to_numpy())
+    expected = 1 / (1 + np.exp(-context.log_odds(columns)))
+    found = probabilities(spark, output)
+    np.testing.assert_allclose([found[origin] for origin in features["origin"]], expected, rtol=1e-4)
+    assert found != alone
+    assert "0 frames" not in out
+
+
+def test_context_needs_labels_of_frames(output: Path, capsys: pytest.CaptureFixture) -> None:
+    given = arguments(output, "classifier.features=still,context", f"labels.train={output.parent}/videos.csv")
+    assert main(["train", *given[1:]]) == 1
+    assert "context needs labels by frame or by time, and these are by video" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from spark_run import SECONDS, labelled, make, usual
 
 from framewatch.cli.main import main
 from framewatch.feedback import Verdict, VerdictLog
-from framewatch.pipeline import train
+from framewatch.pipeline import fitting
 from framewatch.ranking import classifier, scores
 from framewatch.ranking.calibration import Calibration
 from framewatch.tables import saved_model
@@ -42,7 +42,7 @@ def test_groups_stay_together_in_training_and_testing(
     in_memory: bool, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(train, "_VALUES_IN_MEMORY", 0)
+        monkeypatch.setattr(fitting, "_VALUES_IN_MEMORY", 0)
     arguments = settings(output, f"{output.parent}/groups.csv")
     assert main(["train", "--debug", *arguments]) == 0
     out = capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_ranked_probabilities_are_calibrated_and_ranks_are_those_of_the_classifi
     in_memory: bool, spark, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(train, "_VALUES_IN_MEMORY", 0)
+        monkeypatch.setattr(fitting, "_VALUES_IN_MEMORY", 0)
     arguments = [*settings(output, f"{output.parent}/groups.csv"), "evaluation.budgets_minutes=[0.5, 1]"]
     tables, found = Tables(spark, str(output)), {}
     for kind in ("platt", "none"):

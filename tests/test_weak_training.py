@@ -194,6 +194,6 @@ def test_one_group_uses_the_default_and_too_many_frames_are_refused(
     assert "holds for 4 s around it, half on each side, the default, as no group can be left out" in out
     assert "line 5: 'c' at 77 s, label 0 (its frames are from 0 s to 11 s)" in out
     assert "not measured, as all labelled videos are in one group" in out
-    monkeypatch.setattr("framewatch.pipeline.train._VALUES_IN_MEMORY", 2048)
+    monkeypatch.setattr("framewatch.pipeline.fitting._VALUES_IN_MEMORY", 2048)
     assert main(["train", *given]) == 2
     assert "labels by point are resolved in memory, and 35 frames are too many" in capsys.readouterr().err

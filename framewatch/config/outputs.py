@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from framewatch.config.checks import require, require_choice
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,200}\Z", re.ASCII)
-_BLOCKS = ("still", "change", "motion")
+_BLOCKS, _CONTEXT = ("still", "change", "motion"), "context"
 _ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?/?\Z", re.ASCII)
 
 
@@ -14,7 +14,8 @@ _ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?/?\Z", re.ASCII)
 class ClassifierConfig:
     """Parameters of Spark's LogisticRegression; the defaults are those of the 2018 notebooks.
 
-    `features` are the blocks to use: `still`, `change` and `motion`, separated by commas, or `auto`.
+    `features` are the blocks to use: `still`, `change` and `motion`, separated by commas, and perhaps
+    `context`, which adds the seconds around a frame; or `auto`.
     """
 
     features: str = "still"
@@ -28,10 +29,10 @@ class ClassifierConfig:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        names = self.blocks or ()
-        rule = f"give some of {', '.join(_BLOCKS)}, separated by commas and each once, or auto"
-        known = set(names) <= set(_BLOCKS) and len(set(names)) == len(names)
-        require(known, "classifier.features", self.features, rule)
+        names = self._features
+        rule = f"give some of {', '.join(_BLOCKS)}, perhaps with context, separated by commas and each once, "
+        known = {*names} <= {*_BLOCKS, _CONTEXT} and len({*names}) == len(names) and self.blocks != ()
+        require(known or names == ["auto"], "classifier.features", self.features, f"{rule}or auto")
         require(self.verdict_weight > 0, "classifier.verdict_weight", self.verdict_weight, "give more than 0")
         require(self.max_iter >= 1, "classifier.max_iter", self.max_iter, "give 1 or more")
         require(self.reg_param >= 0, "classifier.reg_param", self.reg_param, "give 0 or more")
@@ -45,12 +46,18 @@ class ClassifierConfig:
         require_choice("classifier.calibration", self.calibration, ("auto", "none", "platt", "isotonic"))
 
     @property
+    def _features(self) -> list[str]:
+        return [name.strip() for name in self.features.split(",")]
+
+    @property
     def blocks(self) -> tuple[str, ...] | None:
         """The blocks of features to use, in the order of the table; None for `auto`."""
-        if self.features == "auto":
-            return None
-        names = [name.strip() for name in self.features.split(",")]
-        return tuple(sorted(names, key=lambda name: _BLOCKS.index(name) if name in _BLOCKS else 0))
+        return None if self.features == "auto" else tuple(name for name in _BLOCKS if name in self._features)
+
+    @property
+    def context(self) -> bool | None:
+        """Whether to use the seconds around a frame; None for `auto`."""
+        return None if self.features == "auto" else _CONTEXT in self._features
 
 
 @dataclass(frozen=True)

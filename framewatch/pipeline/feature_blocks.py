@@ -19,7 +19,7 @@ from framewatch.tables.saved_model import SavedModel
 
 _BURST = ("burst", "burst_step_s")
 # Weights of blocks are fitted out of fold, also where no metrics are wanted.
-_DEFAULT_FOLDS = 5
+DEFAULT_FOLDS = 5
 
 
 def wanted_blocks(config: Config, sampled: Mapping[str, Any]) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class BlockTraining:
         """Fits a combination of blocks; frames with weight 0 do not count."""
         labelled = stacking.Labelled(features, labels, weights, self.groups, self.blocks.columns)
         return stacking.fit_stacked(
-            labelled, fit_stills=self.fit_stills, folds=self.folds or _DEFAULT_FOLDS, choose=self.choose
+            labelled, fit_stills=self.fit_stills, folds=self.folds or DEFAULT_FOLDS, choose=self.choose
         )
 
     def fit(self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Logistic:

@@ -45,6 +45,7 @@ from framewatch.ranking import (
     scores,
 )
 from framewatch.ranking.calibration import Calibration
+from framewatch.ranking.context import Context
 from framewatch.ranking.kinds import Kinds
 from framewatch.ranking.threshold import Threshold, choose_threshold
 from framewatch.report import write_report
@@ -177,10 +178,13 @@ def _score(
 ) -> dict[int, str]:
     """Scores the frames that this classifier has not scored; returns an ID of each batch of scores.
 
-    Scores with another calibration are scores of another classifier.
+    Scores with another context or calibration are scores of another classifier.
     """
-    tables, calibration = run.tables, Calibration.of_notes(saved.notes.get("calibration"))
-    identity = classifier.identity(model, named) + (f"-{calibration.identity}" if calibration else "")
+    tables = run.tables
+    context = Context.of_notes(saved.notes.get("context"))
+    calibration = Calibration.of_notes(saved.notes.get("calibration"))
+    parts = [part.identity for part in (context, calibration) if part is not None]
+    identity = "-".join([classifier.identity(model, named), *parts])
     held = tables.contents("features")
     usable = set(held.filter(pc.is_null(held["error"]))["batch"].to_pylist())
     done = tables.scored_batches(model=identity)
@@ -189,8 +193,8 @@ def _score(
         return done
     prob1 = vector_to_array(F.col("probability"))[0]
     scored = scores.score(features.where(F.col("batch").isin(sorted(new))), model).withColumn("prob1", prob1)
-    rows = kinds.with_log_odds(scores.calibrated(scored, calibration), named)
-    tables.write_scores(rows, new, model=identity)
+    rows = scores.in_context(kinds.with_log_odds(scored, named), context)
+    tables.write_scores(scores.calibrated(rows, calibration), new, model=identity)
     return tables.scored_batches(model=identity)
 
 

@@ -4,57 +4,41 @@ import contextlib
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.ml.classification import LogisticRegressionModel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from framewatch.config import ClassifierConfig, Config
+from framewatch.config import Config
 from framewatch.errors import InputError
 from framewatch.feedback import VerdictLog, label_ranges
 from framewatch.io import storage
 from framewatch.io.command import command
 from framewatch.io.locks import exclusive_lock
-from framewatch.models.network_output import feature_lists
-from framewatch.pipeline import event_kinds, feature_blocks, weak_training
+from framewatch.pipeline import event_kinds, feature_blocks, fitting, weak_training
 from framewatch.pipeline.featurize import features_identity
 from framewatch.pipeline.grouping import group_videos
 from framewatch.pipeline.run import Run
-from framewatch.pipeline.weak_training import DISTANCE, KNOWN, WeakTraining
 from framewatch.ranking import (
+    block_notes,
     budgets,
     classifier,
-    cross_validation,
     kind_notes,
-    label_join,
     labels,
     left_out,
     model_card,
-    scores,
 )
-from framewatch.ranking.block_notes import sentence as block_sentence
 from framewatch.ranking.block_notes import uses_bursts
-from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
-from framewatch.ranking.stacking import Fit
+from framewatch.ranking.blocks import COLUMNS
 from framewatch.ranking.weak_labels import extent_sentence
-from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.spark.task_progress import task_progress
-from framewatch.tables import feature_files, saved_model
+from framewatch.tables import saved_model
 from framewatch.tables.saved_model import SavedModel
-from framewatch.tables.spark_tables import write_table
 
 # 10,000 frames with 2048 features take 80 MB. One task reads them faster than many tasks start.
 _FRAMES_PER_PART = 10_000
-# Left-out videos are scored in the driver's memory up to 20,000 labelled frames of InceptionV3: 320 MB.
-_VALUES_IN_MEMORY, _VALUE_BYTES = 20_000 * 2048, 4
-# Numbers of a frame with a still, its change and its motion, at most.
-_VALUES_OF_BLOCKS = 2 * 2048 + 44
-_VALUES_OF_STILLS = 2048
 
 
 def train(run: Run) -> None:
@@ -82,7 +66,6 @@ def _train(run: Run) -> None:
     labelled = labelled.repartition(num_parts, "origin").sortWithinPartitions("origin")
     with contextlib.suppress(PySparkException):  # some platforms cannot cache; they compute it again
         labelled = labelled.cache()
-    settings = _settings(run.config.classifier)
     try:
         with task_progress(run.spark, "train"):
             videos = _videos(labelled)
@@ -91,15 +74,12 @@ def _train(run: Run) -> None:
             notes |= _group_counts(videos, group_of)
             usable = labelled.where("features is not null").drop("group")
             usable_frames = sum(row["frames"] for row in videos)
-            fitted = _fit(run, usable, usable_frames, group_of, names)
-            version, of_kinds = _saved(run, usable, group_of, fitted)
+            training = fitting.Training(run, usable, usable_frames, group_of, names)
+            fitted = training.fit()
+            version, of_kinds = _saved(run, training, fitted)
             notes |= fitted.weak.notes() if fitted.weak else {}
         with task_progress(run.spark, "train, on left-out videos"):
-            by_video = None
-            if fitted.weak or fitted.model.numFeatures * usable_frames <= _most_values(run):
-                by_video = _cross_validate_in_memory(run, usable, group_of, fitted, version.labelled_path)
-            else:
-                _cross_validate(run, usable, group_of, settings, version.labelled_path)
+            by_video = training.write_left_out(fitted, version.labelled_path)
         metrics, calibration = _evaluate(run, version) if by_video is None else by_video
     finally:
         with contextlib.suppress(PySparkException):
@@ -108,11 +88,13 @@ def _train(run: Run) -> None:
         **version.notes,
         "features": features_identity(run.tables),
         "labels": notes,
-        "settings": settings,
+        "settings": fitting.settings(run.config.classifier),
         "blocks": fitted.notes,
         "cross_validation": metrics,
         "calibration": calibration,
     }
+    if fitted.context is not None:
+        card["context"] = fitted.context.notes()
     if of_kinds:
         card["kinds"] = of_kinds
     saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))
@@ -122,15 +104,15 @@ def _train(run: Run) -> None:
 
 
 def _saved(
-    run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: "_Fitted"
+    run: Run, training: fitting.Training, fitted: fitting.Fitted
 ) -> tuple[SavedModel, dict[str, Any] | None]:
     """Fits the kinds of events, and writes a new version; returns it and the notes on its kinds, if any."""
     kinds, notes = event_kinds.train_kinds(
-        fitted.weak.trained_on(labelled) if fitted.weak else labelled,
-        group_of,
+        fitted.weak.trained_on(training.labelled) if fitted.weak else training.labelled,
+        training.group_of,
         fitted.blocks if uses_bursts(fitted.notes) else None,
         folds=run.config.evaluation.folds,
-        most_values=_most_values(run),
+        most_values=fitting.most_values(run),
     )
     version = saved_model.new_version(run.model_path, classifier.identity(fitted.model, kinds))
     classifier.save(fitted.model, version.spark_path)
@@ -151,7 +133,9 @@ def _closing_line(run: Run, card: Mapping[str, Any], seconds: float) -> str:
     if notes.get("format"):
         text += f"; {extent_sentence(notes)}"
     if card["blocks"]:
-        text += f"; {block_sentence(card['blocks'])}"
+        text += f"; {block_notes.sentence(card['blocks'])}"
+    if card.get("context"):
+        text += f"; {block_notes.context_sentence(card['context'])}"
     if card.get("kinds"):
         text += f"; {kind_notes.sentence(card['kinds'])}"
     if metrics and metrics["budgets"]:
@@ -276,12 +260,6 @@ def verdict_ranges(
     return ranges, log.file_summary
 
 
-def _settings(config: ClassifierConfig) -> dict[str, Any]:
-    """Returns the arguments of `classifier.train`."""
-    names = ("max_iter", "reg_param", "elastic_net_param", "standardization", "class_weights")
-    return {name: getattr(config, name) for name in names}
-
-
 def _quality(run: Run, metrics: dict[str, Any] | None, notes: Mapping[str, Any]) -> str:
     if metrics:
         return model_card.quality(metrics)
@@ -311,147 +289,6 @@ def _evaluate(run: Run, version: SavedModel) -> tuple[dict[str, Any] | None, dic
         recall=config.ranking.recall,
         **measures(run),
     )
-
-
-_LABELLED = ("origin", "video", "group", "timestamp_s", "label", "weight", "prob2", "features")
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A classifier, and how to fit such a one again.
-
-    Attributes:
-        model: the classifier.
-        fit_in_memory: fits it on the features, labels and weights of `_in_memory`.
-        blocks: its blocks of features; None if it was not to use others than stills.
-        notes: the notes on its blocks; None without any.
-        rows: the result of `_in_memory`, if the fit has read it.
-        weak: the frames of weak labels, if there are any.
-    """
-
-    model: LogisticRegressionModel
-    fit_in_memory: Fit
-    blocks: Blocks | None = None
-    notes: dict[str, Any] | None = None
-    rows: pa.Table | None = None
-    weak: WeakTraining | None = None
-
-
-def _fit(
-    run: Run, labelled: DataFrame, num_frames: int, group_of: Mapping[str, str], names: tuple[str, ...]
-) -> _Fitted:
-    """Fits the classifier on stills, or on blocks of features.
-
-    Raises:
-        InputError: only one class is left, or there are too many frames to resolve weak labels or to combine
-            blocks in memory.
-    """
-    config, settings = run.config, _settings(run.config.classifier)
-    fit_stills = functools.partial(classifier.fit_in_memory, **settings)
-    form = weak_training.format_of(labelled)
-    if names == STILLS and form is None:
-        return _Fitted(classifier.train(labelled, **settings), fit_stills)
-    if num_frames > _most_values(run) / (_VALUES_OF_STILLS if names == STILLS else _VALUES_OF_BLOCKS):
-        if form is not None:
-            raise weak_training.too_many(form, num_frames)
-        raise InputError(
-            f"classifier.features={config.classifier.features} is fitted in memory, and {num_frames} "
-            "labelled frames are too many: set classifier.features=still, or label fewer frames"
-        )
-    rows = _in_memory(labelled)
-    blocks = Blocks.of_rows(rows, names)
-    groups = np.array([group_of[video] for video in rows["video"].to_pylist()])
-    features, truth, weights = blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy()
-    weak = None
-    if form is not None:
-        weak = WeakTraining.of_rows(
-            rows, features, groups, fit_side_by_side=fit_stills, folds=config.evaluation.folds
-        )
-        weights = weak.resolved.weights
-    if names == STILLS:
-        logistic = classifier.fit_in_memory(features, truth, weights, **settings)
-        return _Fitted(classifier.with_coefficients(run.spark, logistic), fit_stills, rows=rows, weak=weak)
-    training = feature_blocks.BlockTraining(
-        blocks, groups, fit_stills, config.evaluation.folds, choose=config.classifier.blocks is None
-    )
-    stacked = training.stack(features, truth, weights)
-    if tuple(stacked.weights) == STILLS and weak is None:
-        model = classifier.train(labelled, **settings)
-    else:
-        model = classifier.with_coefficients(run.spark, training.used(stacked))
-    return _Fitted(model, training.fit, blocks, training.notes(run, stacked), rows, weak)
-
-
-def _most_values(run: Run) -> float:
-    """Returns how many numbers of labelled frames the driver takes."""
-    # Half of what may be sent: a result is more than its numbers.
-    return min(_VALUES_IN_MEMORY, largest_result_bytes(run.spark) / _VALUE_BYTES / 2)
-
-
-def _in_memory(labelled: DataFrame) -> pa.Table:
-    """Returns labelled frames with features, sorted."""
-    names = ("origin", "video", "timestamp_s", "label", "weight", KNOWN, DISTANCE, *COLUMNS.values())
-    return to_arrow(labelled.select(*(name for name in names if name in labelled.columns))).sort_by("origin")
-
-
-def _cross_validate_in_memory(
-    run: Run, labelled: DataFrame, group_of: Mapping[str, str], fitted: _Fitted, path: str
-) -> tuple[dict[str, Any] | None, dict[str, Any]] | None:
-    """Does the same as `_cross_validate`, on the driver, where a fit takes milliseconds.
-
-    Returns:
-        Of labels by video, metrics and calibration, as `_evaluate` does; else None.
-    """
-    rows = _in_memory(labelled) if fitted.rows is None else fitted.rows
-    blocks = fitted.blocks or Blocks.of_rows(rows, STILLS)
-    groups = [group_of[video] for video in rows["video"].to_pylist()]
-    features, weak = blocks.matrix(rows), fitted.weak
-    scored = weak.out_of_fold(fitted.fit_in_memory) if weak else None
-    if weak:
-        probabilities = scored and scored.probabilities
-    else:
-        probabilities = cross_validation.out_of_fold_in_memory(
-            features,
-            rows["label"].to_numpy(),
-            rows["weight"].to_numpy(),
-            groups,
-            folds=run.config.evaluation.folds,
-            fit=fitted.fit_in_memory,
-        )
-    if uses_bursts(fitted.notes):
-        # The review page learns from the numbers that candidates have.
-        lists = feature_lists(features.astype(np.float32), [None] * len(rows))[0]
-        rows = rows.set_column(rows.column_names.index("features"), "features", lists)
-    prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
-    rows = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
-    written = weak.used(rows).select([*_LABELLED, KNOWN]) if weak else rows.select(_LABELLED)
-    feature_files.write_rows(storage.join(path, "part-00000.parquet"), written)
-    if weak is None or weak.frames.kind != "video":
-        return None
-    return weak_training.evaluate_videos(
-        scored, rows["video"].to_pylist(), groups, precision_at=run.config.evaluation.precision_at
-    )
-
-
-def _cross_validate(
-    run: Run, labelled: DataFrame, group_of: Mapping[str, str], settings: Mapping[str, Any], path: str
-) -> None:
-    """Scores each labelled frame by a classifier that was trained without its group.
-
-    Args:
-        run: the current call.
-        labelled: the labelled frames that have features.
-        group_of: the group of each labelled video.
-        settings: arguments of `classifier.train`.
-        path: where to write the frames, with `prob2`, which is null if there are too few groups.
-    """
-    folds, scored = run.config.evaluation.folds, None
-    grouped = label_join.with_groups(labelled, group_of)
-    if folds:
-        fit = functools.partial(classifier.train, **settings)
-        scored = cross_validation.out_of_fold(grouped, folds=folds, fit=fit, score=scores.score)
-    whole = scored if scored is not None else grouped.withColumn("prob2", F.lit(None).cast("double"))
-    write_table(whole.select(*_LABELLED), path, piecewise=True)
 
 
 def measures(run: Run) -> dict[str, Any]:

@@ -61,20 +61,24 @@ class ContextTraining:
             labels: (frames,), 0 or 1.
             weights: (frames,), 0 or more. Frames with weight 0 count for the context of others only.
         """
-        logistic, used = self.fit(features, labels, weights), weights > 0
-        fold = fold_of_each(labels[used], self.groups[used].tolist(), folds=self.folds)
-        if fold is None:
+        return self.around(self.fit(features, labels, weights), features, labels, weights)
+
+    def around(
+        self, logistic: Logistic, features: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> InContext:
+        """Does the same for the classifier of these frames, which is already fitted."""
+        used, folds = weights > 0, self._folds(labels, weights, self.folds)
+        if folds is None:
             return InContext(logistic, None, [])
-        fold_of = dict(zip(self.groups[used].tolist(), fold.tolist(), strict=True))
-        folds = np.array([fold_of.get(group, -1) for group in self.groups.tolist()])
+        numbers = range(folds.max() + 1)
         own = np.zeros(len(folds))
-        for number in range(max(fold) + 1):
+        for number in numbers:
             held_out = folds == number
             one = self.fit(features, labels, np.where(held_out, 0.0, weights))
             own[held_out] = _log_odds(one, features[held_out])
         columns = context_columns(own, self.videos, self.times_s)
         nested = np.zeros(len(folds))
-        for number in range(max(fold) + 1):
+        for number in numbers:
             held_out = folds == number
             found = Context.fit(columns, labels, np.where(held_out, 0.0, weights))
             nested[held_out] = found.log_odds(columns[held_out])
@@ -82,6 +86,31 @@ class ContextTraining:
         is_better = compared[1]["gain"] > compared[1]["gain_error"]
         context = Context.fit(columns, labels, weights) if is_better or not self.choose else None
         return InContext(logistic, context, compared)
+
+    def _folds(self, labels: np.ndarray, weights: np.ndarray, folds: int) -> np.ndarray | None:
+        """Returns (frames,) the fold of each frame; -1 in groups without weight. None as `fold_of_each`."""
+        used = weights > 0
+        fold = fold_of_each(labels[used], self.groups[used].tolist(), folds=folds)
+        if fold is None:
+            return None
+        fold_of = dict(zip(self.groups[used].tolist(), fold.tolist(), strict=True))
+        return np.array([fold_of.get(group, -1) for group in self.groups.tolist()])
+
+    def out_of_fold(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, folds: int
+    ) -> np.ndarray | None:
+        """Returns (frames,) P(suspicious), by classifiers that were trained without the frame's group.
+
+        None if no split can both train and test.
+        """
+        fold = self._folds(labels, weights, folds)
+        if fold is None:
+            return None
+        probabilities = np.zeros(len(fold))
+        for number in range(fold.max() + 1):
+            held_out = fold == number
+            probabilities[held_out] = self.left_out(held_out, features, labels, weights)
+        return probabilities
 
     def left_out(
         self, held_out: np.ndarray, features: np.ndarray, labels: np.ndarray, weights: np.ndarray

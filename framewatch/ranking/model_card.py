@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framewatch.io.redact import redact
-from framewatch.ranking import budgets, kind_notes
-from framewatch.ranking.block_notes import card_section, uses_bursts
+from framewatch.ranking import block_notes, budgets, kind_notes
 from framewatch.ranking.weak_labels import extent_sentence
 
 _LIMITS = (
@@ -155,7 +154,8 @@ def render(notes: dict[str, Any]) -> str:
         "\n".join(f"- {key}: `{value}`" for key, value in sorted(features.items())),
         "## Settings",
         "\n".join(f"- {key}: `{value}`" for key, value in notes["settings"].items()),
-        card_section(notes["blocks"]) if notes.get("blocks") else "",
+        block_notes.card_section(notes["blocks"]) if notes.get("blocks") else "",
+        block_notes.context_section(notes["context"]) if notes.get("context") else "",
         "## Calibration" if notes.get("calibration") else "",
         _sentence(calibration_sentence(notes.get("calibration"))),
         "## Metrics",
@@ -174,7 +174,7 @@ def render(notes: dict[str, Any]) -> str:
 
 def limits(notes: Mapping[str, Any] | None) -> list[str]:
     """Returns what a classifier cannot do, from its notes."""
-    sees_bursts = notes is not None and uses_bursts(notes.get("blocks"))
+    sees_bursts = notes is not None and block_notes.uses_bursts(notes.get("blocks"))
     return [*_LIMITS] if sees_bursts else [*_LIMITS, _OF_STILLS]
 
 
