@@ -156,7 +156,8 @@ def test_verdicts_are_labels_of_their_own_frames(
     judged = [row for row in rows if row["timestamp_s"] == 9 and Path(row["video"]).stem in "aceg"]
     assert {(row["label"], row["weight"], row["known"]) for row in judged} == {(0.0, 4.0, True)}
     assert len(judged) == 4 and saved.notes["cross_validation"]["num_videos"] == 8
-    assert {row["timestamp_s"] for row in rows if row["label"] == 1} == {2.0}
+    chosen = [row["timestamp_s"] for row in rows if row["label"] == 1]
+    assert chosen.count(2.0) == 4 and 9.0 not in chosen
 
 
 @pytest.mark.parametrize(
