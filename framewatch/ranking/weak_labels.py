@@ -109,7 +109,10 @@ def resolve(frames: WeakFrames, features: np.ndarray, *, fit: Fit, split: Split)
         The labels and weights to train on. The extent is that of `DEFAULTS` if no group can be left out.
     """
     extent, losses = choose_extent(frames, features, fit=fit, split=split)
-    weights, _ = weights_of(frames, features, extent, fit=fit)
+    if frames.kind == "video":
+        weights, _ = _top_frames(frames, features, extent, fit)
+    else:
+        weights = _near_weights(frames, extent)
     return Resolved(frames.labels, weights, extent, losses)
 
 
@@ -130,7 +133,7 @@ def choose_extent(
         scores, labels = [], []
         for number in np.unique(fold):
             held_out = fold == number
-            _, regression = weights_of(frames.rows(~held_out), features[~held_out], extent, fit=fit)
+            regression = _regression(frames.rows(~held_out), features[~held_out], extent, fit)
             found = _scored(frames.rows(held_out), _log_odds(regression, features[held_out]), extent)
             scores.append(found[0])
             labels.append(found[1])
@@ -153,16 +156,20 @@ def folds_of(frames: WeakFrames, split: Split) -> np.ndarray | None:
     return np.array([fold_of.get(group, 0) for group in frames.groups.tolist()], np.int32)
 
 
-def weights_of(
-    frames: WeakFrames, features: np.ndarray, extent: float, *, fit: Fit
-) -> tuple[np.ndarray, Logistic]:
-    """Returns (frames,) weights to train on, 0 for a frame that is not used, and the regression on them."""
+def _regression(frames: WeakFrames, features: np.ndarray, extent: float, fit: Fit) -> Logistic:
+    """Returns the regression whose loss decides about an extent; by video, one on means, which is cheap."""
     if frames.kind == "video":
-        return _top_frames(frames, features, extent, fit)
+        return _top_frames(frames, features, extent, fit)[1]
+    weights = _near_weights(frames, extent)
+    used = weights > 0
+    return fit(features[used], frames.labels[used], weights[used])
+
+
+def _near_weights(frames: WeakFrames, width_s: float) -> np.ndarray:
+    """Returns (frames,) weights to train on: 0 for frames farther from a point than half the width."""
     assert frames.distances_s is not None
-    near = frames.known | (frames.distances_s <= extent / 2 + _ROUNDING)
-    weights = np.where(near, frames.weights, 0.0)
-    return weights, _fitted(frames, features, weights, fit)
+    near = frames.known | (frames.distances_s <= width_s / 2 + _ROUNDING)
+    return np.where(near, frames.weights, 0.0)
 
 
 def _top_frames(
@@ -171,20 +178,24 @@ def _top_frames(
     """Alternates between the choice of the highest frames of each video and a regression on their means.
 
     Log-odds are linear: those of a mean are the mean log-odds. The choice starts with all frames, and stops
-    when a choice comes again, or after 20 regressions. The last regression is on frames: those chosen in
-    suspicious videos, and all of the others.
+    when a choice comes again, or after 20 regressions.
+
+    Returns:
+        (frames,) weights to train on, above 0 for the frames chosen in suspicious videos and for all of the
+        others; and the last regression.
     """
     bags = _bags(frames, share)
     chosen = ~frames.known
     seen: set[bytes] = set()
-    while chosen.tobytes() not in seen and len(seen) < _MOST_ROUNDS:
+    while True:
         seen.add(chosen.tobytes())
-        log_odds = _log_odds(_fitted_means(frames, features, chosen, bags, fit), features)
+        regression = _fitted_means(frames, features, chosen, bags, fit)
+        log_odds = _log_odds(regression, features)
         chosen = np.zeros(len(log_odds), bool)
         for rows, number in bags:
             chosen[rows] = _highest(log_odds[rows], number)
-    weights = _video_weights(frames, chosen | (frames.labels == 0))
-    return weights, _fitted(frames, features, weights, fit)
+        if chosen.tobytes() in seen or len(seen) >= _MOST_ROUNDS:
+            return _video_weights(frames, chosen | (frames.labels == 0)), regression
 
 
 def _fitted_means(
@@ -249,11 +260,6 @@ def _video_weights(frames: WeakFrames, chosen: np.ndarray) -> np.ndarray:
     each = own.sum() / max(1, (counts > 0).sum())
     weights = np.where(own, each / np.maximum(counts, 1)[video], 0.0)
     return np.where(frames.known, frames.weights, weights)
-
-
-def _fitted(frames: WeakFrames, features: np.ndarray, weights: np.ndarray, fit: Fit) -> Logistic:
-    used = weights > 0
-    return fit(features[used], frames.labels[used], weights[used])
 
 
 def _log_odds(regression: Logistic, features: np.ndarray) -> np.ndarray:
