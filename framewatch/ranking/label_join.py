@@ -285,7 +285,8 @@ def by_video(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
     ]
     label_of = frames.sparkSession.createDataFrame(rows, "video string, label double, kind string")
     kind = ["kind"] if labels.kinds else []
-    labelled = frames.join(small(label_of, len(rows)), "video").select("origin", "label", *kind)
+    origins = frames.select("origin", "video")
+    labelled = origins.join(small(label_of, len(rows)), "video").select("origin", "label", *kind)
     counted = labelled.groupBy("label").count().collect()
     num_frames = {row["label"]: row["count"] for row in counted}
     return JoinedLabels(
