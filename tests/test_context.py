@@ -135,11 +135,22 @@ def test_left_out_frames_do_not_depend_on_their_labels() -> None:
     np.testing.assert_array_equal(scored, other)
 
 
-def test_without_groups_to_leave_out_there_is_no_context() -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_without_context_in_all_folds_there_is_none(number: int) -> None:
+    """Of two groups with events, one trains while the other is left out, and has none to compare with."""
     features, labels, training = drawn(signal=1.0)
-    first = training.groups == training.groups[0]
-    found = training.train(features, labels, first.astype(float))
+    few = np.isin(training.groups, np.unique(training.groups)[:number])
+    found = training.train(features, labels, few.astype(float))
     assert found.context is None and found.compared == []
+
+
+def test_context_assumes_the_share_that_single_frames_do() -> None:
+    features, labels, training = drawn(signal=1.0)
+    found = training.train(features, labels, np.ones(len(labels)))
+    assert found.context is not None
+    own = features @ found.logistic.coefficients + found.logistic.intercept
+    columns = context_columns(own, training.videos, training.times_s)
+    assert found.context.log_odds(columns).mean() == pytest.approx(own.mean(), abs=0.3)
 
 
 TRAINED, RANKED, LONG = "abcdefgh", "pqr", 40

@@ -105,8 +105,8 @@ def test_other_words_are_kinds_of_events() -> None:
     "cell",
     [
         "2", "-1", "1?", "fight!", "", "x", "3rd", "-fight", "_fight", "1e3x", "a" * 41, "fight/fall", "nan",
-        "NULL", "n", "not", "not suspicious", "unsure", "nomal", "nornal", "normall", "noraml", "flase",
-        "Suspicous", "postive", "negativ", "ture", "non",
+        "NULL", "n", "not", "not suspicious", "not_suspicious", "No-fight", "non suspicious", "unsure",
+        "maybe", "nothing", "nomal", "nornal", "normall", "noraml", "flase", "Suspicous", "postive", "negativ", "ture",
     ],
 )  # fmt: skip
 def test_odd_words_and_misspellings_are_no_kinds(cell: str) -> None:
@@ -291,8 +291,14 @@ def test_a_file_of_an_older_format_keeps_it(header: str, form: str) -> None:
 @pytest.mark.parametrize("column", ["start_s", "end", "from", "Time", "time (s)", "frame", "StartTime"])
 def test_a_time_under_another_name_is_no_label_of_a_video(column: str) -> None:
     message = error(f"video,{column},label\na,0,1\n")
-    assert f"has the column {column} beside video and label (line 1): name times start_s and end_s" in message
+    assert f"has the column {column} beside video (line 1): name the times of a range start_s and " in message
     assert rows("video,gender,tool,label\na,x,y,1\n") == [("a", None, None, 1)]
+
+
+@pytest.mark.parametrize("header", ["video,timestamp_s,end_s,label", "video,start,second,label"])
+def test_a_range_under_other_names_is_no_point(header: str) -> None:
+    message = error(f"{header}\na,1,2,1\n")
+    assert "beside second (line 1): name the times of a range start_s and end_s" in message
 
 
 def test_two_seconds_are_an_error() -> None:

@@ -213,7 +213,11 @@ def test_frames_have_the_kind_of_the_earlier_row(frames, tmp_path: Path) -> None
         "Fight1frame0002.jpg,fight\ncamera2/Fight1frame0002.jpg,fall\nFight1frame0003.jpg,fight\n"
         "camera1/Walk1frame0000.jpg,theft\ncamera1/Walk1frame0001.jpg,theft\n"
     )
-    for text in (by_time, by_frame):
+    by_point = (
+        "video,second,label\nFight1,0,normal\nFight1,1,1\nFight1,1.2,fall\nFight1,1.4,fight\nFight1,2.5,fight\n"
+        "Fight1,3,FIGHT\ncamera1/Walk1,0,theft\ncamera1/Walk1,1,theft\n"
+    )
+    for text in (by_time, by_frame, by_point):
         file = tmp_path / "labels.csv"
         file.write_text(text)
         labelled, counts = labels.join_labels(frames, str(file))

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import pytest
 
+from framewatch.errors import InputError
+from framewatch.pipeline.fitting import require_both_classes
 from framewatch.ranking import classifier
 from framewatch.ranking.stacking import Labelled, fit_stacked
 
@@ -59,6 +61,11 @@ def test_stills_alone_stay_as_they_are_without_other_blocks() -> None:
     np.testing.assert_array_equal(found.logistic.coefficients[:30], alone.coefficients)
     np.testing.assert_array_equal(found.logistic.coefficients[30:], 0)
     assert found.logistic.intercept == alone.intercept
+
+
+def test_frames_of_one_class_are_refused() -> None:
+    with pytest.raises(InputError, match="3 labelled frames have features, 0 of them suspicious"):
+        require_both_classes(np.zeros(3))
 
 
 def test_all_blocks_are_used_where_none_is_chosen_and_noise_weighs_little() -> None:

@@ -34,7 +34,7 @@ def output(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("weak")
     names = [*TRAINED, *TESTED]
     make(spark, root / "out", {name: frames(number) for number, name in enumerate(names)})
-    of_videos = [f"{name},{int(number % 2 == 0)}" for number, name in enumerate(names)]
+    of_videos = [f"{name},{'0' if number % 2 else 'fight'}" for number, name in enumerate(names)]
     points = [f"{name},0:08,0" for name in names]
     points += [f"{name},{EVENT[1] + 0.4},{int(n % 2 == 0)}" for n, name in enumerate(names)]
     for header, lines in {"video,label": of_videos, "video,second,label": points}.items():

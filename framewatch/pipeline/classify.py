@@ -217,8 +217,8 @@ def _videos_of_examples(run: Run, wanted: PromptClass) -> set[str]:
 
 def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
     """Returns (video, timestamp_s, label) of each frame labelled by a file or by verdicts."""
-    frames = run.tables.current("features").where("features is not null")
-    frames = frames.select("origin", "video", "timestamp_s")
+    usable = F.col("features").isNotNull().alias("usable")
+    frames = run.tables.current("features").select("origin", "video", "timestamp_s", usable)
     if file == _VERDICTS:
         ranges, note = _verdict_ranges(run.config.output)
         if note:
@@ -226,10 +226,10 @@ def _labelled_frames(run: Run, file: str) -> list[tuple[str, float, float]]:
         read = labels.from_ranges(ranges, f"the verdicts of {run.config.output}")
     else:
         read = labels.read_labels(run.spark, file)
-    labelled, _ = labels.join_labels(frames, read)
+    labelled, _ = labels.join_labels(frames, read, period_s=run.period_s)
     return [
         (row["video"], row["timestamp_s"], row["label"])
-        for row in labelled.select("video", "timestamp_s", "label").collect()
+        for row in labelled.where("usable").select("video", "timestamp_s", "label").collect()
     ]
 
 

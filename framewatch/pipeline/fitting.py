@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from framewatch.config import ClassifierConfig
 from framewatch.errors import InputError
 from framewatch.io import storage
-from framewatch.io.terminal import print_line
 from framewatch.models.network_output import feature_lists
 from framewatch.pipeline import context_frames, feature_blocks, weak_training
 from framewatch.pipeline.run import Run
@@ -23,7 +22,7 @@ from framewatch.pipeline.weak_training import DISTANCE, KNOWN, WeakTraining
 from framewatch.ranking import classifier, cross_validation, label_join, scores
 from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
-from framewatch.ranking.context_training import ContextTraining, InContext
+from framewatch.ranking.context_training import ContextTraining
 from framewatch.ranking.logistic import Logistic
 from framewatch.ranking.stacking import Fit
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
@@ -50,8 +49,8 @@ class Fitted:
         rows: the labelled frames with features, if the fit has read them, sorted by origin. With a context,
             the frames around them are among them, with weight 0.
         weak: the frames of weak labels, if there are any.
-        context: its context, and what that changes; None if it was not to use any.
-        in_context: fits the classifier and its context again.
+        context: the notes on its context; None if it was not to use any.
+        context_training: fits the classifier and its context again; None without the frames around labels.
     """
 
     model: LogisticRegressionModel
@@ -60,8 +59,8 @@ class Fitted:
     notes: dict[str, Any] | None = None
     rows: pa.Table | None = None
     weak: WeakTraining | None = None
-    context: InContext | None = None
-    in_context: ContextTraining | None = None
+    context: dict[str, Any] | None = None
+    context_training: ContextTraining | None = None
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,19 @@ class Training:
         config, options = self.run.config.classifier, settings(self.run.config.classifier)
         fit_stills: Fit = functools.partial(classifier.fit_in_memory, **options)
         form = weak_training.format_of(self.labelled)
-        around = self._around(form)
+        around, reason = self._around(form)
+        notes: dict[str, Any] | None = None
+        if reason:
+            notes = {"weights": None, "compared": [], "reason": reason}
         if self.names == STILLS and form is None and around is None:
-            return Fitted(classifier.train(self.labelled, **options), fit_stills)
+            return Fitted(classifier.train(self.labelled, **options), fit_stills, context=notes)
         self._require_memory(form)
         rows = _in_memory(self.labelled)
         if around is not None:
             rows = pa.concat_tables([rows, _in_memory(around)], promote_options="default").sort_by("origin")
         blocks = Blocks.of_rows(rows, self.names)
         features, truth, weights = blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy()
+        require_both_classes(truth[weights > 0])
         groups, weak = self._groups(rows), None
         folds = self.run.config.evaluation.folds
         if form is not None:
@@ -119,11 +122,10 @@ class Training:
             logistic, model = stacked.logistic, self._model(on_spark, training.used(stacked))
             fitted = Fitted(model, training.fit, blocks, training.notes(self.run, stacked), rows, weak)
         if around is None:
-            return fitted
-        in_context = self._in_context(fitted, groups)
-        return replace(
-            fitted, context=in_context.around(logistic, features, truth, weights), in_context=in_context
-        )
+            return replace(fitted, context=notes)
+        again = self._in_context(fitted, groups)
+        notes = again.around(logistic, features, truth, weights).notes()
+        return replace(fitted, context=notes, context_training=again)
 
     def _model(self, labelled: DataFrame | None, logistic: Logistic) -> LogisticRegressionModel:
         """Returns the regression as Spark's; where Spark can fit the same, it does."""
@@ -162,26 +164,29 @@ class Training:
             f"{what} are too many: set classifier.features=still, or label fewer frames"
         )
 
-    def _around(self, form: str | None) -> DataFrame | None:
-        """Returns the frames around labelled ones, with weight 0; None if no context is to be used."""
+    def _around(self, form: str | None) -> tuple[DataFrame | None, str | None]:
+        """Returns the frames around labelled ones, with weight 0, or the reason why `auto` uses no context.
+
+        Both are None if none is wanted.
+        """
         wanted = self.run.config.classifier.context
         if wanted is False:
-            return None
+            return None, None
         if form is not None:
             if wanted:
                 raise InputError(
                     f"classifier.features={self.run.config.classifier.features}: context needs labels by "
                     f"frame or by time, and these are by {form}: leave out context, or label ranges of time"
                 )
-            return None
+            return None, f"labels are by {form}"
         around = context_frames.around(self.run.tables.current("features"), self.labelled)
         number = self.num_frames + around.count()
         if number > self._most_frames():
-            if wanted or self.names != STILLS:
+            if wanted or (self.num_frames > self._most_frames() and self.names != STILLS):
                 raise self._too_many(number, "labelled frames, with those around them,")
-            print_line(f"train: no context, as {number} frames on and around labels do not fit into memory")
-            return None
-        return around.withColumn("label", F.lit(0.0)).withColumn("weight", F.lit(0.0))
+            return None, f"{number} frames on and around labels do not fit into memory"
+        around = around.select(*(name for name in around.columns if name in self.labelled.columns))
+        return around.withColumn("label", F.lit(0.0)).withColumn("weight", F.lit(0.0)), None
 
     def write_left_out(
         self, fitted: Fitted, path: str
@@ -225,11 +230,11 @@ class Training:
             rows = rows.set_column(rows.column_names.index("features"), "features", lists)
         prob2 = pa.nulls(len(rows), pa.float64()) if probabilities is None else pa.array(probabilities)
         whole = rows.append_column("prob2", prob2).append_column("group", pa.array(groups, pa.string()))
-        if fitted.in_context is not None:
+        if fitted.context_training is not None:
             whole = whole.filter(pc.greater(whole["weight"], 0))
         written = weak.used(whole).select([*_LABELLED, KNOWN]) if weak else whole.select(_LABELLED)
         feature_files.write_rows(storage.join(path, "part-00000.parquet"), written)
-        if weak is None or weak.frames.kind != "video":
+        if weak is None or weak.frames.format != "video":
             return None
         precision_at = self.run.config.evaluation.precision_at
         return weak_training.evaluate_videos(
@@ -241,12 +246,26 @@ class Training:
     ) -> np.ndarray | None:
         truth, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
         folds = self.run.config.evaluation.folds
-        in_context = fitted.in_context
+        in_context = fitted.context_training
         if in_context is None:
             return cross_validation.out_of_fold_in_memory(
                 features, truth, weights, groups.tolist(), folds=folds, fit=fitted.fit_in_memory
             )
         return in_context.out_of_fold(features, truth, weights, folds=folds)
+
+
+def require_both_classes(labels: np.ndarray) -> None:
+    """Checks that frames with features have both labels.
+
+    Raises:
+        InputError: they have one.
+    """
+    ones = int(labels.sum())
+    if ones in (0, len(labels)):
+        raise InputError(
+            f"{len(labels)} labelled frames have features, {ones} of them suspicious: training needs both "
+            "classes"
+        )
 
 
 def settings(config: ClassifierConfig) -> dict[str, Any]:

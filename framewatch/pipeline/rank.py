@@ -273,7 +273,9 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     predictions, read = run.tables.read("predictions"), labels.read_labels(run.spark, path)
     if read.format == "video":
         return _test_metrics_of_videos(run, saved, predictions, read)
-    labelled, counts = labels.join_labels(predictions, read, period_s=run.period_s)
+    frames = _shown_frames(run, predictions) if read.format == "point" else predictions
+    labelled, counts = labels.join_labels(frames, read, period_s=run.period_s)
+    labelled = labelled.where("prob2 is not null")
     run.summarize("test labels", str(counts))
     given = ["group"] if "group" in labelled.columns else []
     # A few numbers per labelled frame: hand labels are few.
@@ -284,6 +286,13 @@ def _test_metrics(run: Run, saved: SavedModel) -> dict[str, Any] | None:
     path = storage.join(run.config.output, "labelled", "part-00000.parquet")
     feature_files.write_rows(path, rows.select(["video", "timestamp_s", "label"]))
     return evaluation.evaluate_rows(rows, **measures(run))
+
+
+def _shown_frames(run: Run, predictions: DataFrame) -> DataFrame:
+    """Returns all frames of ranked videos, with null `prob2` where one has no features: it is shown too."""
+    frames = run.tables.current("features").select("origin", "video", "timestamp_s")
+    frames = frames.join(predictions.select("video").distinct(), "video", "left_semi")
+    return frames.join(predictions.select("origin", "prob2"), "origin", "left")
 
 
 def _test_metrics_of_videos(

@@ -94,7 +94,7 @@ def _train(run: Run) -> None:
         "calibration": calibration,
     }
     if fitted.context is not None:
-        card["context"] = fitted.context.notes()
+        card["context"] = fitted.context
     if of_kinds:
         card["kinds"] = of_kinds
     saved_model.publish(run.model_path, replace(version, notes=card), model_card.render(card))

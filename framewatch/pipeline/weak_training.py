@@ -89,7 +89,7 @@ class WeakTraining:
         if DISTANCE in rows.column_names:
             distances_s = pc.fill_null(rows[DISTANCE], 0.0).to_numpy()
         frames = WeakFrames(
-            kind="video" if distances_s is None else "point",
+            format="video" if distances_s is None else "point",
             labels=rows["label"].to_numpy(),
             weights=rows["weight"].to_numpy(),
             videos=_numbers(rows["video"].to_pylist()),
@@ -105,7 +105,7 @@ class WeakTraining:
     def notes(self) -> dict[str, Any]:
         """Returns what the card shows of the extent."""
         losses = {f"{extent:g}": loss for extent, loss in self.resolved.losses.items()}
-        return {"format": self.frames.kind, "extent": self.resolved.extent, "extent_losses": losses}
+        return {"format": self.frames.format, "extent": self.resolved.extent, "extent_losses": losses}
 
     def out_of_fold(self, fit: Fit) -> "LeftOutFrames | None":
         """Scores each frame by a classifier that was fitted, on labels that were resolved, without its group.
@@ -151,7 +151,7 @@ class WeakTraining:
         Their `weight` is that of the training. `known` is false where nobody has labelled the frame itself.
         """
         known = self.frames.known
-        if self.frames.kind == "video":
+        if self.frames.format == "video":
             known = known | (self.frames.labels == 0)
         for name, values in (("weight", self.resolved.weights), (KNOWN, known)):
             rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))

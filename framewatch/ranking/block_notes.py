@@ -58,7 +58,8 @@ def card_section(notes: Mapping[str, Any]) -> str:
 def context_sentence(notes: Mapping[str, Any]) -> str:
     """Describes whether a classifier uses context, from its notes on context."""
     if not notes["compared"]:
-        return "context: not used, as no group of videos could be left out"
+        few = "suspicious frames, or others, are in fewer than three groups of videos"
+        return f"context: not used, as {notes.get('reason') or few}"
     gain = "ROC AUC on left-out groups changes by {gain:+.3f} (standard error {gain_error:.3f})"
     return f"context: {'used' if notes['weights'] else 'not used'}; {gain.format(**notes['compared'][1])}"
 

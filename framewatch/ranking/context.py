@@ -43,6 +43,9 @@ class Context:
     def fit(cls, columns: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> "Context":
         """Fits the regression, with both classes at equal weight.
 
+        The mean log-odds in context equals that of single frames: a classifier with context and one without
+        it assume the same share of suspicious frames.
+
         Args:
             columns: the result of `context_columns`, of log-odds by classifiers that did not see the frame.
             labels: (frames,), 0 or 1, both present among the frames with a weight above 0.
@@ -59,7 +62,8 @@ class Context:
             elastic_net_param=0.0,
             standardization=True,
         )
-        return cls(tuple(found.coefficients.tolist()), found.intercept)
+        mean = float(weights @ (columns[:, 0] - columns @ found.coefficients) / total)
+        return cls(tuple(found.coefficients.tolist()), mean)
 
     @classmethod
     def of_notes(cls, notes: Mapping[str, Any] | None) -> "Context | None":

@@ -19,8 +19,8 @@ class InContext:
     Attributes:
         logistic: the classifier of single frames.
         context: its context; None without one.
-        compared: ROC AUC on left-out groups without and with context, as `gains` returns them; empty if no
-            group could be left out.
+        compared: ROC AUC on left-out groups without and with context, as `gains` returns them; empty if it
+            could not be measured.
     """
 
     logistic: Logistic
@@ -68,14 +68,17 @@ class ContextTraining:
     ) -> InContext:
         """Does the same for the classifier of these frames, which is already fitted."""
         used, folds = weights > 0, self._folds(labels, weights, self.folds)
-        if folds is None:
+        if folds is None or any(
+            self._folds(labels, np.where(folds == number, 0.0, weights), self.folds) is None
+            for number in range(folds.max() + 1)
+        ):  # where left-out groups cannot have context, metrics would be those of another classifier
             return InContext(logistic, None, [])
         numbers = range(folds.max() + 1)
         own = np.zeros(len(folds))
         for number in numbers:
             held_out = folds == number
             one = self.fit(features, labels, np.where(held_out, 0.0, weights))
-            own[held_out] = _log_odds(one, features[held_out])
+            own[held_out] = one.log_odds(features[held_out])
         columns = context_columns(own, self.videos, self.times_s)
         nested = np.zeros(len(folds))
         for number in numbers:
@@ -117,12 +120,8 @@ class ContextTraining:
     ) -> np.ndarray:
         """Returns P(suspicious) of left-out frames, by a classifier that was trained on the others."""
         found = self.train(features, labels, np.where(held_out, 0.0, weights))
-        log_odds = _log_odds(found.logistic, features[held_out])
+        log_odds = found.logistic.log_odds(features[held_out])
         if found.context is not None:
             columns = context_columns(log_odds, self.videos[held_out], self.times_s[held_out])
             log_odds = found.context.log_odds(columns)
         return np.exp(-np.logaddexp(0.0, -log_odds))
-
-
-def _log_odds(found: Logistic, features: np.ndarray) -> np.ndarray:
-    return features @ found.coefficients + found.intercept

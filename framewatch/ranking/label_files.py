@@ -165,7 +165,7 @@ def parse_labels(data: bytes, file: str) -> Labels:
         same=_SAME_COLUMNS,
     )
     columns = _time_columns(header.columns)
-    if not columns and "video" in header.columns:
+    if "video" in header.columns and "start_s" not in header.columns:
         _check_no_times(header, what)
     rows: list[Label] = []
     blank_rows = 0
@@ -214,12 +214,13 @@ def _format(columns: Collection[str]) -> Format:
 
 
 def _check_no_times(header: Header, what: str) -> None:
-    """Checks that a file with the columns of labels by video has no column of times."""
+    """Checks that labels by video have no column of times, and labels by point no other one."""
     wrong = [name for name in header.others if _OF_TIME.search(name)]
     if wrong:
+        beside, of = ("second", "points") if "second" in header.columns else ("video", "whole videos")
         raise InputError(
-            f"{what} has the column {wrong[0]} beside video and label (line {header.line}): name times "
-            "start_s and end_s, or second; or remove the column, if the labels are of whole videos"
+            f"{what} has the column {wrong[0]} beside {beside} (line {header.line}): name the times of a "
+            f"range start_s and end_s, and a point second; or remove the column, if the labels are of {of}"
         )
 
 

@@ -272,16 +272,19 @@ def by_video(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
         InputError: a video has both labels.
     """
     first: dict[str, int] = {}
+    kinds: dict[str, str] = {}
     clashes = []
+    kind_overlaps = 0
     for position, row in enumerate(labels.rows):
         if row.name in resolved:
             earlier = first.setdefault(resolved[row.name], position)
             if labels.rows[earlier].label != row.label:
                 clashes.append((earlier, position))
+            if row.kind:
+                kind_overlaps += kinds.setdefault(resolved[row.name], row.kind) != row.kind
     _check_consistent(labels, clashes[:SHOWN], len({one for one, _ in clashes}), unit="video")
     rows = [
-        (video, float(labels.rows[position].label), labels.rows[position].kind)
-        for video, position in first.items()
+        (video, float(labels.rows[position].label), kinds.get(video)) for video, position in first.items()
     ]
     label_of = frames.sparkSession.createDataFrame(rows, "video string, label double, kind string")
     kind = ["kind"] if labels.kinds else []
@@ -293,6 +296,7 @@ def by_video(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
         labelled,
         sum(num_frames.values()),
         num_frames.get(1.0, 0),
+        kind_overlaps=kind_overlaps,
         num_videos=len(rows),
         num_suspicious_videos=sum(label == 1 for _, label, _ in rows),
     )
@@ -327,26 +331,31 @@ def by_point(
     near = to_arrow(swept.where("origin is not null and suspicious > 0").select("video", "time_s", "origin"))
     if len(near):
         near = near.sort_by([(name, "ascending") for name in ("video", "time_s", "origin")])
-    rows, outside = _rows_near_points(labels, near, of_video, period_s)
+    rows, outside, kind_overlaps = _rows_near_points(labels, near, of_video, period_s)
     known = [label for _, label, is_known, *_ in rows if is_known]
     labelled = frames.sparkSession.createDataFrame(
         rows, "origin string, label double, known boolean, distance_s double, kind string"
     )
     if not labels.kinds:
         labelled = labelled.drop("kind")
-    return JoinedLabels(labelled, len(known), int(sum(known)), len(outside), outside[:SHOWN])
+    counts = len(known), int(sum(known)), len(outside)
+    return JoinedLabels(labelled, *counts, outside[:SHOWN], kind_overlaps)
 
 
 def _rows_near_points(
     labels: Labels, near: pa.Table, of_video: Mapping[str, Sequence[int]], period_s: float
-) -> tuple[list[tuple[Any, ...]], list[int]]:
-    """Returns the rows of `JoinedLabels.labelled`, and the positions of points outside their video."""
+) -> tuple[list[tuple[Any, ...]], list[int], int]:
+    """Returns the rows of `JoinedLabels.labelled`, and what else it has.
+
+    That is the positions of points outside their video, and the number of points on a frame with an earlier
+    one of another kind.
+    """
     videos, origins = (np.array(near[name].to_pylist(), object) for name in ("video", "origin"))
     times_s = near["time_s"].to_numpy()
     rows: list[tuple[Any, ...]] = []
     outside: list[int] = []
     clashes: list[tuple[int, int]] = []
-    num_clashes = 0
+    num_clashes, kind_overlaps = 0, 0
     for video, positions in of_video.items():
         begin, end = (int(np.searchsorted(videos, video, side)) for side in ("left", "right"))
         seconds = np.array([labels.rows[position].start_s for position in positions], float)
@@ -354,19 +363,24 @@ def _rows_near_points(
         found = weak_labels.near_points(times_s[begin:end], seconds, truth, period_s=period_s)
         outside += [position for position, own in zip(positions, found.own, strict=True) if own < 0]
         first: dict[int, int] = {}
+        kind_of: dict[int, str] = {}
         clashing = set()
         for place, own in enumerate(found.own.tolist()):
+            kind = labels.rows[positions[place]].kind
+            if own >= 0 and kind:
+                kind_overlaps += kind_of.setdefault(own, kind) != kind
             if own >= 0 and truth[first.setdefault(own, place)] != truth[place]:
                 clashes.append((positions[first[own]], positions[place]))
                 clashing.add(own)
         num_clashes += len(clashing)
         used = np.flatnonzero(found.known | (found.distances_s <= weak_labels.WIDEST_S / 2 + 1e-6))
         numbers = (truth[found.points[used]].astype(float), found.known[used], found.distances_s[used])
-        kinds = [labels.rows[positions[point]].kind for point in found.points[used].tolist()]
+        owns = found.own[found.points[used]].tolist()  # the frames that the nearest points are on
+        kinds = [kind_of.get(own) for own in owns]
         columns = (origins[begin:end][used].tolist(), *(values.tolist() for values in numbers), kinds)
         rows += zip(*columns, strict=True)
     _check_consistent(labels, clashes[:SHOWN], num_clashes)
-    return rows, sorted(outside)
+    return rows, sorted(outside), kind_overlaps
 
 
 def _sweep(frames: DataFrame, ranges: DataFrame, num_ranges: int) -> DataFrame:

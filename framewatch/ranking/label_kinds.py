@@ -12,10 +12,16 @@ from itertools import pairwise
 from framewatch.errors import InputError
 
 MOST_KINDS, _LONGEST = 20, 40
-# What people write for a missing or an undecided answer. None of these names an event.
+# What people write for a missing, an undecided or a negative answer. None of these names an event.
 _NO_KINDS = frozenset(
-    ("na", "nan", "null", "inf", "non", "nope", "not", "not suspicious", "unsure", "unknown")
-)
+    (
+        "na", "nan", "null", "inf", "non", "nope", "not", "nein", "unsure", "unknown", "undecided", "maybe",
+        "unclear", "other", "todo", "tbd", "ignore", "skip", "nothing", "background", "ok", "okay", "clear",
+        "safe", "benign", "harmless", "unsuspicious", "nonsuspicious", "empty",
+    )
+)  # fmt: skip
+# Of several words, the first of these denies the others.
+_DENIALS = ("no", "not", "non", "without")
 
 # (position, video, start_s, end_s, number of the kind from 1, or 0 without one).
 Row = tuple[int, str, float, float, int]
@@ -40,7 +46,10 @@ def kind_of(text: str, words: Collection[str]) -> str | None:
     if any(one[0] not in "LM" and one != "Nd" and kind[n] not in "_- " for n, one in enumerate(letters)):
         return None
     folded = kind.casefold()
-    if folded in _NO_KINDS or any(_is_misspelt(folded, word) for word in words):
+    parts = folded.replace("_", " ").replace("-", " ").split()
+    if " ".join(parts) in _NO_KINDS or parts[0] in _DENIALS:
+        return None
+    if any(_is_misspelt(folded, word) for word in words):
         return None
     return kind
 

@@ -41,10 +41,13 @@ class Logistic:
     coefficients: np.ndarray
     intercept: float
 
+    def log_odds(self, features: np.ndarray) -> np.ndarray:
+        """Returns the log-odds of each row of (rows, features); (rows,) float64."""
+        return features @ self.coefficients + self.intercept
+
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Returns P(suspicious) of each row of (rows, features); (rows,) float64."""
-        margins = features @ self.coefficients + self.intercept
-        return np.exp(-np.logaddexp(0.0, -margins))
+        return np.exp(-np.logaddexp(0.0, -self.log_odds(features)))
 
 
 @dataclass(frozen=True)

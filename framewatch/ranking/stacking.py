@@ -130,11 +130,11 @@ class _Block:
     def of_stills(cls, labelled: Labelled, columns: slice, fold: np.ndarray | None, fit: Fit) -> "_Block":
         features, labels, weights = labelled.features[:, columns], labelled.labels, labelled.weights
         whole = fit(features, labels, weights)
-        log_odds = _log_odds(whole, features)
+        log_odds = whole.log_odds(features)
         for number in [] if fold is None else np.unique(fold):
             held_out = fold == number
             one = fit(features, labels, np.where(held_out, 0.0, weights))
-            log_odds[held_out] = _log_odds(one, features[held_out])
+            log_odds[held_out] = one.log_odds(features[held_out])
         return cls(whole, 0.0, log_odds)
 
     @classmethod
@@ -142,12 +142,12 @@ class _Block:
         features, every = labelled.features[:, columns], np.ones(len(labelled.labels), bool)
         if fold is None:
             (whole,) = _fit(labelled, features, every, _PENALTIES[2:3])
-            return cls(whole, _PENALTIES[2], _log_odds(whole, features))
+            return cls(whole, _PENALTIES[2], whole.log_odds(features))
         log_odds = np.empty((len(_PENALTIES), len(every)))
         for number in np.unique(fold):
             held_out = fold == number
             for place, one in enumerate(_fit(labelled, features, ~held_out, _PENALTIES)):
-                log_odds[place, held_out] = _log_odds(one, features[held_out])
+                log_odds[place, held_out] = one.log_odds(features[held_out])
         losses = [_loss(labelled, values) for values in log_odds]
         best = int(np.argmin(losses))
         (whole,) = _fit(labelled, features, every, _PENALTIES[best : best + 1])
@@ -180,10 +180,6 @@ def _balanced(labelled: Labelled, rows: np.ndarray) -> np.ndarray:
     labels, weights = labelled.labels[rows], labelled.weights[rows]
     ones, total = weights @ labels, weights.sum()
     return weights * np.where(labels == 1, total / 2 / ones, total / 2 / (total - ones))
-
-
-def _log_odds(fitted: Logistic, features: np.ndarray) -> np.ndarray:
-    return features @ fitted.coefficients + fitted.intercept
 
 
 def _loss(labelled: Labelled, log_odds: np.ndarray) -> float:

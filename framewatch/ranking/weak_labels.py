@@ -20,11 +20,14 @@ import numpy as np
 
 from framewatch.ranking.logistic import Logistic, fit_regression
 
-Kind = Literal["video", "point"]
+Format = Literal["video", "point"]
 
 # What to choose from, and what is used if no group can be left out.
-EXTENTS: Mapping[Kind, Sequence[float]] = {"video": (1 / 16, 1 / 4, 1.0), "point": (1.0, 2.0, 4.0, 8.0, 16.0)}
-DEFAULTS: Mapping[Kind, float] = {"video": 1 / 4, "point": 4.0}
+EXTENTS: Mapping[Format, Sequence[float]] = {
+    "video": (1 / 16, 1 / 4, 1.0),
+    "point": (1.0, 2.0, 4.0, 8.0, 16.0),
+}
+DEFAULTS: Mapping[Format, float] = {"video": 1 / 4, "point": 4.0}
 WIDEST_S = max(EXTENTS["point"])
 
 _MOST_ROUNDS = 20
@@ -44,7 +47,7 @@ class WeakFrames:
     """Frames with features that weak labels reach.
 
     Attributes:
-        kind: what was labelled: a `video` as a whole, or a `point` in time.
+        format: what was labelled: a `video` as a whole, or a `point` in time.
         labels: (frames,) 0 or 1: the label of the frame's video or of its nearest point; its own if known.
         weights: (frames,) above 0.
         videos: (frames,) the video of each frame; any comparable values.
@@ -53,7 +56,7 @@ class WeakFrames:
         distances_s: (frames,) seconds from the nearest point, 0 for known frames; None by video.
     """
 
-    kind: Kind
+    format: Format
     labels: np.ndarray
     weights: np.ndarray
     videos: np.ndarray
@@ -64,7 +67,7 @@ class WeakFrames:
     def rows(self, chosen: np.ndarray) -> "WeakFrames":
         """Returns some of the frames."""
         return WeakFrames(
-            self.kind,
+            self.format,
             self.labels[chosen],
             self.weights[chosen],
             self.videos[chosen],
@@ -76,7 +79,7 @@ class WeakFrames:
     @property
     def split_rows(self) -> np.ndarray:
         """(frames,) bool, the frames whose labels decide how groups are spread over folds."""
-        return self.known if self.kind == "point" else np.ones(len(self.labels), bool)
+        return self.known if self.format == "point" else np.ones(len(self.labels), bool)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def resolve(frames: WeakFrames, features: np.ndarray, *, fit: Fit, split: Split)
         The labels and weights to train on. The extent is that of `DEFAULTS` if no group can be left out.
     """
     extent, losses = choose_extent(frames, features, fit=fit, split=split)
-    if frames.kind == "video":
+    if frames.format == "video":
         weights, _ = _top_frames(frames, features, extent, fit)
     else:
         weights = _near_weights(frames, extent)
@@ -125,16 +128,16 @@ def choose_extent(
     weight, after the best rising line through all scores: it does not count that means of fewer frames are
     higher. Of equal losses, that of the default counts, then the first.
     """
-    default, fold = DEFAULTS[frames.kind], folds_of(frames, split)
+    default, fold = DEFAULTS[frames.format], folds_of(frames, split)
     if fold is None:
         return default, {}
     losses = {}
-    for extent in EXTENTS[frames.kind]:
+    for extent in EXTENTS[frames.format]:
         scores, labels = [], []
         for number in np.unique(fold):
             held_out = fold == number
             regression = _regression(frames.rows(~held_out), features[~held_out], extent, fit)
-            found = _scored(frames.rows(held_out), _log_odds(regression, features[held_out]), extent)
+            found = _scored(frames.rows(held_out), regression.log_odds(features[held_out]), extent)
             scores.append(found[0])
             labels.append(found[1])
         losses[extent] = _loss(np.concatenate(scores), np.concatenate(labels))
@@ -158,7 +161,7 @@ def folds_of(frames: WeakFrames, split: Split) -> np.ndarray | None:
 
 def _regression(frames: WeakFrames, features: np.ndarray, extent: float, fit: Fit) -> Logistic:
     """Returns the regression whose loss decides about an extent; by video, one on means, which is cheap."""
-    if frames.kind == "video":
+    if frames.format == "video":
         return _top_frames(frames, features, extent, fit)[1]
     weights = _near_weights(frames, extent)
     used = weights > 0
@@ -190,7 +193,7 @@ def _top_frames(
     while True:
         seen.add(chosen.tobytes())
         regression = _fitted_means(frames, features, chosen, bags, fit)
-        log_odds = _log_odds(regression, features)
+        log_odds = regression.log_odds(features)
         chosen = np.zeros(len(log_odds), bool)
         for rows, number in bags:
             chosen[rows] = _highest(log_odds[rows], number)
@@ -262,13 +265,9 @@ def _video_weights(frames: WeakFrames, chosen: np.ndarray) -> np.ndarray:
     return np.where(frames.known, frames.weights, weights)
 
 
-def _log_odds(regression: Logistic, features: np.ndarray) -> np.ndarray:
-    return features @ regression.coefficients + regression.intercept
-
-
 def _scored(frames: WeakFrames, values: np.ndarray, extent: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the scores that a loss counts, and their labels: of videos, or of known frames."""
-    if frames.kind == "point":
+    if frames.format == "point":
         return values[frames.known], frames.labels[frames.known]
     _, scores, labels = video_scores(frames, values, extent)
     return scores, labels
@@ -313,7 +312,7 @@ def _loss(scores: np.ndarray, labels: np.ndarray) -> float:
     )
     if not line.coefficients[0] > 0:
         return float(np.log(2))
-    log_odds = _log_odds(line, scores[:, None])
+    log_odds = line.log_odds(scores[:, None])
     return float(weights @ (np.logaddexp(0.0, log_odds) - labels * log_odds) / weights.sum())
 
 

@@ -86,14 +86,13 @@ class ClipCache:
         """
         source = hashlib.sha256(f"{video}\n{modified}".encode()).hexdigest()[:20]
         path = self._directory / f"{source}-{start_s:.3f}-{end_s:.3f}.mp4"
-        with self._locks[path]:
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(path)  # marks it as recently used
-                return path
-            with self._cutting.turn():
+        if _is_there(path):
+            return path
+        with self._cutting.turn(), self._locks[path]:
+            if not _is_there(path):  # another request may have created it
                 access.make_directory(path.parent)
                 cut_clip_in_child(storage.readable(video), path, start_s=start_s, end_s=end_s)
-            self._evict(keep=path)
+                self._evict(keep=path)
         return path
 
     def _evict(self, keep: Path) -> None:
@@ -107,6 +106,15 @@ class ClipCache:
                 return
             total -= size
             path.unlink(missing_ok=True)
+
+
+def _is_there(path: Path) -> bool:
+    """Returns whether a clip exists, and marks it as recently used."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def clip_range(start_s: float, end_s: float, peak_s: float, *, lead_s: float) -> tuple[float, float]:
