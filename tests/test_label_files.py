@@ -106,7 +106,8 @@ def test_other_words_are_kinds_of_events() -> None:
     [
         "2", "-1", "1?", "fight!", "", "x", "3rd", "-fight", "_fight", "1e3x", "a" * 41, "fight/fall", "nan",
         "NULL", "n", "not", "not suspicious", "not_suspicious", "No-fight", "non suspicious", "unsure",
-        "maybe", "nothing", "nomal", "nornal", "normall", "noraml", "flase", "Suspicous", "postive", "negativ", "ture",
+        "maybe", "nothing", "nomal", "nornal", "normall", "noraml", "flase", "Suspicous", "postive",
+        "negativ", "ture",
     ],
 )  # fmt: skip
 def test_odd_words_and_misspellings_are_no_kinds(cell: str) -> None:

@@ -88,61 +88,63 @@ class Training:
             InputError: only one class is left, or there are too many frames to resolve weak labels, to
                 combine blocks or to use context in memory.
         """
-        config, options = self.run.config.classifier, settings(self.run.config.classifier)
-        fit_stills: Fit = functools.partial(classifier.fit_in_memory, **options)
+        options = settings(self.run.config.classifier)
         form = weak_training.format_of(self.labelled)
         around, reason = self._around(form)
         notes: dict[str, Any] | None = None
         if reason:
             notes = {"weights": None, "compared": [], "reason": reason}
         if self.names == STILLS and form is None and around is None:
+            fit_stills: Fit = functools.partial(classifier.fit_in_memory, **options)
             return Fitted(classifier.train(self.labelled, **options), fit_stills, context=notes)
         self._require_memory(form)
         rows = _in_memory(self.labelled)
-        if around is not None:
-            rows = pa.concat_tables([rows, _in_memory(around)], promote_options="default").sort_by("origin")
-        blocks = Blocks.of_rows(rows, self.names)
+        if around is None:
+            return replace(self._fit_rows(rows, form)[0], context=notes)
+        rows = pa.concat_tables([rows, _in_memory(around)], promote_options="default").sort_by("origin")
+        fitted, logistic = self._fit_rows(rows, form)
+        again = self._in_context(fitted, rows)
+        features = (fitted.blocks or Blocks.of_rows(rows, STILLS)).matrix(rows)
+        found = again.around(logistic, features, rows["label"].to_numpy(), rows["weight"].to_numpy())
+        return replace(fitted, context=found.notes(), context_training=again)
+
+    def _fit_rows(self, rows: pa.Table, form: str | None) -> tuple[Fitted, Logistic]:
+        """Fits the classifier in memory; returns it, and its regression on all numbers of `rows`."""
+        config, folds = self.run.config.classifier, self.run.config.evaluation.folds
+        fit_stills: Fit = functools.partial(classifier.fit_in_memory, **settings(config))
+        blocks, groups, weak = Blocks.of_rows(rows, self.names), self._groups(rows), None
         features, truth, weights = blocks.matrix(rows), rows["label"].to_numpy(), rows["weight"].to_numpy()
         require_both_classes(truth[weights > 0])
-        groups, weak = self._groups(rows), None
-        folds = self.run.config.evaluation.folds
         if form is not None:
             weak = WeakTraining.of_rows(rows, features, groups, fit_side_by_side=fit_stills, folds=folds)
             weights = weak.resolved.weights
         if self.names == STILLS:
             logistic = fit_stills(features, truth, weights)
-            on_spark = self.labelled if weak is None else None
-            fitted = Fitted(self._model(on_spark, logistic), fit_stills, rows=rows, weak=weak)
-        else:
-            training = feature_blocks.BlockTraining(
-                blocks, groups, fit_stills, folds, choose=config.blocks is None
-            )
-            stacked = training.stack(features, truth, weights)
-            on_spark = self.labelled if tuple(stacked.weights) == STILLS and weak is None else None
-            logistic, model = stacked.logistic, self._model(on_spark, training.used(stacked))
-            fitted = Fitted(model, training.fit, blocks, training.notes(self.run, stacked), rows, weak)
-        if around is None:
-            return replace(fitted, context=notes)
-        again = self._in_context(fitted, groups)
-        notes = again.around(logistic, features, truth, weights).notes()
-        return replace(fitted, context=notes, context_training=again)
+            model = self._model(logistic, on_spark=weak is None)
+            return Fitted(model, fit_stills, rows=rows, weak=weak), logistic
+        choose = config.blocks is None
+        training = feature_blocks.BlockTraining(blocks, groups, fit_stills, folds, choose=choose)
+        stacked = training.stack(features, truth, weights)
+        on_spark = tuple(stacked.weights) == STILLS and weak is None
+        model = self._model(training.used(stacked), on_spark=on_spark)
+        notes = training.notes(self.run, stacked)
+        return Fitted(model, training.fit, blocks, notes, rows, weak), stacked.logistic
 
-    def _model(self, labelled: DataFrame | None, logistic: Logistic) -> LogisticRegressionModel:
-        """Returns the regression as Spark's; where Spark can fit the same, it does."""
-        if labelled is not None:
-            return classifier.train(labelled, **settings(self.run.config.classifier))
+    def _model(self, logistic: Logistic, *, on_spark: bool) -> LogisticRegressionModel:
+        """Returns the regression as Spark's, or fits the same one on Spark."""
+        if on_spark:
+            return classifier.train(self.labelled, **settings(self.run.config.classifier))
         return classifier.with_coefficients(self.run.spark, logistic)
 
     def _groups(self, rows: pa.Table) -> np.ndarray:
         return np.array([self.group_of[video] for video in rows["video"].to_pylist()])
 
-    def _in_context(self, fitted: Fitted, groups: np.ndarray) -> ContextTraining:
-        assert fitted.rows is not None
+    def _in_context(self, fitted: Fitted, rows: pa.Table) -> ContextTraining:
         return ContextTraining(
             fitted.fit_in_memory,
-            groups,
-            np.array(fitted.rows["video"].to_pylist()),
-            fitted.rows["timestamp_s"].to_numpy(),
+            self._groups(rows),
+            np.array(rows["video"].to_pylist()),
+            rows["timestamp_s"].to_numpy(),
             self.run.config.evaluation.folds or feature_blocks.DEFAULT_FOLDS,
             choose=self.run.config.classifier.context is None,
         )

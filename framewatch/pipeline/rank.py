@@ -108,14 +108,18 @@ def rank(run: Run, videos: DataFrame | None = None) -> None:
     registered = _publish(run, about)
     seconds = round(time.monotonic() - started, 1)
     text = f"{_counted(counts, chosen)}, in {seconds} s{missing.sentence}"
-    text += f"; test labels: {model_card.quality(metrics)}" if metrics else ""
-    if sentence := expectation.sentence(footage, minutes=config.ranking.budget_minutes):
-        text += f"; {sentence}"
+    text += _findings(metrics, footage, minutes=config.ranking.budget_minutes)
     run.summarize(
         "rank", text, **counts, test=metrics, footage=footage, registered=registered, seconds=seconds
     )
     _show_top(tables.read("predictions"), config.ranking.show)
     _show_places(run)
+
+
+def _findings(metrics: dict[str, Any] | None, footage: dict[str, Any], *, minutes: float | None) -> str:
+    text = f"; test labels: {model_card.quality(metrics)}" if metrics else ""
+    sentence = expectation.sentence(footage, minutes=minutes)
+    return f"{text}; {sentence}" if sentence else text
 
 
 def _counted(counts: dict[str, int], chosen: Threshold) -> str:
