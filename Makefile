@@ -18,8 +18,9 @@ EXTRA_JAVA = $(shell $(HAS_JAVA) || echo ,java)
 OLD_SPARK := 3.5
 # A whole run, a second one, SQL, the featurizer and saving it: what depends on Spark's version; and Delta, whose
 # engine speaks with this one.
-OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/prompts tests/test_delta.py tests/test_launch.py -k \
-	'manifest or own_work or saved_classifier or sql_as or bytes_structs or columns or fresh_process or spark or delta'
+OLD_TESTS := tests/test_pipeline.py tests/featurizer/test_transformer.py tests/prompts tests/test_delta.py tests/test_launch.py \
+	tests/test_context.py tests/test_kinds.py -k \
+	'manifest or own_work or saved_classifier or sql_as or bytes_structs or columns or fresh_process or spark or delta or name_incidents'
 
 .PHONY: demo test test-system test-old-spark check docs clean
 

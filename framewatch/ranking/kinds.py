@@ -204,5 +204,9 @@ def best_of(log_odds: Column, names: Sequence[str]) -> Column:
     """Returns the kind with the highest of log-odds, an array in the order of `names`; null stays null."""
     if not names:
         return F.lit(None).cast("string")
-    place = F.array_position(log_odds, F.array_max(log_odds)).cast("int")
+    # Spark 3.5 has no `array_position` of a column. Of equal log-odds, the first kind counts.
+    numbered = F.transform(
+        log_odds, lambda value, place: F.struct(value.alias("value"), (-place).alias("place"))
+    )
+    place = F.lit(1) - F.array_max(numbered)["place"]
     return F.when(log_odds.isNotNull(), F.element_at(F.array(*map(F.lit, names)), place))
