@@ -23,7 +23,7 @@ from framewatch.tables.spark_tables import Tables
 pytestmark = pytest.mark.system
 
 # The package has functions of the same names.
-TRAIN, RANK = (import_module(f"framewatch.pipeline.{stage}") for stage in ("train", "rank"))
+FITTING, RANK = (import_module(f"framewatch.pipeline.{stage}") for stage in ("fitting", "rank"))
 VIDEOS = tuple(f"file:/clips/cam{n}.mp4" for n in range(6))
 MARKS = tuple((video, 4, 8, 1) for video in (0, 2, 4))
 # The two trainings differ in what they learn from.
@@ -55,7 +55,7 @@ def killed_before(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 
     with monkeypatch.context() as patch:
         for owner, name in (
-            (storage, "write_bytes"), (storage, "delete"), (classifier, "save"), (TRAIN, "write_table"),
+            (storage, "write_bytes"), (storage, "delete"), (classifier, "save"), (FITTING, "write_table"),
             (Tables, "replace"), (RANK, "register_for_sql"),
         ):  # fmt: skip
             patch.setattr(owner, name, counted(name, getattr(owner, name)))

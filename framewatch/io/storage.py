@@ -137,8 +137,8 @@ def read_json(uri: str) -> Any:
         FileNotFoundError: the file does not exist.
     """
     files, path = filesystem(uri)
-    with files.open(path, "rb") as file:
-        return json.load(file)
+    # Not `open`, which on S3 asks for the size first and fails if the file is replaced before it is read.
+    return json.loads(files.cat_file(path))
 
 
 def matches(directory: str, pattern: str) -> bool:

@@ -69,7 +69,7 @@ class ClipCache:
         with contextlib.suppress(OSError):  # older versions created it readable for everyone
             directory.chmod(0o777 & ~access.umask())
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self._cutting = _NewestFirst(running=2, waiting=2)
+        self._cutting = _NewestFirst(running=2, waiting=10)
 
     def get(self, video: str, modified: str, start_s: float, end_s: float) -> Path:
         """Returns the file of a clip, and creates it if necessary.

@@ -30,7 +30,7 @@ from framewatch.review.similar_moments import SimilarFinder
 from framewatch.review.similar_routes import MOST_UPLOAD_BYTES
 from framewatch.search.milvus_client import Place, default_place
 
-_THREADS = 8
+_THREADS = 20
 _MOST_HEADER_BYTES = 16 << 10
 _TOKEN = re.compile(r"[\w-]{16,200}", re.ASCII)
 
