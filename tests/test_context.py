@@ -1,6 +1,5 @@
 """The seconds around a frame: what a classifier makes of them, in NumPy and in Spark."""
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from spark_run import LENGTH, make
 
 from framewatch.cli.main import main
 from framewatch.ranking import classifier
+from framewatch.ranking.classifier import fit_in_memory
 from framewatch.ranking.context import COLUMNS, Context, context_columns
 from framewatch.ranking.context_training import ContextTraining
 from framewatch.ranking.scores import in_context
@@ -18,14 +18,6 @@ from framewatch.tables import saved_model
 from framewatch.tables.spark_tables import Tables
 
 GROUPS, SECONDS = 12, 60
-FIT = functools.partial(
-    classifier.fit_in_memory,
-    max_iter=20,
-    reg_param=0.05,
-    elastic_net_param=0.3,
-    standardization=True,
-    class_weights="none",
-)
 
 
 def drawn(*, signal: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, ContextTraining]:
@@ -40,7 +32,11 @@ def drawn(*, signal: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, Cont
     features[:, 0] += signal * labels
     videos = np.repeat([f"camera{number:02}/a.mp4" for number in range(GROUPS)], SECONDS)
     times_s = np.tile(np.arange(SECONDS, dtype=float), GROUPS)
-    return features, labels, ContextTraining(FIT, videos, videos, times_s, folds=5, choose=True)
+    return (
+        features,
+        labels,
+        ContextTraining(fit_in_memory, videos, videos, times_s, folds=5, choose=True),
+    )
 
 
 def slow_columns(own: np.ndarray, videos: np.ndarray, times_s: np.ndarray) -> np.ndarray:

@@ -1,24 +1,14 @@
 """Combinations of blocks of features: what is chosen, and that the result is one linear classifier."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from framewatch.errors import InputError
 from framewatch.pipeline.fitting import require_both_classes
-from framewatch.ranking import classifier
+from framewatch.ranking.classifier import fit_in_memory
 from framewatch.ranking.stacking import Labelled, fit_stacked
 
 GROUPS, FRAMES = 20, 12
-STILL = functools.partial(
-    classifier.fit_in_memory,
-    max_iter=20,
-    reg_param=0.05,
-    elastic_net_param=0.3,
-    standardization=True,
-    class_weights="none",
-)
 
 
 def drawn(*, of_still: float, of_motion: float, seed: int = 0) -> Labelled:
@@ -37,7 +27,7 @@ def drawn(*, of_still: float, of_motion: float, seed: int = 0) -> Labelled:
 
 
 def fit(labelled: Labelled, *, choose: bool = True):
-    return fit_stacked(labelled, fit_stills=STILL, folds=5, choose=choose)
+    return fit_stacked(labelled, fit_stills=fit_in_memory, folds=5, choose=choose)
 
 
 def test_a_block_that_helps_is_used_and_outweighs_noise() -> None:
@@ -57,7 +47,7 @@ def test_stills_alone_stay_as_they_are_without_other_blocks() -> None:
     labelled = drawn(of_still=2.0, of_motion=0.0)
     found = fit(labelled)
     assert found.weights == {"still": 1.0}
-    alone = STILL(labelled.features[:, :30], labelled.labels, labelled.weights)
+    alone = fit_in_memory(labelled.features[:, :30], labelled.labels, labelled.weights)
     np.testing.assert_array_equal(found.logistic.coefficients[:30], alone.coefficients)
     np.testing.assert_array_equal(found.logistic.coefficients[30:], 0)
     assert found.logistic.intercept == alone.intercept

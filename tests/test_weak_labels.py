@@ -1,11 +1,9 @@
 """Weak labels: which frames are chosen, that seconds are ranked, and that no group decides about itself."""
 
-import functools
-
 import numpy as np
 import pytest
 
-from framewatch.ranking import classifier
+from framewatch.ranking.classifier import fit_in_memory
 from framewatch.ranking.cross_validation import fold_of_each
 from framewatch.ranking.evaluation import RankedLabels
 from framewatch.ranking.weak_labels import (
@@ -19,14 +17,6 @@ from framewatch.ranking.weak_labels import (
     video_scores,
 )
 
-FIT = functools.partial(
-    classifier.fit_in_memory,
-    max_iter=20,
-    reg_param=0.05,
-    elastic_net_param=0.3,
-    standardization=True,
-    class_weights="none",
-)
 SECONDS = 60
 
 
@@ -70,14 +60,14 @@ def test_labels_of_videos_rank_seconds() -> None:
     features, video, truth = footage(0)
     test, _, test_truth = footage(1)
     frames = by_video(video)
-    found = resolve(frames, features, fit=FIT, split=split)
+    found = resolve(frames, features, fit=fit_in_memory, split=split)
     used = found.weights > 0
     assert found.extent == 1 / 16 == min(found.losses, key=found.losses.__getitem__)
     assert set(found.losses) == set(EXTENTS["video"])
     fits = {
-        "full": FIT(features, truth, np.ones(len(truth))),
-        "naive": FIT(features, frames.labels, np.ones(len(truth))),
-        "weak": FIT(features[used], frames.labels[used], found.weights[used]),
+        "full": fit_in_memory(features, truth, np.ones(len(truth))),
+        "naive": fit_in_memory(features, frames.labels, np.ones(len(truth))),
+        "weak": fit_in_memory(features[used], frames.labels[used], found.weights[used]),
     }
     areas = {name: area(fitted.probabilities(test), test_truth) for name, fitted in fits.items()}
     assert areas["weak"] > areas["full"] - 0.03
@@ -92,21 +82,21 @@ def test_labels_of_videos_rank_seconds() -> None:
 def test_noise_ranks_nothing() -> None:
     features, video, _ = footage(2, strength=0.0)
     test, _, truth = footage(3, strength=0.0)
-    found = resolve(by_video(video), features, fit=FIT, split=split)
+    found = resolve(by_video(video), features, fit=fit_in_memory, split=split)
     used = found.weights > 0
-    fitted = FIT(features[used], by_video(video).labels[used], found.weights[used])
+    fitted = fit_in_memory(features[used], by_video(video).labels[used], found.weights[used])
     assert area(fitted.probabilities(test), truth) == pytest.approx(0.5, abs=0.08)
     assert min(found.losses.values()) > np.log(2) - 0.1
 
 
 def test_the_same_labels_give_the_same_frames_in_any_order_of_videos() -> None:
     features, video, _ = footage(4, videos=16)
-    one = resolve(by_video(video), features, fit=FIT, split=split)
-    again = resolve(by_video(video), features, fit=FIT, split=split)
+    one = resolve(by_video(video), features, fit=fit_in_memory, split=split)
+    again = resolve(by_video(video), features, fit=fit_in_memory, split=split)
     np.testing.assert_array_equal(one.weights, again.weights)
     assert one.losses == again.losses
     order = np.argsort(np.random.default_rng(0).random(len(video)), kind="stable")
-    shuffled = resolve(by_video(video[order]), features[order], fit=FIT, split=split)
+    shuffled = resolve(by_video(video[order]), features[order], fit=fit_in_memory, split=split)
     np.testing.assert_array_equal(shuffled.weights > 0, one.weights[order] > 0)
 
 
@@ -117,7 +107,7 @@ def test_frames_with_verdicts_keep_their_label() -> None:
     labels = np.where(known, truth, 1.0 - video % 2)
     weights = np.where(known, 4.0, 1.0)
     frames = by_video(video, labels=labels, weights=weights, known=known)
-    found = resolve(frames, features, fit=FIT, split=split)
+    found = resolve(frames, features, fit=fit_in_memory, split=split)
     assert (found.weights[known] == 4).all()
     suspicious = int(truth[known].sum())
     chosen = (found.weights > 0) & (video == 0) & ~known
@@ -129,7 +119,7 @@ def test_frames_with_verdicts_keep_their_label() -> None:
 
 def test_one_group_uses_the_default() -> None:
     features, video, _ = footage(6, videos=4)
-    found = resolve(by_video(video), features, fit=FIT, split=split)
+    found = resolve(by_video(video), features, fit=fit_in_memory, split=split)
     assert (found.extent, found.losses) == (DEFAULTS["video"], {})
     notes = {"format": "video", "extent": found.extent, "extent_losses": {}}
     assert "the highest 1/4 of its frames, the default, as no group can be left out" in extent_sentence(notes)
@@ -148,7 +138,7 @@ def test_a_video_of_one_frame_and_equal_scores() -> None:
     rows, scores, labels = video_scores(frames, np.array([0.5, 0.1, 0.4, 0.2, 0.3, 0.6, 0.0, 1.0]), 1 / 2)
     assert (rows.tolist(), labels.tolist()) == ([0, 1, 5, 6], [1, 1, 0, 0])
     assert scores == pytest.approx([0.5, 0.35, 0.6, 1.0])
-    flat = resolve(frames, np.zeros((8, 2)), fit=FIT, split=lambda *_: None)
+    flat = resolve(frames, np.zeros((8, 2)), fit=fit_in_memory, split=lambda *_: None)
     assert (flat.weights > 0).all(), "equal scores leave nothing to choose"
 
 
@@ -175,7 +165,7 @@ def points(seed: int, *, event_s: float, spacing_s: int = 40) -> tuple[WeakFrame
 @pytest.mark.parametrize("event_s", [2, 8])
 def test_the_width_that_the_events_have_is_found(event_s: int) -> None:
     frames, features = points(7, event_s=event_s)
-    found = resolve(frames, features, fit=FIT, split=split)
+    found = resolve(frames, features, fit=fit_in_memory, split=split)
     assert found.extent == event_s
     assert frames.distances_s is not None
     assert (found.weights > 0).tolist() == (frames.distances_s <= event_s / 2).tolist()
@@ -209,5 +199,5 @@ def test_labels_of_a_group_do_not_choose_what_it_is_scored_with() -> None:
     """Each group has a feature that equals its labels; the loss on left-out groups is that of chance."""
     features, video, _ = footage(8, strength=0.0)
     own = (np.arange(15)[:, None] == video // 4).T * (1.0 - video % 2)[:, None]
-    found = resolve(by_video(video), np.hstack([features, 50.0 * own]), fit=FIT, split=split)
+    found = resolve(by_video(video), np.hstack([features, 50.0 * own]), fit=fit_in_memory, split=split)
     assert min(found.losses.values()) > np.log(2) - 0.15

@@ -63,18 +63,7 @@ def read_moments(results: Results) -> tuple[Moments, Footage]:
     Returns:
         The moments, and the frames with features; `Moments.rows` maps moments to rows of the footage.
     """
-    columns = [
-        "video",
-        "start_s",
-        "end_s",
-        "peak_s",
-        "peak_prob2",
-        "num_frames",
-        "peak_origin",
-        "rank",
-        "kind",
-    ]
-    incidents = results.read("incidents", columns).sort_by("rank")
+    incidents = results.incidents()
     names = [row["video"] for row in results.videos()]
     number_of = {name: number for number, name in enumerate(names)}
     candidates, videos, vectors = _read_candidates(results, number_of)

@@ -14,7 +14,7 @@ from framewatch.pipeline.run import Run
 from framewatch.ranking import stacking
 from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
-from framewatch.ranking.logistic import Logistic
+from framewatch.ranking.logistic import Fit, Logistic
 from framewatch.tables.saved_model import SavedModel
 
 _BURST = ("burst", "burst_step_s")
@@ -58,7 +58,7 @@ class BlockTraining:
 
     blocks: Blocks
     groups: np.ndarray
-    fit_stills: stacking.Fit
+    fit_stills: Fit
     folds: int
     choose: bool
 

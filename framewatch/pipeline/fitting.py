@@ -23,8 +23,7 @@ from framewatch.ranking import classifier, cross_validation, label_join, scores
 from framewatch.ranking.block_notes import uses_bursts
 from framewatch.ranking.blocks import COLUMNS, STILLS, Blocks
 from framewatch.ranking.context_training import ContextTraining
-from framewatch.ranking.logistic import Logistic
-from framewatch.ranking.stacking import Fit
+from framewatch.ranking.logistic import Fit, Logistic
 from framewatch.spark.arrow import largest_result_bytes, to_arrow
 from framewatch.tables import feature_files
 from framewatch.tables.spark_tables import write_table
@@ -101,7 +100,7 @@ class Training:
         rows = _in_memory(self.labelled)
         if around is None:
             return replace(self._fit_rows(rows, form)[0], context=notes)
-        rows = pa.concat_tables([rows, _in_memory(around)], promote_options="default").sort_by("origin")
+        rows = pa.concat_tables([rows, around], promote_options="default").sort_by("origin")
         fitted, logistic = self._fit_rows(rows, form)
         again = self._in_context(fitted, rows)
         features = (fitted.blocks or Blocks.of_rows(rows, STILLS)).matrix(rows)
@@ -158,15 +157,15 @@ class Training:
             return
         if form is not None:
             raise weak_training.too_many(form, self.num_frames)
-        raise self._too_many(self.num_frames, "labelled frames")
+        raise self._too_many(f"{self.num_frames} labelled frames")
 
-    def _too_many(self, number: int, what: str) -> InputError:
+    def _too_many(self, frames: str) -> InputError:
         return InputError(
-            f"classifier.features={self.run.config.classifier.features} is fitted in memory, and {number} "
-            f"{what} are too many: set classifier.features=still, or label fewer frames"
+            f"classifier.features={self.run.config.classifier.features} is fitted in memory, and {frames} "
+            "are too many: set classifier.features=still, or label fewer frames"
         )
 
-    def _around(self, form: str | None) -> tuple[DataFrame | None, str | None]:
+    def _around(self, form: str | None) -> tuple[pa.Table | None, str | None]:
         """Returns the frames around labelled ones, with weight 0, or the reason why `auto` uses no context.
 
         Both are None if none is wanted.
@@ -182,13 +181,16 @@ class Training:
                 )
             return None, f"labels are by {form}"
         around = context_frames.around(self.run.tables.current("features"), self.labelled)
-        number = self.num_frames + around.count()
-        if number > self._most_frames():
-            if wanted or (self.num_frames > self._most_frames() and self.names != STILLS):
-                raise self._too_many(number, "labelled frames, with those around them,")
-            return None, f"{number} frames on and around labels do not fit into memory"
         around = around.select(*(name for name in around.columns if name in self.labelled.columns))
-        return around.withColumn("label", F.lit(0.0)).withColumn("weight", F.lit(0.0)), None
+        around = around.withColumn("label", F.lit(0.0)).withColumn("weight", F.lit(0.0))
+        room = int(self._most_frames()) - self.num_frames
+        rows = _in_memory(around.limit(max(0, room) + 1))  # one more shows that there are too many
+        if len(rows) <= room:
+            return rows, None
+        frames = f"{self.num_frames} labelled frames with those around them"
+        if wanted:
+            raise self._too_many(frames)
+        return None, f"{frames} do not fit into memory"
 
     def write_left_out(
         self, fitted: Fitted, path: str

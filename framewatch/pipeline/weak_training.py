@@ -14,7 +14,7 @@ from framewatch.errors import InputError
 from framewatch.pipeline.run import Run
 from framewatch.ranking import evaluation, labels, weak_labels
 from framewatch.ranking.cross_validation import fold_of_each
-from framewatch.ranking.stacking import Fit
+from framewatch.ranking.logistic import Fit
 from framewatch.ranking.weak_labels import Resolved, WeakFrames
 
 # Columns of weakly labelled frames, beside those of all labelled frames.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from framewatch.ranking.logistic import fit_regression
+from framewatch.ranking.logistic import fit_regression, sigmoid
 from framewatch.ranking.reliability import bin_ends
 
 # With fewer, isotonic regression follows chance, and a slope and an intercept are all that can be estimated.
@@ -73,7 +73,7 @@ class Calibration:
 
     def probabilities(self, prob2: np.ndarray) -> np.ndarray:
         """Returns calibrated P(suspicious) of a classifier's P(suspicious); (frames,) float64."""
-        return _sigmoid(self._map(log_odds_of(prob2)))
+        return sigmoid(self._map(log_odds_of(prob2)))
 
     def _map(self, log_odds: np.ndarray) -> np.ndarray:
         outside = np.minimum(log_odds - self.log_odds[0], 0) + np.maximum(log_odds - self.log_odds[-1], 0)
@@ -152,10 +152,6 @@ def log_odds_of(prob2: np.ndarray) -> np.ndarray:
     """Returns the log-odds of probabilities; finite for 0 and 1 too."""
     clipped = np.clip(prob2, _SMALLEST, _LARGEST)
     return np.log(clipped) - np.log1p(-clipped)
-
-
-def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0.0, -log_odds))
 
 
 def _weights(groups: np.ndarray) -> np.ndarray:

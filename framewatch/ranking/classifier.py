@@ -94,16 +94,15 @@ def fit_in_memory(
     labels: np.ndarray,
     weights: np.ndarray,
     *,
-    max_iter: int,
-    reg_param: float,
-    elastic_net_param: float,
-    standardization: bool,
-    class_weights: Literal["none", "balanced"],
+    max_iter: int = 20,
+    reg_param: float = 0.05,
+    elastic_net_param: float = 0.3,
+    standardization: bool = True,
+    class_weights: Literal["none", "balanced"] = "none",
 ) -> logistic.Logistic:
     """Does the same as `train` with arrays, by `fit_regression`. Rows with weight 0 do not count."""
     if class_weights == "balanced":
-        half, ones = weights.sum() / 2, weights @ labels
-        weights = weights * np.where(labels == 1.0, half / ones, half / (weights.sum() - ones))
+        weights = logistic.balanced(labels, weights)
     return logistic.fit_regression(
         features,
         labels,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from framewatch.ranking.logistic import fit_regression
+from framewatch.ranking.logistic import balanced, fit_regression
 
 # Lengths of the windows around a frame, seconds.
 WINDOWS_S = (4, 16)
@@ -51,18 +51,16 @@ class Context:
             labels: (frames,), 0 or 1, both present among the frames with a weight above 0.
             weights: (frames,), 0 or more; a frame with weight 0 does not count.
         """
-        ones, total = weights @ labels, weights.sum()
-        balanced = weights * np.where(labels == 1, total / 2 / ones, total / 2 / (total - ones))
         found = fit_regression(
             columns,
             labels,
-            balanced,
+            balanced(labels, weights),
             max_iter=_MAX_ITER,
             reg_param=_PENALTY,
             elastic_net_param=0.0,
             standardization=True,
         )
-        mean = float(weights @ (columns[:, 0] - columns @ found.coefficients) / total)
+        mean = float(weights @ (columns[:, 0] - columns @ found.coefficients) / weights.sum())
         return cls(tuple(found.coefficients.tolist()), mean)
 
     @classmethod

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from framewatch.ranking.context import Context, context_columns
-from framewatch.ranking.cross_validation import fold_of_each
+from framewatch.ranking.cross_validation import by_fold, fold_of_each
 from framewatch.ranking.gains import gains
-from framewatch.ranking.logistic import Logistic
-from framewatch.ranking.stacking import Fit
+from framewatch.ranking.logistic import Fit, Logistic, sigmoid
 
 
 @dataclass(frozen=True)
@@ -73,18 +72,19 @@ class ContextTraining:
             for number in range(folds.max() + 1)
         ):  # where left-out groups cannot have context, metrics would be those of another classifier
             return InContext(logistic, None, [])
-        numbers = range(folds.max() + 1)
-        own = np.zeros(len(folds))
-        for number in numbers:
-            held_out = folds == number
-            one = self.fit(features, labels, np.where(held_out, 0.0, weights))
-            own[held_out] = one.log_odds(features[held_out])
+
+        def log_odds(held_out: np.ndarray) -> np.ndarray:
+            others = np.where(held_out, 0.0, weights)
+            return self.fit(features, labels, others).log_odds(features[held_out])
+
+        own = by_fold(folds, log_odds)
         columns = context_columns(own, self.videos, self.times_s)
-        nested = np.zeros(len(folds))
-        for number in numbers:
-            held_out = folds == number
-            found = Context.fit(columns, labels, np.where(held_out, 0.0, weights))
-            nested[held_out] = found.log_odds(columns[held_out])
+
+        def in_context(held_out: np.ndarray) -> np.ndarray:
+            others = np.where(held_out, 0.0, weights)
+            return Context.fit(columns, labels, others).log_odds(columns[held_out])
+
+        nested = by_fold(folds, in_context)
         compared = gains([own[used], nested[used]], labels[used], self.groups[used])
         is_better = compared[1]["gain"] > compared[1]["gain_error"]
         context = Context.fit(columns, labels, weights) if is_better or not self.choose else None
@@ -109,11 +109,7 @@ class ContextTraining:
         fold = self._folds(labels, weights, folds)
         if fold is None:
             return None
-        probabilities = np.zeros(len(fold))
-        for number in range(fold.max() + 1):
-            held_out = fold == number
-            probabilities[held_out] = self.left_out(held_out, features, labels, weights)
-        return probabilities
+        return by_fold(fold, lambda held_out: self.left_out(held_out, features, labels, weights))
 
     def left_out(
         self, held_out: np.ndarray, features: np.ndarray, labels: np.ndarray, weights: np.ndarray
@@ -124,4 +120,4 @@ class ContextTraining:
         if found.context is not None:
             columns = context_columns(log_odds, self.videos[held_out], self.times_s[held_out])
             log_odds = found.context.log_odds(columns)
-        return np.exp(-np.logaddexp(0.0, -log_odds))
+        return sigmoid(log_odds)

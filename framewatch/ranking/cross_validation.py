@@ -11,7 +11,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from framewatch.ranking.logistic import Logistic
+from framewatch.ranking.logistic import Fit
 
 
 def assign_folds(
@@ -106,7 +106,7 @@ def out_of_fold_in_memory(
     groups: Sequence[str],
     *,
     folds: int,
-    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic],
+    fit: Fit,
 ) -> np.ndarray | None:
     """Does the same as `out_of_fold`, without Spark, for frames that fit into memory.
 
@@ -124,9 +124,26 @@ def out_of_fold_in_memory(
     fold = fold_of_each(labels, groups, folds=folds)
     if fold is None:
         return None
-    probabilities = np.empty(len(fold))
-    for number in np.unique(fold):
+    return by_fold(
+        fold,
+        lambda held_out: fit(features, labels, np.where(held_out, 0.0, weights)).probabilities(
+            features[held_out]
+        ),
+    )
+
+
+def by_fold(fold: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Scores the frames of each fold in turn.
+
+    Args:
+        fold: (frames,) the fold that each frame is in; frames below 0 are in none, and are scored as 0.
+        score: (frames,) bool, which frames are left out -> the scores of these frames.
+
+    Returns:
+        (frames,) float64.
+    """
+    scores = np.zeros(len(fold))
+    for number in np.unique(fold[fold >= 0]):
         held_out = fold == number
-        classifier = fit(features, labels, np.where(held_out, 0.0, weights))
-        probabilities[held_out] = classifier.probabilities(features[held_out])
-    return probabilities
+        scores[held_out] = score(held_out)
+    return scores

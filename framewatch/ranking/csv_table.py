@@ -89,7 +89,7 @@ def find_header(
         what: the file in messages, such as `labels file 'a.csv'`.
         formats: the columns of each format.
         optional: columns that any format may have.
-        weaker: formats that count, the first that matches, only in files with the columns of no other format.
+        weaker: formats to try, in this order, if none of `formats` matches.
         same: other names of columns, in lower case.
 
     Raises:

@@ -52,6 +52,16 @@ def find_incidents(
     numbered = _numbered(
         predictions.select(*columns), threshold, gap_s=gap_s, smoothing_s=smoothing_s, period_s=period_s
     )
+    found = _grouped(numbered, min_length_s=min_length_s)
+    # There are few incidents, so one task can sort them.
+    order = Window.partitionBy(F.lit(1)).orderBy(
+        F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
+    )
+    return found.withColumn("rank", F.row_number().over(order)).select(*INCIDENTS.names)
+
+
+def _grouped(numbered: DataFrame, *, min_length_s: float) -> DataFrame:
+    """Returns the incidents of numbered frames, without `rank`."""
     peak = F.max(F.struct("prob2", -F.col("timestamp_s"), "origin"))
     grouped = numbered.groupBy("video", "number").agg(
         F.min("timestamp_s").alias("start_s"),
@@ -60,7 +70,7 @@ def find_incidents(
         F.count("*").cast("int").alias("num_frames"),
     )
     long_enough = F.col("end_s") - F.col("start_s") >= min_length_s - _ROUNDING_S
-    found = grouped.where(long_enough).select(
+    return grouped.where(long_enough).select(
         "video",
         "start_s",
         "end_s",
@@ -70,11 +80,6 @@ def find_incidents(
         "num_frames",
         F.lit(None).cast("string").alias("kind"),
     )
-    # There are few incidents, so one task can sort them.
-    order = Window.partitionBy(F.lit(1)).orderBy(
-        F.col("peak_prob2").desc(), F.col("num_frames").desc(), "video", "start_s"
-    )
-    return found.withColumn("rank", F.row_number().over(order)).select(*INCIDENTS.names)
 
 
 def with_kinds(incidents: DataFrame, scored: DataFrame, names: Sequence[str]) -> DataFrame:

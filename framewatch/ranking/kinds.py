@@ -17,10 +17,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from framewatch.ranking.cross_validation import fold_of_each
+from framewatch.ranking.cross_validation import by_fold, fold_of_each
 from framewatch.ranking.evaluation import RankedLabels
 from framewatch.ranking.intervals import Intervals, RankedGroups
-from framewatch.ranking.logistic import Logistic, Standardized, fit_regression
+from framewatch.ranking.logistic import Logistic, Standardized, balanced, fit_regression
 from framewatch.tables.feature_vectors import vectors
 from framewatch.tables.schema import FEATURES, SCORES, fields, require_columns
 
@@ -100,9 +100,7 @@ def fit_kinds(frames: KindFrames, names: Sequence[str]) -> Kinds:
 def _fit(frames: KindFrames, name: str, rows: np.ndarray) -> Logistic:
     """Fits one kind against the other frames, both at equal weight, on some of the rows."""
     features, labels = frames.features[rows], (frames.kinds[rows] == name).astype(float)
-    weights = frames.weights[rows]
-    half, ones = weights.sum() / 2, weights @ labels
-    weights = weights * np.where(labels == 1, half / ones, half / (weights.sum() - ones))
+    weights = balanced(labels, frames.weights[rows])
     standard = Standardized.of(features, weights)
     # One penalty for all numbers would leave blocks of few numbers without influence.
     scale = standard.scale.copy()
@@ -130,12 +128,7 @@ def left_out_log_odds(frames: KindFrames, name: str, *, folds: int) -> np.ndarra
     fold = fold_of_each(labels, frames.groups.tolist(), folds=folds)
     if fold is None:
         return None
-    log_odds = np.empty(len(labels))
-    for number in np.unique(fold):
-        held_out = fold == number
-        fitted = _fit(frames, name, ~held_out)
-        log_odds[held_out] = frames.features[held_out] @ fitted.coefficients + fitted.intercept
-    return log_odds
+    return by_fold(fold, lambda held_out: _fit(frames, name, ~held_out).log_odds(frames.features[held_out]))
 
 
 def metrics(frames: KindFrames, name: str, log_odds: np.ndarray) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def parse_labels(data: bytes, file: str) -> Labels:
         file: the name of the file, for messages.
 
     Raises:
-        InputError: the data is not text, has the columns of no format, has too many kinds, or has
+        InputError: the data is not text, matches none of the formats, has too many kinds, or has
             invalid rows; the message lists the first of them.
     """
     what = f"labels file '{file}'"

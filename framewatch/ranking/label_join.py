@@ -191,26 +191,42 @@ def groups_in_labels(
     return group_of_each(rows_of, labels.source)
 
 
+def _one_label_each(
+    labels: Labels, resolved: Mapping[str, str], *, unit: str
+) -> tuple[list[tuple[str, float, str | None]], int]:
+    """Returns each frame or video that rows name, with its label and the first of its kinds.
+
+    Returns:
+        The rows, and the number of rows of another kind than an earlier row.
+
+    Raises:
+        InputError: one has both labels.
+    """
+    first: dict[str, int] = {}
+    kinds: dict[str, str] = {}
+    clashes = []
+    kind_overlaps = 0
+    for position, row in enumerate(labels.rows):
+        name = resolved.get(row.name)
+        if name is None:
+            continue
+        earlier = first.setdefault(name, position)
+        if labels.rows[earlier].label != row.label:
+            clashes.append((earlier, position))
+        if row.kind:
+            kind_overlaps += kinds.setdefault(name, row.kind) != row.kind
+    _check_consistent(labels, clashes[:SHOWN], len({earlier for earlier, _ in clashes}), unit=unit)
+    rows = [(name, float(labels.rows[place].label), kinds.get(name)) for name, place in first.items()]
+    return rows, kind_overlaps
+
+
 def by_frame(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> JoinedLabels:
     """Joins frames with labels by name.
 
     Raises:
         InputError: a frame has both labels.
     """
-    first: dict[str, int] = {}
-    kinds: dict[str, str] = {}
-    clashes = []
-    kind_overlaps = 0
-    for row, label in enumerate(labels.rows):
-        origin = resolved.get(label.name)
-        if origin is not None:
-            earlier = first.setdefault(origin, row)
-            if labels.rows[earlier].label != label.label:
-                clashes.append((earlier, row))
-            if label.kind:
-                kind_overlaps += kinds.setdefault(origin, label.kind) != label.kind
-    _check_consistent(labels, clashes[:SHOWN], len({resolved[labels.rows[row].name] for _, row in clashes}))
-    rows = [(origin, float(labels.rows[row].label), kinds.get(origin)) for origin, row in first.items()]
+    rows, kind_overlaps = _one_label_each(labels, resolved, unit="frame")
     labelled = frames.sparkSession.createDataFrame(rows, "origin string, label double, kind string")
     if not labels.kinds:
         labelled = labelled.drop("kind")
@@ -271,21 +287,7 @@ def by_video(frames: DataFrame, labels: Labels, resolved: Mapping[str, str]) -> 
     Raises:
         InputError: a video has both labels.
     """
-    first: dict[str, int] = {}
-    kinds: dict[str, str] = {}
-    clashes = []
-    kind_overlaps = 0
-    for position, row in enumerate(labels.rows):
-        if row.name in resolved:
-            earlier = first.setdefault(resolved[row.name], position)
-            if labels.rows[earlier].label != row.label:
-                clashes.append((earlier, position))
-            if row.kind:
-                kind_overlaps += kinds.setdefault(resolved[row.name], row.kind) != row.kind
-    _check_consistent(labels, clashes[:SHOWN], len({one for one, _ in clashes}), unit="video")
-    rows = [
-        (video, float(labels.rows[position].label), kinds.get(video)) for video, position in first.items()
-    ]
+    rows, kind_overlaps = _one_label_each(labels, resolved, unit="video")
     label_of = frames.sparkSession.createDataFrame(rows, "video string, label double, kind string")
     kind = ["kind"] if labels.kinds else []
     origins = frames.select("origin", "video")

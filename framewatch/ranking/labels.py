@@ -106,7 +106,7 @@ def read_labels(spark: SparkSession, path: str) -> Labels:
     The driver holds all labels: hand labels are few.
 
     Raises:
-        InputError: the file does not exist, has the columns of no format, or has invalid rows.
+        InputError: the file does not exist, matches none of the formats, or has invalid rows.
     """
     contents = _contents(spark, path, "labels")
     return merged({name: parse_labels(data, name) for name, data in contents.items()}, path)
@@ -225,9 +225,9 @@ def join_labels(
             "frame, by time or by point; only training and test labels can be by video"
         )
     labelled, counts = _join(frames, labels, period_s)
-    return labelled.where("known").drop(
-        "known", "distance_s"
-    ) if labels.format == "point" else labelled, counts
+    if labels.format == "point":
+        labelled = labelled.where("known").drop("known", "distance_s")
+    return labelled, counts
 
 
 def join_weak_labels(frames: DataFrame, labels: Labels, *, period_s: float) -> tuple[DataFrame, LabelCounts]:
@@ -247,7 +247,9 @@ def join_weak_labels(frames: DataFrame, labels: Labels, *, period_s: float) -> t
         InputError: as for `join_labels`, or a video has both labels.
     """
     labelled, counts = _join(frames, labels, period_s)
-    return labelled if labels.format == "point" else labelled.withColumn("known", F.lit(False)), counts
+    if labels.format == "video":
+        labelled = labelled.withColumn("known", F.lit(False))
+    return labelled, counts
 
 
 def _join(frames: DataFrame, labels: Labels, period_s: float) -> tuple[DataFrame, LabelCounts]:

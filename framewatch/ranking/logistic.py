@@ -21,6 +21,8 @@ _MEMORY = 10  # corrections of L-BFGS that Spark keeps
 _REMEMBERED_LOSSES = 20
 _ARMIJO, _WOLFE = 1e-4, 0.9
 
+# (features, labels, weights) of frames -> regression.
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], "Logistic"]
 # A point -> the loss there, and its gradient.
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -47,7 +49,7 @@ class Logistic:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Returns P(suspicious) of each row of (rows, features); (rows,) float64."""
-        return np.exp(-np.logaddexp(0.0, -self.log_odds(features)))
+        return sigmoid(self.log_odds(features))
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,17 @@ class Standardized:
         """Returns a regression on the features themselves, from one on those of `apply`."""
         coefficients = fitted.coefficients * self.scale
         return Logistic(coefficients, fitted.intercept - float(self.mean @ coefficients))
+
+
+def sigmoid(log_odds: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of log-odds, without overflow."""
+    return np.exp(-np.logaddexp(0.0, -log_odds))
+
+
+def balanced(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns weights of the same total with half of it for each label, 0 and 1, which must both occur."""
+    half, ones = weights.sum() / 2, weights @ labels
+    return weights * np.where(labels == 1, half / ones, half / (weights.sum() - ones))
 
 
 def fit_regression(
@@ -123,7 +136,7 @@ def fit_regression(
         scaled = point[:-1] * scale
         margins = features @ scaled + (point[-1] - scaled @ means)
         losses = np.logaddexp(0.0, margins) - labels * margins
-        residuals = weights * (np.exp(-np.logaddexp(0.0, -margins)) - labels) / total
+        residuals = weights * (sigmoid(margins) - labels) / total
         sum_residuals = residuals.sum()
         gradient = scale * (residuals @ features - sum_residuals * means) + l2 * point[:-1]
         penalty = 0.5 * float(l2 @ point[:-1] ** 2)

@@ -7,7 +7,7 @@ regression weighs the log-odds that they give to frames of groups that they were
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from framewatch.ranking.cross_validation import fold_of_each
 from framewatch.ranking.gains import gains
-from framewatch.ranking.logistic import Logistic, Standardized, fit_regression
+from framewatch.ranking.logistic import Fit, Logistic, Standardized, balanced, fit_regression
 
 # Penalties to choose from, for standardized numbers.
 _PENALTIES = (0.03, 0.3, 3.0, 30.0)
@@ -23,9 +23,6 @@ _PENALTIES = (0.03, 0.3, 3.0, 30.0)
 _WEIGHT_PENALTY = 1e-3
 _MAX_ITER = 100
 _STILL = "still"
-
-# (features, labels, weights) of frames -> regression.
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic]
 
 
 @dataclass(frozen=True)
@@ -178,8 +175,7 @@ def _fit(
 
 def _balanced(labelled: Labelled, rows: np.ndarray) -> np.ndarray:
     labels, weights = labelled.labels[rows], labelled.weights[rows]
-    ones, total = weights @ labels, weights.sum()
-    return weights * np.where(labels == 1, total / 2 / ones, total / 2 / (total - ones))
+    return balanced(labels, weights)
 
 
 def _loss(labelled: Labelled, log_odds: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from framewatch.ranking.logistic import Logistic, fit_regression
+from framewatch.ranking.logistic import Fit, Logistic, balanced, fit_regression
 
 Format = Literal["video", "point"]
 
@@ -36,8 +36,6 @@ _ROUNDING = 1e-6
 # A line through scores needs no shrinkage, only an optimum that is finite where classes are separable.
 _LINE_PENALTY, _LINE_MAX_ITER = 1e-3, 100
 
-# (features, labels, weights) of frames -> regression; all weights are above 0.
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Logistic]
 # (labels, groups) of frames -> the number of each frame's fold; None if no split can both train and test.
 Split = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
 
@@ -297,10 +295,9 @@ def video_scores(
 
 def _loss(scores: np.ndarray, labels: np.ndarray) -> float:
     """Returns the log-loss after the best rising line, both classes at equal weight; NaN with one class."""
-    ones, total = labels.sum(), float(len(labels))
-    if ones in (0, total):
+    if labels.sum() in (0, len(labels)):
         return float("nan")
-    weights = np.where(labels == 1, total / 2 / ones, total / 2 / (total - ones))
+    weights = balanced(labels, np.ones(len(labels)))
     line = fit_regression(
         scores[:, None],
         labels,

@@ -53,18 +53,7 @@ def _contents(results: Results) -> dict[str, Any]:
     cross_validation = (notes or {}).get("cross_validation")
     evaluated = {"left-out videos": cross_validation, "test labels": test}
     measured = {name: metrics for name, metrics in evaluated.items() if metrics}
-    columns = [
-        "video",
-        "start_s",
-        "end_s",
-        "peak_s",
-        "peak_prob2",
-        "peak_origin",
-        "num_frames",
-        "rank",
-        "kind",
-    ]
-    incidents = results.read("incidents", columns).sort_by("rank").to_pylist()
+    incidents = results.incidents().to_pylist()
     return {
         "clock": clock,
         "name": storage.basename,

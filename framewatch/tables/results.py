@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from framewatch.errors import InputError
 from framewatch.io import storage
 from framewatch.tables import saved_model
-from framewatch.tables.columns import VIDEOS
+from framewatch.tables.columns import INCIDENTS, VIDEOS
 from framewatch.tables.ledger import latest_rows
 from framewatch.tables.saved_model import SavedModel
 
@@ -160,6 +160,10 @@ class Results:
             if name not in rows.column_names:
                 rows = rows.append_column(name, pa.nulls(len(rows), pa.string()))
         return rows.select(columns)
+
+    def incidents(self) -> pa.Table:
+        """Reads the incidents, the most suspicious first."""
+        return self.read("incidents", INCIDENTS.names).sort_by("rank")
 
     def ranked_videos(self) -> list[str]:
         """Returns the sorted URIs of videos with ranked frames, without loading the whole table."""
