@@ -17,7 +17,6 @@ It also prints the CPU seconds of a minute of 720p video, decoding included, of 
 
 import argparse
 import csv
-import ctypes
 import functools
 import subprocess
 import sys
@@ -33,8 +32,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from extract import footage
 from peers import make
+from processes import usage
 from review_effort import Frames, labels_of, measure
-from startup import SUBREAPER, cpu_s, wait_for_orphans
 
 from framewatch.config import ClassifierConfig
 from framewatch.feedback.loop import LoopSettings
@@ -101,14 +100,13 @@ def kinds(directory: Path, wanted: Sequence[str]) -> Iterator[Footage]:
 
 def ingest(videos: Path, output: Path, model: str, *settings: str) -> float:
     """Reads videos, unless that is done; returns the CPU seconds of all processes."""
-    before = cpu_s()
     command = ["ingest", f"videos.train={videos}", f"output={output}", f"featurizer.model={model}"]
     command += [f"featurizer.weights={WEIGHTS.get(model, 'auto')}", "catalog.enabled=false", *settings]
-    done = subprocess.run([*PROGRAM, *command], capture_output=True, text=True, check=False)
-    wait_for_orphans()
+    with usage() as used:
+        done = subprocess.run([*PROGRAM, *command], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return cpu_s() - before
+    return used.cpu_s
 
 
 def read(footage: Footage, output: Path) -> tuple[Labelled, np.ndarray, np.ndarray]:
@@ -289,7 +287,6 @@ def main() -> None:
     )
     parser.add_argument("--no-cost", action="store_true", help="leave out the CPU seconds")
     args = parser.parse_args()
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (args.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)

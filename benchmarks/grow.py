@@ -15,7 +15,6 @@ takes about an hour: `--stages ingest rank report` leaves it out.
 
 import argparse
 import contextlib
-import ctypes
 import shutil
 import statistics
 import subprocess
@@ -33,7 +32,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from startup import SUBREAPER, wait_for_orphans
+from processes import usage
 
 PROGRAM = [sys.executable, "-m", "framewatch.cli"]
 FRAMES_PER_VIDEO, VIDEOS_PER_BATCH, FRAMES_PER_FILE = 200, 50, 2000
@@ -52,19 +51,13 @@ SETTINGS = [
 
 def run(*arguments: str) -> tuple[float, float]:
     """Runs a verb; returns its seconds, and the megabytes that its processes have read."""
-    before, started = _bytes_read(), time.perf_counter()
-    done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
-    wait_for_orphans()
+    started = time.perf_counter()
+    with usage() as used:
+        done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - started
     if done.returncode:
         sys.exit(f"{' '.join(arguments)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return seconds, (_bytes_read() - before) / 1e6
-
-
-def _bytes_read() -> int:
-    """Bytes read by this process and by all of its descendants that have ended."""
-    lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
+    return seconds, used.read_bytes / 1e6
 
 
 def film(path: Path, seconds: int, seed: int) -> None:
@@ -295,7 +288,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--driver", action="store_true", help="measure the driver's memory instead")
     args = parser.parse_args(arguments)
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (args.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,7 @@ between the verbs, so that both sides see the same machine.
 """
 
 import argparse
-import ctypes
 import json
-import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -24,38 +21,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from processes import usage
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-m", "framewatch.cli"]
 BARE = "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.range(9).count()"
 COLUMNS = ("seconds", "to_spark", "to_job", "in_jobs", "between", "after", "jobs", "cpu")
-SUBREAPER = 36  # prctl: orphans of a command become children of this process, with what they used
 
 
 def measured(command: Sequence[str], events: Path | None = None) -> dict[str, float]:
     """Runs a command; returns its measures, by the names of COLUMNS."""
-    before, started = cpu_s(), time.time()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = {"seconds": time.time() - started}
-    wait_for_orphans()
+    started = time.time()
+    with usage() as used:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        found = {"seconds": time.time() - started}
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    found["cpu"] = cpu_s() - before
+    found["cpu"] = used.cpu_s
     return found | (_phases(events, started, found["seconds"]) if events else {})
-
-
-def cpu_s() -> float:
-    """CPU seconds of all processes that have ended and were waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def wait_for_orphans() -> None:
-    """Waits for the processes that a command has left running."""
-    try:
-        while True:
-            os.wait()
-    except ChildProcessError:
-        return
 
 
 def _phases(events: Path, started: float, seconds: float) -> dict[str, float]:
@@ -129,7 +112,6 @@ def main() -> None:
         "--only", nargs="*", help="names of verbs, such as rank; `run, all new` makes what they need"
     )
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         directory = (given.directory or Path(temporary)).resolve()
         directory.mkdir(parents=True, exist_ok=True)
