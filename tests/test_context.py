@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from spark_run import LENGTH, make
 
 from framewatch.cli.main import main
+from framewatch.pipeline import fitting
 from framewatch.ranking import classifier
 from framewatch.ranking.classifier import fit_in_memory
 from framewatch.ranking.context import COLUMNS, Context, context_columns
@@ -218,3 +219,15 @@ def test_context_needs_labels_of_frames(output: Path, capsys: pytest.CaptureFixt
     given = arguments(output, "classifier.features=still,context", f"labels.train={output.parent}/videos.csv")
     assert main(["train", *given[1:]]) == 2
     assert "context needs labels by frame or by time, and these are by video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("frames", [200, 50], ids=["labelled frames fit", "not even these"])
+def test_context_that_does_not_fit_into_memory(
+    frames: int, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(fitting, "_VALUES_IN_MEMORY", frames * fitting._VALUES_OF_STILLS)
+    assert main(["train", *arguments(output, "classifier.features=still,context")[1:]]) == 2
+    assert "112 labelled frames with those around them are too many" in capsys.readouterr().err
+    assert main(["train", *arguments(output, "classifier.features=auto", "evaluation.folds=2")]) == 0
+    reason = "112 labelled frames with those around them do not fit into memory"
+    assert saved_model.require_model(f"{output}/model").notes["context"]["reason"] == reason

@@ -15,6 +15,7 @@ import numpy as np
 
 from framewatch.prompts.frame_runs import Background, Project
 from framewatch.prompts.request import PromptClass, Request
+from framewatch.ranking.logistic import sigmoid
 
 # Log-odds of an example are 0 at the first number of standard deviations above the camera's mean, and rise
 # by 1 with each further second number of standard deviations.
@@ -159,7 +160,7 @@ def scores(log_odds: np.ndarray, calibration: Calibration | None) -> np.ndarray:
 def probability(log_odds: np.ndarray) -> np.ndarray:
     """Converts log-odds to probabilities with the logistic function."""
     with np.errstate(invalid="ignore"):
-        return np.exp(-np.logaddexp(0, -log_odds))
+        return sigmoid(log_odds)
 
 
 def calibrate(log_odds: Sequence[float], labels: Sequence[float]) -> Calibration | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from framewatch.ranking.cross_validation import fold_of_each
+from framewatch.ranking.cross_validation import by_fold, fold_of_each
 from framewatch.ranking.gains import gains
 from framewatch.ranking.logistic import Fit, Logistic, Standardized, balanced, fit_regression
 
@@ -127,12 +127,13 @@ class _Block:
     def of_stills(cls, labelled: Labelled, columns: slice, fold: np.ndarray | None, fit: Fit) -> "_Block":
         features, labels, weights = labelled.features[:, columns], labelled.labels, labelled.weights
         whole = fit(features, labels, weights)
-        log_odds = whole.log_odds(features)
-        for number in [] if fold is None else np.unique(fold):
-            held_out = fold == number
-            one = fit(features, labels, np.where(held_out, 0.0, weights))
-            log_odds[held_out] = one.log_odds(features[held_out])
-        return cls(whole, 0.0, log_odds)
+        if fold is None:
+            return cls(whole, 0.0, whole.log_odds(features))
+
+        def left_out(held_out: np.ndarray) -> np.ndarray:
+            return fit(features, labels, np.where(held_out, 0.0, weights)).log_odds(features[held_out])
+
+        return cls(whole, 0.0, by_fold(fold, left_out))
 
     @classmethod
     def choose(cls, labelled: Labelled, columns: slice, fold: np.ndarray | None) -> "_Block":
@@ -226,9 +227,9 @@ def _best(compared: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _left_out(labelled: Labelled, fold: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     """Returns (frames,) combined log-odds, by weights that were fitted without the frame's group."""
-    combined = np.empty(len(log_odds))
-    for number in np.unique(fold):
-        held_out = fold == number
+
+    def combined(held_out: np.ndarray) -> np.ndarray:
         weights, intercept = _weigh(labelled.rows(~held_out), log_odds[~held_out], fold[~held_out])
-        combined[held_out] = log_odds[held_out] @ weights + intercept
-    return combined
+        return log_odds[held_out] @ weights + intercept
+
+    return by_fold(fold, combined)
